@@ -1,0 +1,31 @@
+"""What the caller cannot go on from. Each carries the exit code of the contract."""
+
+
+class VramwatchError(Exception):
+    """A sentence for the person at the terminal: what is wrong, where, and what to do."""
+
+    exit_code = 1
+
+
+class UsageError(VramwatchError):
+    """Bad usage or a bad input file."""
+
+    exit_code = 2
+
+
+class NoDeviceError(VramwatchError):
+    """No driver or no device."""
+
+    exit_code = 69
+
+
+class StoreError(VramwatchError):
+    """The store cannot be used."""
+
+    exit_code = 74
+
+
+class ConfigError(VramwatchError):
+    """Bad configuration; the text holds every fault, one a line."""
+
+    exit_code = 78
