@@ -53,7 +53,7 @@ class Memory:
     total: Bytes
     used: Bytes
     free: Bytes
-    reserved: Bytes = Bytes(0)
+    reserved: Bytes
     basis: MemoryBasis = MemoryBasis.V2
 
 
