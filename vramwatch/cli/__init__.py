@@ -1,0 +1,57 @@
+"""The command line: one file a verb, imported when it is called."""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from vramwatch import __version__
+from vramwatch.core.errors import VramwatchError
+
+VERBS = {
+    "run": "Watch the GPUs and keep their history (the daemon).",
+    "status": "Who holds what now, GPU by GPU.",
+    "history": "Who held what, when.",
+    "release": "Let go of the GPUs for a reset, a MIG switch or a driver upgrade.",
+    "resume": "Take the GPUs up again after a release.",
+    "doctor": "What stands between vramwatch and its readings.",
+    "check": "Check the configuration, with every fault at once.",
+}
+"""Verb -> its line in --help. Kept here so that --help imports no verb."""
+
+
+class Verbs(click.Group):
+    """A group that imports a verb's module only when the verb is called, and ends with its exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command = importlib.import_module(f"vramwatch.cli.{cmd_name}").command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"vramwatch/cli/{cmd_name}.py: 'command' is not a click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VramwatchError as error:
+            click.echo(f"vramwatch: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except BrokenPipeError:
+            # The reader of our output has gone, as `| head` does; python would complain once more at exit.
+            sys.stdout = None  # type: ignore[assignment]
+            ctx.exit(0)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="vramwatch")
+def main() -> None:
+    """Who holds every byte of GPU memory, since when, and where it will end."""

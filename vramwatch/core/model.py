@@ -90,6 +90,7 @@ class FaultKind(StrEnum):
     RELEASED = "released"  # an operator asked vramwatch to let go of the GPUs
     STARTING = "reader_starting"
     STOPPED = "daemon_stopped"
+    STALLED = "stalled"  # no poll was made: the machine slept, or the daemon was held up
     RECORDED = "recorded"  # a gap that a replayed file itself names
     UNKNOWN = "unknown"
 

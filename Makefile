@@ -1,0 +1,66 @@
+# make try    see it work on a simulated server: no GPU, no root, no network service (FOR=20 ends it)
+# make run    the same on this machine's GPUs
+# make test   every test, with all the set-up they need
+# make check  format, lint, types, import contracts: what a change must pass before it is looked at
+# make bench  what it costs, beside its peers
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+FOR    ?=
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: try run test check format bench lock clean
+
+try: $(VENV)/.base
+	@scripts/show simulated $(FOR)
+
+run: $(VENV)/.base
+	@scripts/show nvml $(FOR)
+
+test: $(VENV)/.dev
+	$(MAKE) --no-print-directory -C tests/nvml
+	$(BIN)/pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.peers
+	$(MAKE) --no-print-directory -C tests/nvml
+	$(BIN)/python -m benchmarks
+
+# The locks name no index: pip takes the one that it is configured with, and compares the hashes.
+lock: $(VENV)/.dev
+	$(PIP) install uv
+	for name in base build dev peers; do \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-annotate --no-header requirements/$$name.in -o requirements/$$name.txt; \
+	done
+
+clean:
+	rm -rf $(VENV) build dist tests/nvml/build .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vramwatch needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: requirements/base.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --require-hashes -r requirements/base.txt -r requirements/build.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.base
+	$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.peers: requirements/peers.txt $(VENV)/.dev
+	$(PYTHON) -m venv build/peers
+	build/peers/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/peers.txt
+	@touch $@

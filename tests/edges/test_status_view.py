@@ -1,0 +1,371 @@
+"""A Poll as people see it, from hand-made Polls: widths, honesty, foreign texts."""
+
+import io
+import json
+import re
+import unicodedata
+from dataclasses import replace
+from datetime import UTC
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vramwatch.cli.views.bar import COLOURS, Part, bar, marks, share_out
+from vramwatch.cli.views.live import crop
+from vramwatch.cli.views.records import COLUMNS, gpu_records, status_record, status_rows
+from vramwatch.cli.views.status import Status, status_lines
+from vramwatch.cli.views.terminal import _OWNER_STYLES, terminal
+from vramwatch.cli.views.text import ASCII, UNICODE, clean, columns, fit, line
+from vramwatch.cli.views.words import BECAUSE, GHOST_STATE, explain
+from vramwatch.core.model import (
+    Explanation,
+    Fault,
+    FaultKind,
+    GhostKind,
+    Gpu,
+    Holding,
+    Instant,
+    Ledger,
+    Memory,
+    MemoryBasis,
+    Missing,
+    Owner,
+    OwnerKind,
+    Pace,
+    Poll,
+    ProcessFacts,
+    ProcessKey,
+    Reading,
+    SeriesKey,
+    SubjectKind,
+    Tenant,
+)
+from vramwatch.core.units import GIB, MIB, Bytes, Seconds
+
+AT = Instant(99, 1795406399.0, 4999.0, "boot")  # 2026-11-23 03:59:59 UTC
+NOW = Instant(100, 1795406400.0, 5000.0, "boot")
+
+
+def gpu(ordinal: str, parent: str | None = None) -> Gpu:
+    return Gpu(f"GPU-{ordinal}-aaaa", ordinal, "NVIDIA H100 80GB HBM3", parent=parent)
+
+
+def holding(
+    pid: int, held: int | None, owner: str, called: str | None = None, ghost: GhostKind | None = None, **facts
+) -> Holding:
+    known = ProcessFacts(ProcessKey("boot", pid, 7), **facts)
+    tenant = Tenant(known, Owner(owner, owner if called is None else called, OwnerKind.UNIT))
+    return Holding(pid, None if held is None else Bytes(held), tenant, ghost=ghost)
+
+
+def ledger(
+    of: Gpu,
+    *holdings: Holding,
+    unattributed: int = 0,
+    explanations=(),
+    listed: Instant | None = AT,
+    basis=MemoryBasis.V2,
+) -> Ledger:
+    used = sum(each.held or 0 for each in holdings) + unattributed
+    reserved = 600 * MIB if basis is MemoryBasis.V2 else 0
+    memory = Memory(Bytes(80 * GIB), Bytes(used), Bytes(80 * GIB - used - reserved), Bytes(reserved), basis)
+    return Ledger(AT, Reading(of, memory), holdings, Bytes(unattributed), tuple(explanations), listed)
+
+
+def status(*ledgers: Ledger, missing=(), pace: Pace | None = None, **known) -> Status:
+    return Status(Poll(AT, ledgers, tuple(missing), (), pace), **{"now": NOW, "zone": UTC, **known})
+
+
+def seen(view: Status, width: int = 100, glyphs=UNICODE) -> str:
+    return "\n".join(str(each) for each in status_lines(view, width, glyphs))
+
+
+BUSY = ledger(
+    gpu("0"),
+    holding(4242, 41 * GIB, "workload:prod/chat", "prod/chat"),
+    holding(4243, 2 * GIB, "workload:prod/chat", "prod/chat"),
+    holding(77, 9 * GIB, "program:1000/train.py", "alice train.py with a name that goes on and on and on"),
+    holding(
+        99, 2 * GIB, "unit:llama", "llama.service", GhostKind.ZOMBIE, name="llama-server", state_since=2999.0
+    ),
+    holding(55, None, "unit:x", "x.service"),
+    unattributed=400 * MIB,
+    explanations=[Explanation.WITHHELD, Explanation.MANAGED],
+)
+
+
+# --- what stands there --------------------------------------------------------------------------
+
+
+def test_the_bar_is_divided_by_owner_with_ghost_and_reserved_parts():
+    drawn = next(text for text in seen(status(BUSY), 80).splitlines() if text.startswith("ccc"))
+    assert re.fullmatch(r"c{42}a{9}!!\?·{25}▒", drawn)
+
+
+def test_the_processes_of_one_owner_stand_together():
+    assert re.search(r"c prod/chat +43\.0 GiB +pids 4242 and 4243", seen(status(BUSY), 100))
+
+
+def test_a_withheld_claim_is_not_available_and_never_zero():
+    text = seen(status(BUSY))
+    assert re.search(r"x x\.service +n/a +pid 55 n/a", text)
+    assert "The driver does not say what pid 55 holds" in text
+
+
+def test_a_ghost_names_its_last_known_owner_and_since_when():
+    assert re.search(
+        r"! ghost of llama.service +2\.0 GiB +pid 99, a zombie since 03:26, was llama-server",
+        seen(status(BUSY), 120),
+    )
+
+
+def test_a_ghost_of_an_earlier_boot_has_no_since():
+    old = replace(BUSY, at=replace(AT, boot_id="another"), holdings=BUSY.holdings[3:4])
+    assert "a zombie, was" in seen(status(old), 120)
+
+
+def test_more_claims_than_use_are_signed_and_explained_and_fill_no_more_than_what_is_used():
+    shared = ledger(
+        gpu("0"), holding(1, 42 * GIB, "a"), unattributed=-2 * GIB, explanations=[Explanation.SHARED]
+    )
+    text = seen(status(shared), 80)
+    assert re.search(r"\? unattributed +-2\.0 GiB", text)
+    assert "counts for its owner and again for each that imports it" in " ".join(text.split())
+    assert "\n" + "a" * 40 + "·" in text
+
+
+def test_the_change_over_the_last_hour_stands_beside_owner_and_gpu():
+    changes = {
+        SeriesKey("GPU-0-aaaa", SubjectKind.GPU, "", "used_bytes"): 1200 * MIB,
+        SeriesKey("GPU-0-aaaa", SubjectKind.OWNER, "workload:prod/chat", "used_bytes"): -512 * MIB,
+    }
+    text = seen(status(BUSY, changes=changes, span=3600.0))
+    assert "+1.2 GiB in 1h" in text
+    assert re.search(r"prod/chat +43\.0 GiB +-512 MiB", text)
+    assert re.search(r"alice train.py .* 9\.0 GiB +n/a", text)  # no history of it is no change of zero
+
+
+def test_mig_instances_stand_under_their_device():
+    device, first = gpu("2"), gpu("2:0", parent="GPU-2-aaaa")
+    text = seen(status(ledger(gpu("10")), ledger(first), ledger(device), ledger(gpu("0"))))
+    assert re.findall(r"^( *GPU \S+)", text, re.M) == ["GPU 0", "GPU 2", "  GPU 2:0", "GPU 10"]
+
+
+def test_a_blind_gpu_says_since_when_and_why_and_the_others_go_on():
+    fault = Fault(FaultKind.HUNG, "no answer within 5s", "nvmlDeviceGetMemoryInfo_v2", 999)
+    view = status(BUSY, missing=[Missing(gpu("1"), fault)], since={"GPU-1-aaaa": NOW.wall - 2880})
+    text = seen(view, 160)
+    assert (
+        "blind since 03:12, because the driver did not answer "
+        "(GPU-1-aaaa nvmlDeviceGetMemoryInfo_v2, no answer within 5s, code 999)"
+    ) in text
+    assert "prod/chat" in text
+
+
+def test_all_gpus_blind_come_first():
+    view = status(missing=[Missing(None, Fault(FaultKind.RELEASED, "released by alice (uid 1000)"))])
+    assert "All GPUs\n  blind, because an operator let go of the GPUs (released by alice" in seen(view)
+
+
+def test_an_old_reading_says_its_age():
+    text = seen(status(BUSY, now=replace(NOW, boottime=5720.0)))
+    assert "read 12m 1s ago" in text
+    assert "This reading is old: nothing newer for 12m 1s." in text
+
+
+def test_a_wall_clock_that_was_set_back_makes_no_reading_younger():
+    assert "read 1s ago" in seen(status(BUSY, now=replace(NOW, wall=AT.wall - 9000)))
+
+
+def test_a_reading_ahead_of_this_clock_is_not_called_fresh():
+    assert "ahead of this machine's clock" in seen(
+        status(BUSY, now=replace(NOW, boot_id="b", wall=AT.wall - 90))
+    )
+
+
+def test_a_process_list_older_than_the_memory_says_so():
+    lagging = replace(BUSY, listed=replace(AT, seq=50, boottime=AT.boottime - 60))
+    assert "its process list is 1m older than its memory figures" in seen(status(lagging))
+    assert "its process list has not been read yet" in seen(status(replace(BUSY, listed=None)))
+
+
+def test_a_pace_lowered_by_the_budget_is_said():
+    slow = Pace(Seconds(5), Seconds(60), 0.0049, "process lists take long")
+    text = " ".join(seen(status(BUSY, pace=slow)).split())
+    assert "memory every 5s, process lists every 1m): process lists take long; 0.49% of the time" in text
+
+
+def test_an_old_driver_has_no_figure_for_what_it_reserves():
+    assert re.search(r"▒ reserved +n/a", seen(status(ledger(gpu("0"), basis=MemoryBasis.V1))))
+
+
+@pytest.mark.parametrize("explanation", Explanation)
+def test_every_explanation_is_a_sentence(explanation):
+    assert re.fullmatch(r"[A-Z].{20,}\.", explain(explanation, BUSY))
+
+
+def test_every_fault_and_every_ghost_has_its_words():
+    assert set(BECAUSE) == set(FaultKind)
+    assert set(GHOST_STATE) == set(GhostKind)
+
+
+# --- any terminal, any text ---------------------------------------------------------------------
+
+FOREIGN = st.text(max_size=60) | st.sampled_from(
+    [
+        "\x1b[31mred\x1b[0m",
+        "\x1b]0;title\x07x",
+        "[red]x[/red]",
+        "日本語のモデル",
+        "a\nb\r\tc",
+        "\u202egnp.exe",
+        "\ud800",
+        "",
+    ]
+)
+
+
+@given(name=FOREIGN, width=st.integers(1, 200), glyphs=st.sampled_from([UNICODE, ASCII]))
+def test_no_line_is_wider_than_the_terminal_and_none_carries_a_control_character(name, width, glyphs):
+    owned = ledger(
+        gpu("0"), holding(123456, 41 * GIB, name, name), holding(7, 2 * GIB, "g", name, GhostKind.GONE)
+    )
+    below = ledger(Gpu("MIG-1", "0:0", name, parent="GPU-0-aaaa"), holding(8, None, name, name))
+    lines = status_lines(status(owned, below, span=3600.0), width, glyphs)
+    for each in lines:
+        assert columns(str(each)) <= max(width, 40)
+        assert not any(unicodedata.category(char) in ("Cc", "Cf", "Cs") for char in str(each))
+
+
+@given(text=st.text(max_size=60), width=st.integers(0, 40))
+def test_a_fitted_text_is_never_too_wide_and_a_short_one_stays(text, width):
+    assert columns(fit(text, width, "…")) <= width or not width
+    assert fit(text, 200, "…") == text
+
+
+def test_a_long_name_keeps_both_its_ends():
+    assert fit("prod/chat-completions-server-7", 16, "…") == "prod/cha…erver-7"
+
+
+@given(text=FOREIGN)
+def test_cleaning_is_done_once_and_for_all(text):
+    assert clean(clean(text)) == clean(text)
+
+
+def test_escape_sequences_leave_no_rest():
+    assert clean("\x1b[1;31mred\x1b[0m \x1b]8;;http://x\x1b\\link\x1b]8;;\x07 \x9b2Jend") == "red link end"
+
+
+def test_what_looks_like_markup_is_shown_as_it_is():
+    named = ledger(gpu("0"), holding(1, GIB, "k", "[bold]x[/bold] :smile:"))
+    stream = Tty()
+    target = terminal(stream, {"TERM": "xterm-256color"})
+    target.show(status_lines(status(named), 80, UNICODE))
+    assert "[bold]x[/bold] :smile:" in re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
+
+
+class Tty(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_colour_and_no_color_or_a_pipe_gets_plain_text():
+    lines = status_lines(status(BUSY), 80, UNICODE)
+    written = {}
+    for name, stream, environment in (
+        ("terminal", Tty(), {"TERM": "xterm"}),
+        ("no colour", Tty(), {"TERM": "xterm", "NO_COLOR": "1"}),
+        ("dumb", Tty(), {"TERM": "dumb"}),
+        ("pipe", io.StringIO(), {"TERM": "xterm"}),
+    ):
+        terminal(stream, environment).show(lines)
+        written[name] = stream.getvalue()
+    assert "\x1b[" in written.pop("terminal")
+    assert not any("\x1b" in text for text in written.values())
+
+
+def test_an_encoding_that_is_not_utf_8_gets_ascii():
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    target = terminal(stream, {})
+    named = ledger(gpu("0"), holding(1, 41 * GIB, "k", "日本 model"))
+    target.show(status_lines(status(named), 60, target.glyphs))
+    text = raw.getvalue().decode("ascii")
+    assert "?? model" in text
+    assert re.search(r"^m+\.+#$", text, re.M)
+
+
+# --- bars and marks -----------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(1, 80 * GIB), min_size=1, max_size=40), st.integers(40, 200))
+def test_a_bar_is_filled_exactly_and_shows_every_part(sizes, width):
+    shared = share_out(sizes, width)
+    assert sum(shared) == width
+    assert min(shared) >= 1
+
+
+@given(st.lists(st.integers(0, 80 * GIB), max_size=80), st.integers(1, 60))
+def test_a_bar_is_never_wider_than_asked(sizes, width):
+    drawn = bar([Part("x", size) for size in sizes], width)
+    assert columns(str(drawn)) == (width if any(sizes) else 0)
+
+
+@given(st.lists(st.text(min_size=1, max_size=12), unique=True, max_size=62))
+def test_no_two_owners_share_a_letter(keys):
+    given_marks = marks(Owner(key, key, OwnerKind.UNIT) for key in keys)
+    assert len({mark.letter for mark in given_marks.values()}) == len(keys)
+    assert all(0 <= mark.colour < COLOURS == len(_OWNER_STYLES) for mark in given_marks.values())
+
+
+def test_an_owner_keeps_its_mark_when_another_comes():
+    chat, train = Owner("a", "chat", OwnerKind.UNIT), Owner("b", "train", OwnerKind.UNIT)
+    assert marks([chat])["a"] == marks([train, chat])["a"]
+
+
+def test_a_screen_too_low_says_how_much_it_hides():
+    cropped = crop([line(str(number)) for number in range(30)], 10)
+    assert len(cropped) == 10
+    assert str(cropped[-1]) == "21 more lines: make the terminal higher"
+
+
+# --- data ---------------------------------------------------------------------------------------
+
+
+def test_data_carries_units_and_withholds_what_is_not_known():
+    record = json.loads(
+        json.dumps(status_record(status(BUSY, missing=[Missing(gpu("1"), Fault(FaultKind.LOST, ""))])))
+    )
+    assert record["time"] == AT.wall
+    assert record["time_iso"] == "2026-11-23T03:59:59.000Z"
+    first, second = record["gpus"]
+    assert (
+        first["used_bytes"]
+        == sum(h["used_bytes"] or 0 for h in first["holdings"]) + first["unattributed_bytes"]
+    )
+    assert [h["used_bytes"] for h in first["holdings"] if h["pid"] == 55] == [None]
+    assert first["change_bytes"] is None
+    assert [h["ghost"]["since"] for h in first["holdings"] if h["ghost"]] == [AT.wall - 2000]
+    assert second["missing"]["reason"] == "gpu_lost"
+    assert "used_bytes" not in second
+
+
+def test_rows_are_one_value_each_and_empty_where_it_is_withheld():
+    rows = [dict(zip(COLUMNS, each, strict=True)) for each in status_rows(status(BUSY))]
+    held = {each["pid"]: each["value"] for each in rows if each["pid"]}
+    assert held == {4242: 41 * GIB, 4243: 2 * GIB, 77: 9 * GIB, 99: 2 * GIB, 55: ""}
+    assert {each["subject_kind"] for each in rows if each["pid"] == 99} == {"ghost"}
+    assert {each["quantity"] for each in rows if each["subject_kind"] == "gpu"} == {
+        "used_bytes", "total_bytes", "free_bytes", "reserved_bytes"
+    }  # fmt: skip
+
+
+def test_one_line_of_ndjson_is_one_gpu():
+    records = gpu_records(status(BUSY, ledger(gpu("1"))))
+    assert [record["ordinal"] for record in records] == ["0", "1"]
+    assert all(record["time"] == AT.wall for record in records)

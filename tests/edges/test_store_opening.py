@@ -1,0 +1,216 @@
+"""Which files are a store, who may open them, and what is said when they may not."""
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.polls import holding, poll
+from vramwatch.core.errors import StoreError
+from vramwatch.store import History, Store, tables
+from vramwatch.store.migrations import APPLICATION_ID, VERSION
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "state" / "vramwatch.db"
+
+
+def opened(path):
+    return Store.open(path, "nvml", "0.1.0")
+
+
+def filled(path):
+    """A store with one poll, stopped cleanly."""
+    store = opened(path)
+    store.write(poll(store.next_seq(), holding(7)))
+    store.close()
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_new_store_is_for_the_daemon_to_write_and_for_its_group_to_read(path):
+    before = os.umask(0o077)
+    try:
+        store = opened(path)
+        store.write(poll(1, holding(7)))
+    finally:
+        os.umask(before)
+    assert mode(path.parent) & 0o027 == 0
+    assert [mode(each) for each in (path, Path(f"{path}-wal"), Path(f"{path}-shm"))] == [0o640] * 3
+    store.close()
+
+
+def test_the_file_says_whose_it_is_and_how_it_is_to_be_kept(path):
+    filled(path)
+    with sqlite3.connect(path) as connection:
+        pragmas = ("application_id", "user_version", "auto_vacuum", "journal_mode")
+        values = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas]
+        steps = connection.execute("SELECT version, program FROM schema_version").fetchall()
+    connection.close()
+    assert values == [APPLICATION_ID, VERSION, 2, "wal"]
+    assert steps == [(VERSION, "0.1.0")]
+
+
+def test_the_tables_are_those_that_the_migrations_make(path):
+    filled(path)
+    connection = sqlite3.connect(path)
+    for table in tables.TABLES:
+        columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table.name})")]
+        assert columns == [column.name for column in table.columns], table.name
+    connection.close()
+
+
+def test_a_second_daemon_is_told_which_one_has_the_store(path):
+    store = opened(path)
+    with pytest.raises(StoreError, match=rf"another vramwatch daemon \(pid {os.getpid()}\)") as refused:
+        opened(path)
+    assert refused.value.exit_code == 74
+    store.close()
+    opened(path).close()
+
+
+def test_a_store_of_a_newer_schema_is_left_as_it_was(path):
+    filled(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    connection.close()
+    before = path.read_bytes()
+    for open_it in (opened, History.open):
+        with pytest.raises(StoreError, match="a newer vramwatch wrote this store"):
+            open_it(path)
+    assert path.read_bytes() == before
+
+
+def test_another_programs_database_is_left_alone(path):
+    path.parent.mkdir()
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE bookmarks (url)")
+    connection.close()
+    before = path.read_bytes()
+    for open_it in (opened, History.open):
+        with pytest.raises(StoreError, match="another program's database"):
+            open_it(path)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_refused(path):
+    path.parent.mkdir()
+    path.write_text("a page of text that somebody put here " * 100)
+    for open_it in (opened, History.open):
+        with pytest.raises(StoreError, match="not a vramwatch store"):
+            open_it(path)
+
+
+def test_a_damaged_store_is_refused_in_words(path):
+    filled(path)
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xff" * len(content[4096:])
+    path.write_bytes(content)
+    for open_it in (opened, lambda p: History.open(p).latest()):
+        with pytest.raises(StoreError, match="vramwatch.db: the store"):
+            open_it(path)
+
+
+def test_an_empty_file_becomes_a_store_and_is_none_before(path):
+    path.parent.mkdir()
+    path.touch()
+    with pytest.raises(StoreError, match="start the daemon once"):
+        History.open(path)
+    opened(path).close()
+    assert History.open(path).latest() is None
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "state").touch()
+    with pytest.raises(StoreError, match="make its directory writable"):
+        opened(tmp_path / "state" / "vramwatch.db")
+
+
+def test_reading_where_there_is_no_store_says_what_to_start(path):
+    with pytest.raises(StoreError, match="there is no store; start the daemon"):
+        History.open(path)
+    path.mkdir(parents=True)
+    with pytest.raises(StoreError, match="Is a directory"):
+        History.open(path)
+
+
+def test_a_reader_that_came_after_a_clean_stop_sees_what_the_next_daemon_writes(path):
+    filled(path)
+    history = History.open(path)
+    assert history.latest().at.seq == 1
+    store = opened(path)
+    store.write(poll(2, holding(7)))
+    assert history.latest().at.seq == 2
+    store.close()
+    history.close()
+
+
+# --- as a member of the group who may write nothing ---------------------------------------------
+
+READER = """
+import os, sys
+from pathlib import Path
+import sqlalchemy.dialects.sqlite.pysqlite
+from vramwatch.core.errors import StoreError
+from vramwatch.store import History
+os.setgroups([]); os.setgid({gid}); os.setuid({uid})  # only now: this interpreter may be root's own
+try:
+    print(History.open(Path(sys.argv[1])).latest().at.seq)
+except StoreError as error:
+    print(error)
+"""
+
+
+def read_as(uid, gid, path):
+    """Return what another user's reader prints."""
+    code = READER.format(uid=uid, gid=gid)
+    answer = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, check=True, timeout=60
+    )
+    return answer.stdout.strip()
+
+
+@pytest.fixture
+def shared():
+    """A state directory whose group is NOBODY's; pytest's own directories are closed to other users."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        state = Path(directory) / "state"
+        state.mkdir(mode=0o750)
+        os.chown(state, 0, NOBODY)
+        state.chmod(0o2750)  # files made here belong to the group, as in the installed state directory
+        yield state / "vramwatch.db"
+
+
+def test_the_group_reads_beside_the_daemon_and_after_it_stopped_or_was_killed(shared):
+    store = opened(shared)
+    store.write(poll(1, holding(7)))
+    assert read_as(NOBODY, NOBODY, shared) == "1"
+    store.write(poll(2, holding(7)))
+    assert read_as(NOBODY, NOBODY, shared) == "2"
+    store.close()
+    assert read_as(NOBODY, NOBODY, shared) == "2"
+    write_and_die = (
+        "import os, sys; from pathlib import Path; from tests.polls import holding, poll;"
+        "from vramwatch.store import Store; store = Store.open(Path(sys.argv[1]), 'nvml', '0.1.0');"
+        "store.write(poll(3, holding(7))); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", write_and_die, shared], check=False, timeout=60)
+    assert read_as(NOBODY, NOBODY, shared) == "3"
+
+
+def test_everybody_else_is_told_which_group_to_join(shared):
+    filled(shared)
+    assert "may not read the store; join its group" in read_as(NOBODY - 1, NOBODY - 1, shared)

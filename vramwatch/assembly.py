@@ -1,0 +1,102 @@
+"""Puts the rooms together as the configuration says: for the daemon, and for one look without it."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from vramwatch import families
+from vramwatch.config import Config
+from vramwatch.core.attribution import Surroundings
+from vramwatch.core.model import FaultKind, Owner, Poll, ProcessKey
+from vramwatch.core.ports import Feed
+from vramwatch.core.recognition import Engine
+from vramwatch.core.units import Seconds
+from vramwatch.pipeline import Pipeline
+from vramwatch.procfs import Holder, find_holders
+
+FIRST_LOOK = Seconds(20.0)
+"""How long a single look waits for the driver: without persistence mode a GPU wakes in seconds."""
+
+HOLDERS_NAMED = 5
+"""So many holders fit one readable sentence; more than that is one program with many children."""
+
+LOOK_INTERVAL = Seconds(0.1)
+
+
+def engines() -> tuple[Engine, ...]:
+    """Return one of every engine that is found."""
+    return tuple(engine() for engine in families.discover("vramwatch.engines").values())
+
+
+def assemble(config: Config, feed: Feed, owners: Mapping[ProcessKey, Owner]) -> Pipeline:
+    """Return the pipeline over ``feed``; ``owners`` are those that history has fixed already."""
+    return Pipeline(
+        feed,
+        engines=engines(),
+        rules=config.owner_rules(),
+        rates=config.poll.rates(),
+        owners=owners,
+        surroundings=surroundings(feed.live),
+    )
+
+
+def surroundings(live: bool) -> Surroundings:
+    """Return what holds for this machine: a container of its own pid namespace hides processes."""
+    return Surroundings(hidden_pids=live and not _sees_every_process())
+
+
+def look_once(config: Config) -> Poll:
+    """Read every GPU once, without a daemon and without keeping anything.
+
+    Returns the first Poll with readings, else the last one, whose Missing say what is wrong.
+    """
+    feed = config.source.open(1)
+    pipeline = assemble(config, feed, {})
+    deadline = time.monotonic() + FIRST_LOOK
+    try:
+        at = feed.clock.now()
+        poll = pipeline.turn(at)
+        while not poll.ledgers and _is_starting(poll) and time.monotonic() < deadline:
+            following = feed.clock.wait(LOOK_INTERVAL)
+            if following is None:
+                break
+            poll = pipeline.turn(following)
+        return poll
+    finally:
+        feed.source.close()
+
+
+def name_holders(poll: Poll) -> str | None:
+    """Return one sentence about who has a GPU open without being listed as its user; None: nobody has.
+
+    Those are where a ghost's bytes are held: children that inherited the descriptors, zombies whose
+    threads live on, MPS servers.
+    """
+    alive = {h.pid for ledger in poll.ledgers for h in ledger.holdings if h.ghost is None}
+    holders = find_holders()
+    said = [
+        f"{holder.name} (pid {holder.pid}, {holder.state}, parent {holder.parent_pid}) has "
+        f"{' '.join(holder.devices)} open"
+        for holder in holders.found
+        if holder.pid not in alive and not _is_ours(holder)
+    ]
+    if holders.unreadable:
+        said.append(f"the open files of {holders.unreadable} processes could not be read")
+    return "; ".join(said[:HOLDERS_NAMED]) or None
+
+
+def _is_ours(holder: Holder) -> bool:
+    return holder.parent_pid == os.getpid()
+
+
+def _is_starting(poll: Poll) -> bool:
+    return any(missing.fault.kind is FaultKind.STARTING for missing in poll.missing)
+
+
+def _sees_every_process() -> bool:
+    """Whether this is the initial pid namespace, whose inode the kernel fixes (PROC_PID_INIT_INO)."""
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino == 0xEFFFFFFC
+    except OSError:
+        return True

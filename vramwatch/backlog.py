@@ -1,0 +1,63 @@
+"""What keeps polls while the store cannot be written: the newest, in bounded memory, in order."""
+
+import logging
+from collections import deque
+
+from vramwatch.core.errors import StoreError
+from vramwatch.core.model import Poll
+from vramwatch.core.units import MIB
+from vramwatch.store import Store
+
+LIMIT = 32 * MIB
+"""Bytes of polls kept; the oldest are dropped first."""
+
+POLL_BYTES, HOLDING_BYTES = 2048, 512
+"""About what a kept Poll costs, by itself and for each holding in it."""
+
+logger = logging.getLogger(__name__)
+
+
+class Backlog:
+    """Writes each poll to the store at once, or as soon as the store can be written again."""
+
+    def __init__(self, store: Store) -> None:
+        self.fault: str | None = None
+        """Why the store cannot be written; None while it can."""
+        self._store = store
+        self._polls: deque[Poll] = deque()
+        self._bytes = 0
+        self._dropped = 0
+
+    def remember(self, poll: Poll) -> None:
+        """Write ``poll`` behind all that waits before it, or keep it."""
+        self._polls.append(poll)
+        self._bytes += _weight(poll)
+        self._drain()
+        while self._bytes > LIMIT:
+            self._bytes -= _weight(self._polls.popleft())
+            self._dropped += 1
+
+    def close(self) -> None:
+        """Try once more to write what waits, say what is lost, and close the store."""
+        self._drain()
+        if lost := len(self._polls) + self._dropped:
+            logger.error("history lost polls=%d because=%r", lost, self.fault)
+        self._store.close()
+
+    def _drain(self) -> None:
+        try:
+            while self._polls:
+                self._store.write(self._polls[0])
+                self._bytes -= _weight(self._polls.popleft())
+        except StoreError as error:
+            if self.fault is None:
+                logger.error("store not written because=%r keeping=memory", str(error))
+            self.fault = str(error)
+            return
+        if self.fault is not None:
+            logger.warning("store written again lost_polls=%d", self._dropped)
+            self.fault = None
+
+
+def _weight(poll: Poll) -> int:
+    return POLL_BYTES + HOLDING_BYTES * sum(len(ledger.holdings) for ledger in poll.ledgers)

@@ -1,0 +1,47 @@
+"""vramwatch doctor: what stands between vramwatch and its readings."""
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from vramwatch.cli.options import config_option, store_option
+from vramwatch.core.errors import ConfigError
+
+WORST_EXIT = 2
+"""The contract's exit code for a doctor that found a failure."""
+
+
+@click.command(short_help="What stands between vramwatch and its readings.")
+@click.option("--format", "output_format", type=click.Choice(["text", "json"]), default="text")
+@click.option("--strict", is_flag=True, help="End with 2 for a warning too.")
+@config_option
+@store_option
+def command(output_format: str, strict: bool, config_path: Path | None, store_path: Path | None) -> None:
+    """Look at driver, permissions, store and daemon, and say what to do about each fault.
+
+    Ends with 0 when nothing failed, else with 2.
+    """
+    from vramwatch.cli.examination import Finding, Grade, examine
+    from vramwatch.config import find, load
+
+    try:
+        config = load(find(config_path), os.environ, {})
+        findings = examine(config, store_path)
+    except ConfigError as error:
+        findings = [
+            Finding("configuration", Grade.FAIL, str(error), "mend it; see vramwatch check --example")
+        ]
+    if output_format == "json":
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            click.echo(f"{finding.grade:4}  {finding.subject}: {finding.text}")
+            if finding.remedy:
+                click.echo(f"      -> {finding.remedy}")
+    bad = {Grade.FAIL, Grade.WARN} if strict else {Grade.FAIL}
+    if any(finding.grade in bad for finding in findings):
+        sys.exit(WORST_EXIT)

@@ -1,0 +1,149 @@
+"""What doctor looks at: one function a subject, each answering with what it found and what to do."""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import metadata
+from pathlib import Path
+
+from vramwatch import control
+from vramwatch.assembly import look_once, surroundings
+from vramwatch.config import Config
+from vramwatch.control import ControlError
+from vramwatch.core.errors import StoreError
+from vramwatch.core.model import FaultKind, MemoryBasis, Poll
+from vramwatch.core.units import MIB, show_bytes, show_seconds
+from vramwatch.store import History
+from vramwatch.store.location import locate
+
+STALE = 60.0
+"""Seconds: the slowest pace that is allowed by default is 5 s, so this is a daemon that stands still."""
+
+LITTLE_SPACE = 512 * MIB
+"""Below this a busy server's history may fill the disk within days."""
+
+CLASHES = {
+    "vramwatch": "another project's package owns the same import name: uninstall it, or use another venv",
+    "pynvml": "deprecated; it shadows nvidia-ml-py and slows every start: pip uninstall pynvml",
+}
+"""Distribution -> what to do when it is installed beside ours."""
+
+
+class Grade(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    subject: str
+    grade: Grade
+    text: str
+    remedy: str = ""
+
+
+def examine(config: Config, store_path: Path | None) -> list[Finding]:
+    """Return one Finding or more a subject, in the order in which a person would look."""
+    return [
+        Finding("configuration", Grade.OK, "read without a fault"),
+        *_packages(),
+        *_gpus(look_once(config)),
+        _processes(),
+        *_store(locate(store_path, config.store.path)),
+        _daemon(config),
+    ]
+
+
+def _packages() -> Iterator[Finding]:
+    for name, remedy in CLASHES.items():
+        try:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+        yield Finding("packages", Grade.WARN, f"{name} {version} is installed beside vramwatchd", remedy)
+
+
+def _gpus(poll: Poll) -> Iterator[Finding]:
+    for ledger in poll.ledgers:
+        gpu, memory = ledger.gpu, ledger.memory
+        text = f"{gpu.name} {gpu.uuid}: {show_bytes(memory.used)} of {show_bytes(memory.total)} used"
+        withheld = sum(holding.held is None for holding in ledger.holdings)
+        if ledger.reading.claims_fault:
+            remedy = "without the list of processes nothing can be attributed on this GPU"
+            yield Finding(
+                f"GPU {gpu.ordinal}", Grade.WARN, f"{text}; {ledger.reading.claims_fault.detail}", remedy
+            )
+        elif withheld:
+            remedy = "the driver withholds bytes under WSL and WDDM; totals are right, shares unknown"
+            yield Finding(
+                f"GPU {gpu.ordinal}", Grade.WARN, f"{text}; {withheld} processes without bytes", remedy
+            )
+        elif memory.basis is MemoryBasis.V1:
+            remedy = "the driver is older than R510: what it reserves for itself stands in 'used'"
+            yield Finding(f"GPU {gpu.ordinal}", Grade.WARN, text, remedy)
+        else:
+            yield Finding(f"GPU {gpu.ordinal}", Grade.OK, text)
+    for missing in poll.missing:
+        subject = f"GPU {missing.gpu.ordinal}" if missing.gpu else "driver"
+        yield Finding(subject, Grade.FAIL, missing.fault.detail, _remedy(missing.fault.kind))
+    if not poll.ledgers and not poll.missing:
+        yield Finding("driver", Grade.FAIL, "the driver is there and lists no GPU", "see nvidia-smi -L")
+
+
+def _remedy(kind: FaultKind) -> str:
+    return {
+        FaultKind.NO_DRIVER: "install the NVIDIA driver; in a container: --gpus all; without a GPU: make try",
+        FaultKind.MISMATCH: "the driver was upgraded under a loaded module: reboot, or reload the module",
+        FaultKind.LOST: "the GPU fell off the bus: see dmesg for Xid; it comes back by a reset or a reboot",
+        FaultKind.RESET_REQUIRED: "vramwatch release, then nvidia-smi --gpu-reset, then vramwatch resume",
+        FaultKind.NO_PERMISSION: "the device files /dev/nvidia* are closed to this user: see their group",
+        FaultKind.HUNG: "a driver call does not return: see dmesg; a reboot may be needed",
+        FaultKind.STARTING: "the driver took too long to start: enable persistence mode, then try again",
+    }.get(kind, "see dmesg and nvidia-smi")
+
+
+def _processes() -> Finding:
+    if surroundings(live=True).hidden_pids:
+        remedy = "run in the host's pid namespace (docker: --pid=host; Kubernetes: hostPID: true)"
+        return Finding("processes", Grade.WARN, "those outside this container cannot be seen", remedy)
+    if os.geteuid() != 0:
+        remedy = (
+            "root, or CAP_SYS_PTRACE with CAP_DAC_READ_SEARCH, sees holders of ghosts and Slurm job names"
+        )
+        text = "open files and environment of other users' processes cannot be read"
+        return Finding("processes", Grade.WARN, text, remedy)
+    return Finding("processes", Grade.OK, "all of this machine can be seen")
+
+
+def _store(path: Path) -> Iterator[Finding]:
+    try:
+        history = History.open(path)
+        span = history.span()
+    except StoreError as error:
+        yield Finding("store", Grade.WARN, str(error), "vramwatch run begins one")
+        return
+    size = show_bytes(path.stat().st_size)
+    if span is None:
+        yield Finding("store", Grade.WARN, f"{path} ({size}) holds no reading yet", "vramwatch run fills it")
+        return
+    age = time.time() - span[1]
+    text = f"{path} ({size}) holds {show_seconds(span[1] - span[0])}, the newest {show_seconds(age)} old"
+    if age > STALE:
+        yield Finding("store", Grade.WARN, text, "no daemon is filling it: vramwatch run")
+    else:
+        yield Finding("store", Grade.OK, text)
+    disk = os.statvfs(path.parent)
+    if (free := disk.f_bavail * disk.f_frsize) < LITTLE_SPACE:
+        yield Finding("disk", Grade.WARN, f"{show_bytes(free)} free at {path.parent}", "make room")
+
+
+def _daemon(config: Config) -> Finding:
+    socket = config.control.place(os.environ, os.geteuid())
+    try:
+        control.request(socket, "ping", {})
+    except ControlError as error:
+        return Finding("daemon", Grade.WARN, str(error))
+    return Finding("daemon", Grade.OK, f"answers on {socket}")

@@ -1,0 +1,26 @@
+"""vramwatch release: let go of the GPUs."""
+
+import time
+from pathlib import Path
+
+import click
+
+from vramwatch.cli.options import config_option
+
+
+@click.command(short_help="Let go of the GPUs.")
+@click.option("--for", "span", default="15m", show_default=True, help="Take them up again after this long.")
+@config_option
+def command(span: str, config_path: Path | None) -> None:
+    """Let go of the GPUs for a reset, a MIG switch or a driver upgrade.
+
+    An open client blocks all three. History keeps the time as a gap. The GPUs are taken up again by
+    `vramwatch resume`, or when the time has passed.
+    """
+    from vramwatch import control
+    from vramwatch.cli.asking import control_socket
+
+    socket = control_socket(config_path)
+    reply = control.request(socket, "release", {"for": span})
+    until = time.strftime("%H:%M:%S", time.localtime(float(reply["until"])))
+    click.echo(f"the GPUs are released until {until}; take them up again with: vramwatch resume")

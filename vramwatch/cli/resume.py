@@ -1,0 +1,18 @@
+"""vramwatch resume: take the GPUs up again."""
+
+from pathlib import Path
+
+import click
+
+from vramwatch.cli.options import config_option
+
+
+@click.command(short_help="Take the GPUs up again.")
+@config_option
+def command(config_path: Path | None) -> None:
+    """Take the GPUs up again after `vramwatch release`."""
+    from vramwatch import control
+    from vramwatch.cli.asking import control_socket
+
+    control.request(control_socket(config_path), "resume", {})
+    click.echo("the GPUs are being read again")

@@ -1,0 +1,134 @@
+"""vramwatch run: the daemon."""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vramwatch import __version__
+from vramwatch.cli.options import config_option, store_option
+from vramwatch.core.errors import ConfigError, UsageError
+from vramwatch.core.model import Event, EventKind
+
+if TYPE_CHECKING:
+    from vramwatch.config import Config
+    from vramwatch.daemon import Daemon
+    from vramwatch.pipeline import Pipeline
+
+LOG_FORMAT = "%(levelname)s %(name)s %(message)s"
+"""Without a time: journald and container runtimes put theirs before every line."""
+
+logger = logging.getLogger("vramwatch")
+
+
+@click.command(short_help="Watch the GPUs and keep their history.")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--source", help="Where readings come from: nvml, simulated, replay.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Set one option, as in poll.interval=2s. May be repeated.",
+)
+@click.option("--require-gpu", is_flag=True, help="End with 69 if no GPU can be read at start.")
+@config_option
+@store_option
+def command(
+    files: tuple[Path, ...],
+    source: str | None,
+    settings: tuple[str, ...],
+    require_gpu: bool,
+    config_path: Path | None,
+    store_path: Path | None,
+) -> None:
+    """Watch the GPUs and keep their history, until SIGTERM or Ctrl-C.
+
+    FILES are the recordings that `--source replay` plays. A recording or a simulation ends with its
+    input, and takes a --store of its own: it must not be mixed with what really happened.
+    """
+    from vramwatch.config import find, load
+
+    path = find(config_path)
+    overrides = _overrides(files, source, settings, store_path)
+    config = load(path, os.environ, overrides)
+    logging.basicConfig(level=config.log.level.upper(), format=LOG_FORMAT, stream=sys.stderr)
+    _refuse_mixed_history(config)
+    _run(config, require_gpu, lambda: load(path, os.environ, overrides))
+
+
+def _overrides(
+    files: tuple[Path, ...], source: str | None, settings: tuple[str, ...], store_path: Path | None
+) -> dict[str, object]:
+    overrides: dict[str, object] = {}
+    if source:
+        overrides["source"] = source
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or "." not in key:
+            raise UsageError(f"--set {setting}: write SECTION.KEY=VALUE, as in --set poll.interval=2s")
+        overrides[key] = value
+    if files:
+        if source != "replay":
+            raise UsageError(f"{files[0]}: files are for --source replay")
+        overrides["source.replay.files"] = [str(file.absolute()) for file in files]
+    if store_path:
+        overrides["store.path"] = str(store_path.absolute())
+    return overrides
+
+
+def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]") -> None:
+    """Open the store and the source, watch until told to stop, and leave nothing behind."""
+    from vramwatch.assembly import assemble, name_holders
+    from vramwatch.clock import read_boot_id
+    from vramwatch.config import sentence
+    from vramwatch.control import ControlServer
+    from vramwatch.daemon import Daemon
+    from vramwatch.store import Store
+    from vramwatch.store.location import default_for_writing
+    from vramwatch.web.health import HealthServer
+
+    with contextlib.ExitStack() as house:
+        store = Store.open(config.store.path or default_for_writing(), config.source_name, __version__)
+        house.callback(store.close)
+        feed = config.source.open(store.next_seq())
+        house.callback(feed.source.close)
+        pipeline = assemble(config, feed, store.owners(read_boot_id()))
+        daemon = Daemon(
+            feed, pipeline, store, find_holders=name_holders if feed.live else None, require_gpu=require_gpu
+        )
+        place = config.control.place(os.environ, os.geteuid())
+        house.callback(ControlServer(place, config.control.group, daemon.answer).close)
+        if listen := config.http.listen:
+            house.callback(HealthServer(listen.host, listen.port, daemon.vitals).close)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: daemon.stop())
+        signal.signal(signal.SIGHUP, lambda *_: daemon.call(lambda: _reload(daemon, pipeline, load_again)))
+        logger.info("%s", sentence(config))
+        daemon.run()
+
+
+def _reload(daemon: "Daemon", pipeline: "Pipeline", load_again: "Callable[[], Config]") -> None:
+    """Take up rates, owners' rules and log level as they now stand; a bad file changes nothing."""
+    try:
+        config = load_again()
+    except ConfigError as error:
+        logger.error("configuration kept as it was because=%r", str(error))
+        daemon.note(Event(EventKind.RELOAD_REFUSED, str(error).splitlines()[0]))
+        return
+    pipeline.rates = config.poll.rates()
+    pipeline.rules = config.owner_rules()
+    logging.getLogger().setLevel(config.log.level.upper())
+    daemon.note(Event(EventKind.RELOADED, "poll, owners and log read again; the rest counts from a restart"))
+
+
+def _refuse_mixed_history(config: "Config") -> None:
+    """A simulation or a recording must not end up in the history of what really happened."""
+    if config.source_name != "nvml" and config.store.path is None:
+        raise UsageError(f"the source {config.source_name} needs a store of its own: add --store FILE")

@@ -1,0 +1,136 @@
+"""Lines of toned text, measured in terminal columns, safe to print."""
+
+import re
+import textwrap
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+LONGEST_NAME = 512
+"""Characters of a foreign text that are looked at; more than any terminal line shows."""
+
+_ESCAPE_SEQUENCE = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\|$)"  # OSC, DCS, SOS, PM, APC: titles, links, clipboard
+    r"|\x1b[ -/]*[0-~]?"  # all others
+    r"|\x9b[0-?]*[ -/]*[@-~]"  # CSI as one C1 character
+)
+"""Control sequences as ECMA-48 (5th edition, 5.4 and 5.6) and xterm write them."""
+
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories that move the cursor, turn the direction of writing, or show nothing."""
+
+
+class Tone(StrEnum):
+    """How a stretch of text is meant; a terminal turns it into a style."""
+
+    PLAIN = "plain"
+    STRONG = "strong"
+    FAINT = "faint"
+    WARNING = "warning"
+    GHOST = "ghost"
+    UNATTRIBUTED = "unattributed"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Text of one tone. ``colour`` is the number of an owner's colour; None: the tone's own."""
+
+    text: str
+    tone: Tone = Tone.PLAIN
+    colour: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    spans: tuple[Span, ...] = ()
+
+    def __str__(self) -> str:
+        return "".join(span.text for span in self.spans).rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """The few characters beside letters that the views draw with."""
+
+    reserved: str
+    free: str
+    filled: str
+    ellipsis: str
+
+
+UNICODE = Glyphs(reserved="▒", free="·", filled="█", ellipsis="…")
+ASCII = Glyphs(reserved="#", free=".", filled="=", ellipsis="~")
+
+
+def line(text: str, tone: Tone = Tone.PLAIN) -> Line:
+    return Line((Span(text, tone),))
+
+
+def clean(text: str) -> str:
+    """Return ``text`` without control characters and escape sequences, on one line, bounded.
+
+    For names, commands and titles of other users' processes, which may hold anything.
+    """
+    bare = _ESCAPE_SEQUENCE.sub("", text[:LONGEST_NAME])
+    spaced = " ".join(bare.split())
+    return "".join(char for char in spaced if unicodedata.category(char) not in _UNPRINTABLE).strip()
+
+
+def columns(text: str) -> int:
+    """Return how many terminal columns ``text`` takes (Unicode Annex 11; marks take none)."""
+    if text.isascii():
+        return len(text)
+    return sum(_char_columns(char) for char in text)
+
+
+def _char_columns(char: str) -> int:
+    if unicodedata.category(char) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def fit(text: str, width: int, ellipsis: str) -> str:
+    """Return ``text`` in at most ``width`` columns; what is too long loses its middle.
+
+    Both ends stay, for that is where names differ: "prod/chat…server-7".
+    """
+    if columns(text) <= width:
+        return text
+    room = width - columns(ellipsis)
+    if room <= 0:
+        return _head(text, width)
+    tail = _head(text[::-1], room // 2)[::-1]
+    return _head(text, room - columns(tail)) + ellipsis + tail
+
+
+def _head(text: str, width: int) -> str:
+    taken = 0
+    for place, char in enumerate(text):
+        taken += _char_columns(char)
+        if taken > width:
+            return text[:place]
+    return text
+
+
+def left(text: str, width: int, ellipsis: str) -> str:
+    """Return ``text`` in exactly ``width`` columns, at their left."""
+    fitted = fit(text, width, ellipsis)
+    return fitted + " " * (width - columns(fitted))
+
+
+def right(text: str, width: int) -> str:
+    """Return ``text`` at the right of ``width`` columns; longer figures are never cut."""
+    return " " * (width - columns(text)) + text
+
+
+def wrap(text: str, width: int, indent: int, tone: Tone = Tone.PLAIN) -> list[Line]:
+    """Return ``text`` on as many lines of ``width`` columns as it needs, each ``indent`` columns in."""
+    room = max(width - indent, 10)
+    return [line(" " * indent + part, tone) for part in textwrap.wrap(text, room)]
+
+
+def plain(lines: Iterable[Line]) -> str:
+    """Return the lines as text without any tone, each ended by a newline."""
+    return "".join(f"{each}\n" for each in lines)

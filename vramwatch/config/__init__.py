@@ -1,0 +1,11 @@
+"""The configuration: its shape, where it is found, what decides, and errors with their places.
+
+Costs the import of pydantic: a verb that needs no configuration does not import this.
+"""
+
+from vramwatch.config.announcement import sentence
+from vramwatch.config.loading import find, load
+from vramwatch.config.rendering import effective, example
+from vramwatch.config.shape import Config
+
+__all__ = ["Config", "effective", "example", "find", "load", "sentence"]

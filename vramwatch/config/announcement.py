@@ -1,0 +1,20 @@
+"""The one sentence of what the daemon will watch, tell and touch."""
+
+from vramwatch.config.quantities import duration_text
+from vramwatch.config.shape import Config
+
+
+def sentence(config: Config) -> str:
+    """Return what a daemon of this configuration does, as one line; it is logged at start."""
+    poll = config.poll
+    watch = (
+        f"watches the GPUs of source {config.source_name} every {duration_text(poll.interval)} "
+        f"({duration_text(poll.fastest)} when one is nearly full, {duration_text(poll.slowest)} when all is "
+        f"quiet), "
+        f"at most {poll.driver_share * 100:g} % of the time inside the driver"
+    )
+    listen = config.http.listen
+    tell = f"tells metrics and health on http://{listen}, to this machine alone" if listen else "tells nobody"
+    store = f"the store {config.store.path}" if config.store.path else "the store in its default place"
+    touch = f"touches no process, and writes {store} alone"
+    return f"vramwatch {watch}; {tell}; {touch}"

@@ -1,0 +1,114 @@
+"""A configuration as text: the example with all options and their meaning, and the effective one."""
+
+import math
+import textwrap
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, TypeAdapter
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined, to_jsonable_python
+
+from vramwatch.config.shape import DEFAULT_SOURCE, Config, OwnerEntry
+from vramwatch.families import discover
+
+WIDTH = 100
+
+_HEAD = """\
+Configuration of vramwatch. Every option stands here with its default; leave out what you do not
+change. `vramwatch check` names every fault with its place. An environment variable
+(VRAMWATCH_POLL__INTERVAL=2s) decides over this file, the command line over both.
+Durations: 200ms, 5s, 15m, 1h30m, 7d. Sizes: 512MiB, 2GiB, 1.5TB."""
+
+
+def example() -> str:
+    """Return a configuration file with every option, its meaning, what it takes and its default.
+
+    It loads as it stands and gives the defaults. It is kept as ``config.example.yaml``.
+    """
+    lines = [f"# {line}" for line in _HEAD.splitlines()]
+    for name, field in Config.model_fields.items():
+        lines += ["", *_comment(field)]
+        if name == "source":
+            lines += ["source:", *_indented(_sources())]
+        elif name == "owners":
+            lines += [*_commented(["-", *_indented(_options(OwnerEntry, _sample))]), "owners: []"]
+        else:
+            lines += _option(name, field, _default)
+    return "\n".join(lines) + "\n"
+
+
+def effective(config: Config) -> str:
+    """Return ``config`` as a file that loads alike, without comments; secrets are masked."""
+    written = {
+        "source": {config.source_name: to_jsonable_python(config.source)},
+        "owners": [entry.model_dump(mode="json", exclude_none=True) for entry in config.owners],
+    }
+    values = {name: to_jsonable_python(getattr(config, name)) for name in Config.model_fields} | written
+    return _yaml(values)
+
+
+def _sources() -> list[str]:
+    """Return the default source as it is written, and the others as comments."""
+    lines: list[str] = []
+    plugins = discover("vramwatch.sources")
+    for name in sorted(plugins, key=lambda name: (name != DEFAULT_SOURCE, name)):
+        options = _options(plugins[name], _default)
+        block = [f"{name}:", *_indented(options)] if options else [f"{name}: {{}}"]
+        lines += block if name == DEFAULT_SOURCE else _commented(block)
+    return lines
+
+
+def _options(model: type[BaseModel], value: Callable[[FieldInfo], object]) -> list[str]:
+    return [
+        line
+        for name, field in model.model_fields.items()
+        for line in (*_comment(field), *_option(name, field, value))
+    ]
+
+
+def _option(name: str, field: FieldInfo, value: Callable[[FieldInfo], object]) -> list[str]:
+    section = _section(field)
+    if section:
+        return [f"{name}:", *_indented(_options(section, value))]
+    return _yaml({name: value(field)}).splitlines()
+
+
+def _section(field: FieldInfo) -> type[BaseModel] | None:
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _default(field: FieldInfo) -> object:
+    """Return the default as it is written; None where there is none."""
+    default = field.get_default(call_default_factory=True)
+    if default is PydanticUndefined:
+        return None
+    written: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+    return TypeAdapter(written).dump_python(default, mode="json")
+
+
+def _sample(field: FieldInfo) -> object:
+    return (field.examples or [None])[0]
+
+
+def _comment(field: FieldInfo) -> list[str]:
+    """Return what an option means and takes, as comment lines."""
+    accepted = [note.accepted for note in field.metadata if hasattr(note, "accepted")]
+    if get_origin(field.annotation) is Literal:
+        accepted.append(", ".join(get_args(field.annotation)))
+    text = " ".join([field.description or "", *(f"Accepted: {words}." for words in accepted)])
+    return _commented(textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False))
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
+
+
+def _commented(lines: Iterable[str]) -> list[str]:
+    return [f"# {line}" for line in lines]
+
+
+def _yaml(values: object) -> str:
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=math.inf)

@@ -1,0 +1,261 @@
+"""The shape of the configuration: its sections and options, what each means, takes and defaults to."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.functional_validators import AfterValidator
+
+from vramwatch.config.quantities import Address, Duration, Fraction, Loopback, Size, duration_text
+from vramwatch.core.cadence import Rates
+from vramwatch.core.owners import OwnerRule
+from vramwatch.core.ports import Feed
+from vramwatch.core.units import Bytes, Seconds
+
+DEFAULT_SOURCE = "nvml"
+CONTROL_SOCKET = "control.sock"
+MAX_OWNERS = 1000
+"""Rules; each is tried once for every new process."""
+
+
+class Misfit(ValueError):
+    """Options of one section that are good alone and do not go together: option -> sentence."""
+
+    def __init__(self, sentences: Mapping[str, str]) -> None:
+        super().__init__("; ".join(sentences.values()))
+        self.sentences = sentences
+
+
+@runtime_checkable
+class SourceOptions(Protocol):
+    """A plug-in of ``vramwatch.sources`` with its options filled in."""
+
+    def open(self, first_seq: int) -> Feed: ...
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("a relative path, which would depend on where the daemon starts; write it from / on")
+    return path
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Name = Annotated[str, Field(min_length=1, max_length=128)]
+Glob = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: strict keys, never changed once read; empty means all defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_below_is_all_defaults(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+
+class PollOptions(Section):
+    """How often the GPUs are read. The driver's cost bounds all of it."""
+
+    _BASES: ClassVar = ("interval", "list_interval")
+    _ORDERED: ClassVar = (
+        ("fastest", "interval"),
+        ("interval", "slowest"),
+        ("list_min_interval", "list_interval"),
+    )
+
+    interval: Annotated[Seconds, Duration("100ms", "1m")] = Field(
+        Seconds(1.0), description="How often the memory of every GPU is read."
+    )
+    fastest: Annotated[Seconds, Duration("50ms", "1m")] = Field(
+        Seconds(0.2), description="The interval while a GPU is about to be full; not above interval."
+    )
+    slowest: Annotated[Seconds, Duration("100ms", "10m")] = Field(
+        Seconds(5.0), description="The interval while nothing runs and nothing moves; not below interval."
+    )
+    list_interval: Annotated[Seconds, Duration("500ms", "10m")] = Field(
+        Seconds(5.0),
+        description="How often the list of processes is read, which costs the driver far more than memory.",
+    )
+    list_min_interval: Annotated[Seconds, Duration("200ms", "10m")] = Field(
+        Seconds(2.0),
+        description="The same where memory has moved since the last list; not above list_interval.",
+    )
+    slow_interval: Annotated[Seconds, Duration("5s", "1h")] = Field(
+        Seconds(30.0), description="How often temperature, power and the number of GPUs are read."
+    )
+    driver_share: Annotated[float, Fraction(0.0001, 0.1)] = Field(
+        0.005,
+        description="The share of time that may be spent inside driver calls; intervals grow to keep it.",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "PollOptions":
+        misfits: dict[str, str] = {}
+        for lesser, greater in self._ORDERED:
+            low, high = getattr(self, lesser), getattr(self, greater)
+            if low <= high:
+                continue
+            low, high = duration_text(low), duration_text(high)
+            if self._to_blame(lesser, greater) == lesser:
+                misfits[lesser] = f"{low} is above {greater}; write at most {high}, or raise {greater}"
+            else:
+                misfits[greater] = f"{high} is below {lesser}; write at least {low}, or lower {lesser}"
+        if misfits:
+            raise Misfit(misfits)
+        return self
+
+    def _to_blame(self, *pair: str) -> str:
+        """Return the option that was written; of two that were, the one that depends on the other."""
+        return max(pair, key=lambda option: (option in self.model_fields_set, option not in self._BASES))
+
+    def rates(self) -> Rates:
+        return Rates(**{name: getattr(self, name) for name in type(self).model_fields})
+
+
+class StoreOptions(Section):
+    """Where the history is kept, and how much of it is personal."""
+
+    path: AbsolutePath | None = Field(
+        None,
+        description=(
+            "The database; null: vramwatch.db in the system's state directory (/var/lib/vramwatch) "
+            "for a service or root, in the user's otherwise."
+        ),
+    )
+    commands: Literal["full", "redacted", "name"] = Field(
+        "redacted",
+        description=(
+            "What is kept of a process's command line: full (as it stands, secrets too), "
+            "redacted (what looks like a secret is masked), name (the program alone)."
+        ),
+    )
+
+
+class OwnerMatch(Section):
+    """What a process must be to fall under a rule; globs, all that are given must match."""
+
+    user: Glob | None = Field(None, description="User name or uid.", examples=["alice"])
+    unit: Glob | None = Field(
+        None, description="systemd unit, the instance included.", examples=["llama@*.service"]
+    )
+    command: Glob | None = Field(
+        None, description="Command line, its own or of a process above it.", examples=["*serve.py*"]
+    )
+    container: Glob | None = Field(
+        None, description="Container name, also within its pod.", examples=["chat-*"]
+    )
+    image: Glob | None = Field(None, description="Container image.", examples=["*/vllm-openai:*"])
+    pod: Glob | None = Field(None, description="Pod name.", examples=["chat-*"])
+    namespace: Glob | None = Field(None, description="Kubernetes namespace.", examples=["prod"])
+    engine: Glob | None = Field(None, description="Inference engine.", examples=["vllm"])
+    model: Glob | None = Field(None, description="Model that the engine serves.", examples=["Llama-3*"])
+    slurm_job: Glob | None = Field(None, description="Slurm job name or number.", examples=["train-*"])
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "OwnerMatch":
+        if not self.conditions():
+            raise ValueError(f"no condition, so it would match everything; write {_either(type(self))}")
+        return self
+
+    def conditions(self) -> dict[str, str]:
+        """Return the globs that were given, by what they are compared with; never empty once read."""
+        return self.model_dump(exclude_none=True)
+
+
+class OwnerEntry(Section):
+    """Names the workload of the processes that match; the first entry that matches counts."""
+
+    match: OwnerMatch = Field(description="Globs, case-sensitive; all that are given must match.")
+    name: Name = Field(
+        description="What people are shown, and what history is kept under.", examples=["chat"]
+    )
+    team: Name | None = Field(None, description="Who answers for it.", examples=["assistants"])
+    budget: Annotated[Bytes | None, Size("1MiB", "64TiB")] = Field(
+        None, description="Memory that it is meant to stay within, on each GPU.", examples=["40GiB"]
+    )
+
+
+class ControlOptions(Section):
+    """The socket through which verbs that change something reach the daemon."""
+
+    socket: AbsolutePath | None = Field(
+        None,
+        description=(
+            "Its path; null: control.sock in the service's runtime directory, in /run/vramwatch "
+            "for root, in $XDG_RUNTIME_DIR/vramwatch otherwise."
+        ),
+    )
+    group: Name | None = Field(
+        "vramwatch",
+        description="Whose members may use it beside root and the daemon's own user; null: nobody else.",
+    )
+
+    def place(self, environment: Mapping[str, str], uid: int) -> Path:
+        """Return where a daemon of user ``uid`` listens; absolute, its folder may not exist yet."""
+        if self.socket:
+            return self.socket
+        runtime = environment.get("RUNTIME_DIRECTORY", "").split(":")[0]  # systemd.exec(5): a list
+        if runtime:
+            return Path(runtime) / CONTROL_SOCKET
+        if uid == 0:
+            return Path("/run/vramwatch") / CONTROL_SOCKET
+        return Path(environment.get("XDG_RUNTIME_DIR") or f"/run/user/{uid}") / "vramwatch" / CONTROL_SOCKET
+
+
+class HttpOptions(Section):
+    """Metrics and health for other programs on this machine."""
+
+    listen: Annotated[Address | None, Loopback()] = Field(
+        Address("127.0.0.1", 9478),
+        description="Address of /metrics, /-/healthy and /-/ready; off: none.",
+    )
+
+
+class LogOptions(Section):
+    """What the daemon writes to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least important lines that are written."
+    )
+
+
+class Config(Section):
+    """All that an operator decides. Read by ``load``, which chooses ``source`` among the plug-ins."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    source: SourceOptions = Field(description="Where readings come from: one source and its options.")
+    poll: PollOptions = Field(
+        PollOptions(), description="How often the GPUs are read, within the driver's budget."
+    )
+    store: StoreOptions = Field(StoreOptions(), description="Where the history is kept, and what of it.")
+    owners: tuple[OwnerEntry, ...] = Field(
+        (),
+        max_length=MAX_OWNERS,
+        description="Names for workloads that vramwatch would name otherwise; the first that matches counts.",
+    )
+    control: ControlOptions = Field(
+        ControlOptions(), description="The socket of verbs that change something."
+    )
+    http: HttpOptions = Field(HttpOptions(), description="What other programs on this machine may read.")
+    log: LogOptions = Field(LogOptions(), description="What the daemon writes to standard error.")
+
+    @property
+    def source_name(self) -> str:
+        """The name of the source's file, hence its name in this configuration and in the store."""
+        return type(self.source).__module__.rpartition(".")[2]
+
+    def owner_rules(self) -> tuple[OwnerRule, ...]:
+        """Return the rules of ``owners`` in their order; empty: none are configured."""
+        return tuple(
+            OwnerRule(match=entry.match.conditions(), name=entry.name, team=entry.team, budget=entry.budget)
+            for entry in self.owners
+        )
+
+
+def _either(model: type[BaseModel]) -> str:
+    *most, last = model.model_fields
+    return f"{', '.join(most)} or {last}"

@@ -1,0 +1,159 @@
+"""Which Owner a process counts for: the first name that applies, of nine kinds of names."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from vramwatch.core.commandline import lineage, working_command
+from vramwatch.core.model import EngineFacts, Owner, OwnerKind, ProcessFacts, ProcessState
+from vramwatch.core.recognition import PROGRAM_ROLE
+from vramwatch.core.units import Bytes
+from vramwatch.core.workloads import unit_group, workload_name
+
+Texts = tuple[str | None, ...]
+
+
+def _users(facts: ProcessFacts, _: EngineFacts | None) -> Texts:
+    return (facts.user, None if facts.uid is None else str(facts.uid))
+
+
+def _commands(facts: ProcessFacts, _: EngineFacts | None) -> Texts:
+    """With those of the ancestors, for a rank may say no more of itself than its title."""
+    return tuple(text for each in lineage(facts) for text in (" ".join(each.argv), each.title))
+
+
+def _containers(facts: ProcessFacts, _: EngineFacts | None) -> Texts:
+    name = facts.container.name if facts.container else None
+    return (name, facts.pod.container if facts.pod else None)
+
+
+def _slurm_jobs(facts: ProcessFacts, _: EngineFacts | None) -> Texts:
+    return (facts.slurm.name, facts.slurm.job) if facts.slurm else ()
+
+
+CONDITIONS: Mapping[str, Callable[[ProcessFacts, EngineFacts | None], Texts]] = {
+    "user": _users,
+    "unit": lambda facts, _: (facts.unit,),
+    "command": _commands,
+    "container": _containers,
+    "image": lambda facts, _: (facts.container.image if facts.container else None,),
+    "pod": lambda facts, _: (facts.pod.name if facts.pod else None,),
+    "namespace": lambda facts, _: (facts.pod.namespace if facts.pod else None,),
+    "engine": lambda _, engine: (engine.engine if engine else None,),
+    "model": lambda _, engine: (engine.model if engine else None,),
+    "slurm_job": _slurm_jobs,
+}
+"""Condition of a rule -> the texts it is compared with, of which any may match. ``user`` is a name or a
+uid, ``slurm_job`` a name or a number, ``container`` also the container's name within its pod."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerRule:
+    """A configured Owner. ``match``: condition -> glob pattern; all of them must match.
+
+    Conditions are those of ``CONDITIONS``; patterns are as in ``fnmatch``, case-sensitive, over the whole
+    text. Errors: ValueError for a rule without any condition, or with one that is unknown.
+    """
+
+    match: Mapping[str, str]
+    name: str
+    team: str | None = None
+    budget: Bytes | None = None
+
+    def __post_init__(self) -> None:
+        unknown = sorted(self.match.keys() - CONDITIONS.keys())
+        if unknown or not self.match:
+            wrong = f"unknown condition {', '.join(unknown)}" if unknown else "no condition is given"
+            raise ValueError(f"owner {self.name!r}: {wrong}; accepted: {', '.join(CONDITIONS)}")
+
+    def matches(self, facts: ProcessFacts, engine: EngineFacts | None) -> bool:
+        """Return whether every condition matches something that is known of the process."""
+        return all(
+            any(fnmatchcase(text, pattern) for text in CONDITIONS[condition](facts, engine) if text)
+            for condition, pattern in self.match.items()
+        )
+
+
+def owner_of(facts: ProcessFacts, engine: EngineFacts | None, rules: Iterable[OwnerRule] = ()) -> Owner:
+    """Return the Owner of a process, by the first that applies; never raises.
+
+    A configured rule; Slurm job name + user; systemd unit; namespace + workload + container; compose
+    project + service, or container name; engine + model; uid + program; the pid, if that is all that
+    is known. Keys: "rule:chat", "slurm:alice/train", "unit:llama.service", "workload:prod/chat/server",
+    "service:shop/api", "container:name", "engine:1000/vllm/Llama-3-8B", "program:1000/train.py", "pid:4242".
+    """
+    return (
+        next((_by_rule(rule) for rule in rules if rule.matches(facts, engine)), None)
+        or _by_slurm(facts)
+        or _by_unit(facts)
+        or _by_workload(facts)
+        or _by_container(facts)
+        or _by_engine(facts, engine)
+        or _by_program(facts)
+        or _by_pid(facts)
+    )
+
+
+def _by_rule(rule: OwnerRule) -> Owner:
+    return Owner(f"rule:{rule.name}", rule.name, OwnerKind.RULE, rule.team, rule.budget)
+
+
+def _by_slurm(facts: ProcessFacts) -> Owner | None:
+    """A job whose name is not known goes by its number, which at least holds its ranks together."""
+    if facts.slurm is None:
+        return None
+    job = facts.slurm.name or facts.slurm.job
+    user = facts.slurm.user or facts.user or _uid(facts)
+    return Owner(f"slurm:{user}/{job}", f"{user}/{job}", OwnerKind.SLURM) if job else None
+
+
+def _by_unit(facts: ProcessFacts) -> Owner | None:
+    unit = unit_group(facts.unit)
+    if unit is None:
+        return None
+    name = f"{facts.unit_owner}/{unit}" if facts.unit_owner else unit
+    return Owner(f"unit:{name}", name, OwnerKind.UNIT)
+
+
+def _by_workload(facts: ProcessFacts) -> Owner | None:
+    pod = facts.pod
+    if pod is None or not pod.name:
+        return None
+    name = f"{pod.namespace or ''}/{workload_name(pod.name)}"
+    key = f"{name}/{pod.container}" if pod.container else name
+    return Owner(f"workload:{key}", name, OwnerKind.WORKLOAD)
+
+
+def _by_container(facts: ProcessFacts) -> Owner | None:
+    """A container without a name is passed over: its id changes whenever it is made anew."""
+    container = facts.container
+    if container is None:
+        return None
+    if container.compose_project and container.compose_service:
+        name = f"{container.compose_project}/{container.compose_service}"
+        return Owner(f"service:{name}", name, OwnerKind.SERVICE)
+    if container.name:
+        return Owner(f"container:{container.name}", container.name, OwnerKind.SERVICE)
+    return None
+
+
+def _by_engine(facts: ProcessFacts, engine: EngineFacts | None) -> Owner | None:
+    if engine is None or engine.role == PROGRAM_ROLE:
+        return None
+    words = [engine.engine, engine.model] if engine.model else [engine.engine]
+    return Owner(f"engine:{_uid(facts)}/{'/'.join(words)}", " ".join(words), OwnerKind.ENGINE)
+
+
+def _by_program(facts: ProcessFacts) -> Owner | None:
+    program = working_command(facts).program or facts.name
+    return Owner(f"program:{_uid(facts)}/{program}", program, OwnerKind.PROGRAM) if program else None
+
+
+def _by_pid(facts: ProcessFacts) -> Owner:
+    pid = facts.key.pid
+    why = "gone" if facts.state is ProcessState.GONE else "not visible"
+    return Owner(f"pid:{pid}", f"pid {pid} ({why})", OwnerKind.UNKNOWN)
+
+
+def _uid(facts: ProcessFacts) -> str:
+    return "?" if facts.uid is None else str(facts.uid)

@@ -1,0 +1,328 @@
+"""The loop: wait, take a turn, remember it; and between turns do what an operator asked.
+
+With the outbox the only place that owns a clock. A running daemon never ends for the driver or the
+disk: without a driver it stays up blind and tries again, without a writable store it keeps the
+newest polls in bounded memory and says so.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from vramwatch.backlog import Backlog
+from vramwatch.cold import ColdJobs
+from vramwatch.control import ControlError, Request
+from vramwatch.core.errors import NoDeviceError
+from vramwatch.core.model import (
+    Event,
+    EventKind,
+    Explanation,
+    Fault,
+    FaultKind,
+    Instant,
+    Ledger,
+    Missing,
+    Pace,
+    Poll,
+)
+from vramwatch.core.ports import Feed
+from vramwatch.core.units import Seconds, parse_seconds, show_seconds
+from vramwatch.pipeline import Pipeline
+from vramwatch.store import Store
+from vramwatch.web.health import Vitals
+
+CLOCK_STEP = 2.0
+"""Seconds by which the wall clock must move against boot time to count as a step."""
+
+STALL_POLLS, STALL_SECONDS = 5, 10.0
+"""A hole of so many intervals and so many seconds between two polls is kept as a Gap."""
+
+RELEASE_DEFAULT, RELEASE_LONGEST = Seconds(900.0), Seconds(86400.0)
+"""How long the GPUs are let go of when nobody says, and at most."""
+
+RELEASED_INTERVAL = Seconds(1.0)
+"""How often a released daemon turns: each turn is a known Gap, and resume takes effect at once."""
+
+HOLDERS_INTERVAL = Seconds(60.0)
+"""How often the holder of a ghost is looked for: it walks every process's open files."""
+
+STUCK_POLLS, STUCK_SECONDS = 10, 30.0
+"""A turn that is so many intervals and so many seconds late counts as stuck."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The GPUs are let go of. Times: boottime seconds, wall seconds."""
+
+    until: float
+    until_wall: float
+    author: str
+
+
+@dataclass(slots=True)
+class _Errand:
+    """Something another thread wants done between two turns."""
+
+    do: Callable[[], Mapping[str, Any]]
+    done: threading.Event = field(default_factory=threading.Event)
+    reply: Mapping[str, Any] = field(default_factory=dict)
+    refusal: ControlError | None = None
+
+
+class Daemon:
+    """Runs a Feed through the Pipeline into the Store until the feed ends or ``stop`` is called."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        pipeline: Pipeline,
+        store: Store,
+        *,
+        find_holders: Callable[[Poll], str | None] | None = None,
+        require_gpu: bool = False,
+    ) -> None:
+        """``find_holders`` says who may keep the ghosts of a Poll; None where that has no meaning."""
+        self._feed = feed
+        self._pipeline = pipeline
+        self._backlog = Backlog(store)
+        self._errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
+        self._now = Instant(0, 0.0, 0.0, "")
+        self._events: list[Event] = [Event(EventKind.STARTED, "vramwatch started")]
+        self._release: Release | None = None
+        self._before: Poll | None = None
+        self._blind: str | None = None
+        self._polls = 0
+        self._with_readings = 0
+        self._turned_at = time.monotonic()
+        self._find_holders = find_holders
+        self._require_gpu = require_gpu
+        self._holders: str | None = None
+        self._cold: ColdJobs | None = None
+
+    # --- called from other threads and from signal handlers ---------------------------------------
+
+    def stop(self) -> None:
+        self._feed.clock.stop()
+
+    def answer(self, request: Request) -> Mapping[str, Any]:
+        """Carry out a verb between two turns and return its reply. Errors: ControlError refuses it."""
+        verbs = {"ping": self._say_hello, "release": self._let_go, "resume": self._take_up}
+        if request.verb not in verbs:
+            raise ControlError(f"the daemon knows no verb {request.verb!r}; it knows {', '.join(verbs)}")
+        errand = _Errand(lambda: verbs[request.verb](request))
+        self._errands.put(errand)
+        self._feed.clock.wake()
+        if not errand.done.wait(10.0):
+            raise ControlError("the daemon is busy with a poll that does not end; see vramwatch status")
+        if errand.refusal:
+            raise errand.refusal
+        return errand.reply
+
+    def call(self, do: Callable[[], None]) -> None:
+        """Have ``do`` called before the next turn. From a signal handler too."""
+
+        def errand() -> Mapping[str, Any]:
+            do()
+            return {}
+
+        self._errands.put(_Errand(errand))
+
+    def vitals(self) -> Vitals:
+        pace = self._before.pace if self._before else None
+        interval = pace.interval if pace else 1.0
+        return Vitals(
+            polls=self._polls,
+            readings=self._with_readings,
+            age=time.monotonic() - self._turned_at,
+            stuck_after=max(STUCK_SECONDS, STUCK_POLLS * interval),
+            blind=self._blind,
+            store=self._backlog.fault,
+        )
+
+    # --- the loop ---------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Turn until the feed ends or ``stop`` is called; then let go of source and store.
+
+        Errors: NoDeviceError when a GPU is required and the first answer of the driver has none.
+        """
+        interval = Seconds(0.0)
+        try:
+            while (at := self._feed.clock.wait(interval)) is not None:
+                self._run_errands(at)
+                interval = self._turn(at)
+                if self._cold is None:
+                    self._cold = self._start_cold_jobs()  # after the first reading is stored, not before
+        finally:
+            self._end()
+
+    def _turn(self, at: Instant) -> Seconds:
+        """Take one turn and return how long to wait for the next."""
+        at = self._mind_the_clock(at)
+        if self._release and at.boottime >= self._release.until:
+            self._events.append(
+                Event(
+                    EventKind.RELEASE_FORGOTTEN,
+                    f"the release asked for by {self._release.author} ended by its time; taking the GPUs up",
+                )
+            )
+            self._end_release()
+        poll = self._released_poll(at, self._release) if self._release else self._pipeline.turn(at)
+        poll = replace(poll, events=(*self._events, *poll.events))
+        self._events = []
+        self._tell(poll)
+        self._backlog.remember(poll)
+        if self._require_gpu:
+            self._require_gpu = _is_starting(poll)
+            _refuse_blindness(poll)
+        self._before = poll
+        self._polls += 1
+        self._with_readings += bool(poll.ledgers)
+        self._turned_at = time.monotonic()
+        return poll.pace.interval if poll.pace else RELEASED_INTERVAL
+
+    def _end(self) -> None:
+        if self._cold:
+            self._cold.close()
+        self._feed.source.close()
+        self._backlog.close()
+
+    def _mind_the_clock(self, at: Instant) -> Instant:
+        """Note steps of the wall clock, and keep a hole between two polls as a Gap of its own."""
+        before = self._before
+        if before is None or not self._feed.live:
+            return at
+        elapsed = at.boottime - before.at.boottime
+        step = at.wall - before.at.wall - elapsed
+        if abs(step) > CLOCK_STEP:
+            self.note(Event(EventKind.CLOCK_STEP, f"the wall clock moved by {step:+.1f} s"))
+            if self._cold:
+                self._cold.reschedule()
+        interval = before.pace.interval if before.pace else RELEASED_INTERVAL
+        if elapsed <= max(STALL_POLLS * interval, STALL_SECONDS):
+            return at
+        why = Fault(FaultKind.STALLED, f"no poll for {show_seconds(elapsed)}: asleep, or held up")
+        start = replace(at, wall=before.at.wall + interval, boottime=before.at.boottime + interval)
+        self._backlog.remember(Poll(start, missing=(Missing(None, why),)))
+        return self._feed.clock.now()
+
+    def _start_cold_jobs(self) -> ColdJobs:
+        cold = ColdJobs()
+        if self._find_holders:
+            cold.every(HOLDERS_INTERVAL, "ghost holders", self._look_for_holders)
+        return cold
+
+    def _look_for_holders(self) -> None:
+        """Name who keeps the device files open while bytes are held by nobody. Runs on a cold thread."""
+        poll = self._before
+        if self._find_holders is None or poll is None or not any(map(_has_ghosts, poll.ledgers)):
+            return
+        found = self._find_holders(poll)
+        if found and found != self._holders:
+            self._holders = found
+            self.call(lambda: self.note(Event(EventKind.GHOST_HOLDER, found)))
+
+    # --- what an operator asks for ----------------------------------------------------------------
+
+    def _run_errands(self, at: Instant) -> None:
+        self._now = at
+        while not self._errands.empty():
+            errand = self._errands.get_nowait()
+            try:
+                errand.reply = errand.do()
+            except ControlError as refusal:
+                errand.refusal = refusal
+            errand.done.set()
+
+    def _say_hello(self, request: Request) -> Mapping[str, Any]:
+        return {"polls": self._polls, "blind": self._blind}
+
+    def _let_go(self, request: Request) -> Mapping[str, Any]:
+        try:
+            asked = request.arguments.get("for")
+            span = RELEASE_DEFAULT if asked is None else parse_seconds(str(asked))
+        except ValueError as error:
+            raise ControlError(str(error)) from None
+        if not 0 < span <= RELEASE_LONGEST:
+            raise ControlError(f"--for must be more than 0 and at most {show_seconds(RELEASE_LONGEST)}")
+        self._release = Release(self._now.boottime + span, self._now.wall + span, request.author)
+        self._feed.source.release()
+        self.note(Event(EventKind.RELEASED, f"for {show_seconds(span)}", author=request.author))
+        return {"until": self._release.until_wall, "for_seconds": span}
+
+    def _take_up(self, request: Request) -> Mapping[str, Any]:
+        if self._release is None:
+            raise ControlError("the GPUs are not released; nothing to resume")
+        self.note(Event(EventKind.RESUMED, "the GPUs are taken up again", author=request.author))
+        self._end_release()
+        return {}
+
+    def _end_release(self) -> None:
+        self._release = None
+        self._feed.source.resume()
+
+    def _released_poll(self, at: Instant, release: Release) -> Poll:
+        until = time.strftime("%H:%M:%S", time.localtime(release.until_wall))
+        fault = Fault(FaultKind.RELEASED, f"released by {release.author} until {until}")
+        return Poll(
+            at,
+            missing=(Missing(None, fault),),
+            pace=Pace(RELEASED_INTERVAL, RELEASED_INTERVAL, 0.0),
+        )
+
+    # --- telling ------------------------------------------------------------------
+
+    def note(self, event: Event) -> None:
+        """Have ``event`` stored with the next poll; called between two turns."""
+        self._events.append(event)
+
+    def _tell(self, poll: Poll) -> None:
+        """One log line an event and a change between seeing and blind; nothing a poll."""
+        for event in poll.events:
+            logger.info(
+                "event kind=%s detail=%r gpu=%s author=%s", event.kind, event.detail, event.gpu, event.author
+            )
+        faults = {m.gpu.uuid if m.gpu else "all": m.fault for m in poll.missing}
+        before = (
+            {m.gpu.uuid if m.gpu else "all": m.fault for m in self._before.missing} if self._before else {}
+        )
+        for gpu, fault in faults.items():
+            if gpu not in before or before[gpu].kind is not fault.kind:
+                logger.warning("blind gpu=%s reason=%s detail=%r", gpu, fault.kind, fault.detail)
+        for gpu in before.keys() - faults.keys():
+            logger.info("reading again gpu=%s", gpu)
+        self._blind = self._blind_sentence(poll)
+
+    def _blind_sentence(self, poll: Poll) -> str | None:
+        if poll.ledgers or not poll.missing:
+            return None
+        if self._blind:
+            since = self._blind.partition(",")[0]
+        else:
+            since = f"blind since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(poll.at.wall))}"
+        return f"{since}, because {poll.missing[0].fault.detail}"
+
+
+def _has_ghosts(ledger: Ledger) -> bool:
+    return ledger.ghost_bytes > 0 or Explanation.NOBODY in ledger.explanations
+
+
+def _is_starting(poll: Poll) -> bool:
+    return any(missing.fault.kind is FaultKind.STARTING for missing in poll.missing)
+
+
+def _refuse_blindness(poll: Poll) -> None:
+    if poll.ledgers or _is_starting(poll):
+        return
+    why = poll.missing[0].fault.detail if poll.missing else "the driver is there and has no GPU"
+    raise NoDeviceError(f"{why}; to see vramwatch without a GPU: make try")
+
+
+def _faults(poll: Poll) -> dict[str, Fault]:
+    return {missing.gpu.uuid if missing.gpu else "all": missing.fault for missing in poll.missing}

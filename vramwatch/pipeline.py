@@ -1,0 +1,105 @@
+"""One poll through the house: read, ask who, divide. What comes out is ready to be stored.
+
+Owns no clock and writes nothing; ``run``, ``replay`` and a single ``status`` use it alike.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from vramwatch.core import cadence
+from vramwatch.core.attribution import Listed, Surroundings, attribute
+from vramwatch.core.cadence import Cadence, Rates
+from vramwatch.core.model import (
+    Instant,
+    Ledger,
+    Owner,
+    Poll,
+    ProcessFacts,
+    ProcessKey,
+    Reading,
+    Readings,
+    Tenant,
+)
+from vramwatch.core.owners import OwnerRule, owner_of
+from vramwatch.core.ports import Feed
+from vramwatch.core.recognition import Engine, recognise
+
+TENANTS_KEPT = 4096
+"""Processes remembered with engine and owner; more than a server runs in the life of its ghosts."""
+
+
+class Pipeline:
+    """Turns instants into Polls. Keeps what lasts between two polls: rates, newest lists, owners."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        *,
+        engines: Sequence[Engine],
+        rules: Sequence[OwnerRule],
+        rates: Rates,
+        owners: Mapping[ProcessKey, Owner],
+        surroundings: Surroundings,
+    ) -> None:
+        self.rules = rules
+        self.rates = rates
+        self._feed = feed
+        self._engines = engines
+        self._owners = dict(owners)
+        self._surroundings = surroundings
+        self._cadence = Cadence()
+        self._listed: dict[str, Listed] = {}
+        self._tenants: dict[ProcessKey, Tenant] = {}
+        self._present: dict[int, Tenant] = {}
+
+    def turn(self, at: Instant) -> Poll:
+        """Return what the poll at ``at`` saw: a balanced Ledger for every Gpu that could be read."""
+        asked = cadence.ask(self._cadence, self.rates, at.boottime)
+        readings = self._feed.source.read(at, asked)
+        self._cadence = cadence.after(self._cadence, self.rates, at.boottime, asked, readings)
+        self._keep_lists(at, readings)
+        if any(reading.claims is not None for reading in readings.gpus):
+            self._meet(at)
+        return Poll(
+            at=at,
+            ledgers=tuple(self._ledger(at, reading) for reading in readings.gpus),
+            missing=readings.missing,
+            events=readings.events,
+            pace=cadence.pace(self._cadence, self.rates),
+        )
+
+    def _ledger(self, at: Instant, reading: Reading) -> Ledger:
+        return attribute(at, reading, self._listed.get(reading.gpu.uuid), self._present, self._surroundings)
+
+    def _keep_lists(self, at: Instant, readings: Readings) -> None:
+        """Keep the newest process list of every Gpu, but not of one that could not be read."""
+        for missing in readings.missing:
+            if missing.gpu is None:
+                self._listed.clear()
+            else:
+                self._listed.pop(missing.gpu.uuid, None)
+        for reading in readings.gpus:
+            if reading.claims is not None or reading.claims_fault is not None:
+                self._listed[reading.gpu.uuid] = Listed(at, reading.claims or (), reading.claims_fault)
+
+    def _meet(self, at: Instant) -> None:
+        """Look up who stands behind every pid that is listed now."""
+        pids = {claim.pid for listed in self._listed.values() for claim in listed.claims}
+        self._present = {pid: self._tenant(facts) for pid, facts in self._feed.people.facts(pids, at).items()}
+
+    def _tenant(self, facts: ProcessFacts) -> Tenant:
+        known = self._tenants.pop(facts.key, None)  # and back at the end: the oldest are dropped first
+        if known is None:
+            engine = recognise(self._engines, facts)
+            owner = self._owners.get(facts.key) or owner_of(facts, engine, self.rules)
+            if facts.key.start_ticks:  # a pid that was never seen alive has no identity to keep
+                self._owners[facts.key] = owner
+            known = Tenant(facts, owner, engine)
+        elif known.facts is not facts:
+            known = replace(known, facts=facts)
+        self._tenants[facts.key] = known
+        while len(self._tenants) > TENANTS_KEPT:
+            oldest = next(iter(self._tenants))
+            del self._tenants[oldest]
+            self._owners.pop(oldest, None)
+        return known

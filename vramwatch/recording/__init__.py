@@ -1,0 +1,1 @@
+"""Recorded readings: the CSV of vramwatch and of nvidia-smi as rows, moments, lives and readings."""

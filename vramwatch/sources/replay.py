@@ -1,0 +1,128 @@
+"""Recorded readings, played again as if they were made now: CSV of vramwatch or of nvidia-smi."""
+
+import gzip
+from collections.abc import Collection, Iterator, Mapping
+from datetime import tzinfo
+from itertools import chain
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vramwatch.core.errors import UsageError
+from vramwatch.core.model import Ask, Instant, ProcessFacts, Readings
+from vramwatch.core.ports import Feed
+from vramwatch.core.units import Seconds
+from vramwatch.recording.form import rows
+from vramwatch.recording.lines import records
+from vramwatch.recording.lives import Lives
+from vramwatch.recording.moments import Moment, moments
+from vramwatch.recording.playback import Playback
+from vramwatch.recording.row import Row
+
+
+class Replay(BaseModel):
+    """The options of the replay source."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: tuple[Path, ...] = Field(
+        (), description="recordings, .csv or .csv.gz; several are merged by time, as one server's"
+    )
+    tz: str | None = Field(
+        None, description="the time zone of nvidia-smi logs, e.g. Europe/Berlin; none: that of this machine"
+    )
+
+    def open(self, first_seq: int) -> Feed:
+        """Return the feed of the recording: one Instant for each distinct time, then the end.
+
+        Regular files are read through once before anything is played, so that nothing of a malformed
+        recording is judged. What can be read only once, a pipe, is played up to the time before its
+        first bad line. Errors: UsageError as ``file:line: reason``; from ``Clock.wait`` at a pipe.
+        """
+        if not self.files:
+            raise UsageError("replay: no file is given; name at least one .csv or .csv.gz")
+        zone = _zone(self.tz)
+        if all(_can_be_read_twice(file) for file in self.files):
+            lives = Lives(boot_id="")
+            for moment in _moments(self.files, zone):
+                lives.follow(moment)
+        recording = _Recording(f"replay:{self.files[0].name}", _moments(self.files, zone), first_seq)
+        return Feed(source=recording, people=recording, clock=recording, live=False)
+
+
+class _Recording:
+    """The Source, the People and the Clock of one recording, which move together."""
+
+    def __init__(self, boot_id: str, recorded: Iterator[Moment], first_seq: int) -> None:
+        self._boot_id = boot_id
+        self._seq = first_seq - 1
+        self._playback = Playback(boot_id)
+        first = next(recorded, None)
+        self._recorded = recorded if first is None else chain((first,), recorded)
+        self._time = 0.0 if first is None else first.time
+        self._readings = Readings()
+        self._stopped = False
+
+    def now(self) -> Instant:
+        """Return the recorded present: the time of the moment that was waited for last."""
+        self._seq += 1
+        return Instant(self._seq, self._time, self._time, self._boot_id)
+
+    def wait(self, interval: Seconds) -> Instant | None:
+        """Return the Instant of the next recorded time, at once; None at the end or after ``stop``."""
+        moment = None if self._stopped else next(self._recorded, None)
+        if moment is None:
+            return None
+        self._time = moment.time
+        self._readings = self._playback.play(moment)
+        return self.now()
+
+    def wake(self) -> None:
+        """A recording is never waited for."""
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def read(self, at: Instant, ask: Ask) -> Readings:
+        return self._readings
+
+    def facts(self, pids: Collection[int], at: Instant) -> Mapping[int, ProcessFacts]:
+        return self._playback.facts(pids, at.boottime)
+
+    def release(self) -> None:
+        """A recording holds no GPU."""
+
+    def resume(self) -> None:
+        """A recording holds no GPU."""
+
+    def close(self) -> None:
+        self._stopped = True
+
+
+def _can_be_read_twice(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError:
+        return False
+
+
+def _moments(files: tuple[Path, ...], zone: tzinfo | None) -> Iterator[Moment]:
+    return moments([_rows(file, zone) for file in files])
+
+
+def _rows(file: Path, zone: tzinfo | None) -> Iterator[Row]:
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            yield from rows(str(file), records(str(file), stream), zone)
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror or error}; give the path of a recording") from error
+
+
+def _zone(name: str | None) -> tzinfo | None:
+    try:
+        return None if name is None else ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise UsageError(
+            f"tz: {name!r} is no time zone known here; write one such as Europe/Berlin"
+        ) from error

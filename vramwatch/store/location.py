@@ -1,0 +1,39 @@
+"""Where the store is."""
+
+import os
+from pathlib import Path
+
+FILE = "vramwatch.db"
+SYSTEM = Path("/var/lib/vramwatch") / FILE
+
+
+def locate(explicit: Path | None, configured: Path | None) -> Path:
+    """Return the path at which a reader looks for the store; it need not exist.
+
+    The first that applies: ``explicit`` (--store), ``configured``, the system's store if this user may
+    read it, the user's own.
+    """
+    if explicit is not None:
+        return explicit
+    if configured is not None:
+        return configured
+    return SYSTEM if os.access(SYSTEM, os.R_OK) else _of_the_user()
+
+
+def default_for_writing() -> Path:
+    """Return the path at which a daemon without ``store.path`` keeps its store.
+
+    The first that applies: the state directory that systemd made for the unit (STATE_DIRECTORY,
+    systemd.exec(5): several are parted by colons), the system's as root, the user's own.
+    """
+    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    if given:
+        return Path(given) / FILE
+    return SYSTEM if os.geteuid() == 0 else _of_the_user()
+
+
+def _of_the_user() -> Path:
+    """Source: XDG Base Directory Specification, which asks that a relative path there be ignored."""
+    given = Path(os.environ.get("XDG_STATE_HOME", ""))
+    state = given if given.is_absolute() else Path("~/.local/state").expanduser()
+    return state / "vramwatch" / FILE

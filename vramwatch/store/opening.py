@@ -1,0 +1,206 @@
+"""Opening the file: who may, what it is, and how SQLite is to treat it. Faults become plain words."""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from vramwatch.core.errors import StoreError
+from vramwatch.store.migrations import APPLICATION_ID, VERSION, migrate
+
+DIRECTORY_MODE = 0o750
+FILE_MODE = 0o640  # the group reads, the daemon alone writes
+
+BUSY_TIMEOUT_MS = 5000  # a checkpoint of a large log on a slow disk lasts a second or two
+JOURNAL_SIZE_LIMIT_BYTES = 16 * 1024**2  # a log that a long reader made grow is cut back to this
+
+_PRAGMAS = f"""
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
+PRAGMA busy_timeout = {BUSY_TIMEOUT_MS};
+PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT_BYTES};
+PRAGMA foreign_keys = ON;
+"""
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Turn what SQLite raises inside into StoreError, naming the store and what SQLite said."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise StoreError(f"{path}: the store cannot be used: {error.orig}") from error
+    except (sqlite3.Error, OverflowError) as error:  # the second: an integer of more than 64 bits
+        raise StoreError(f"{path}: the store cannot be used: {error}") from error
+
+
+@contextmanager
+def understood(path: Path) -> Iterator[None]:
+    """Turn what a row raises that no vramwatch of this schema wrote into StoreError."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(
+            f"{path}: the store holds what this vramwatch does not understand: {error!r}; "
+            "read it with the version that wrote it, or restore it from a copy"
+        ) from error
+
+
+def lock(path: Path) -> int:
+    """Return a descriptor that keeps every other daemon away from the store at ``path`` until it is closed.
+
+    The lock is flock(2) on ``<path>.lock``, which holds the daemon's pid. Makes the directories above.
+    Errors: StoreError, when another daemon has it or the directory cannot be written.
+    """
+    beside = path.with_name(path.name + ".lock")
+    try:
+        path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+    except OSError as error:
+        raise StoreError(
+            f"{path}: the store cannot be written: {error.strerror} ({error.filename}); "
+            "make its directory writable for this user, or choose another with --store"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
+        os.close(descriptor)
+        raise StoreError(
+            f"{path}: another vramwatch daemon (pid {holder}) writes this store; "
+            "stop it, or give this one a store of its own with --store"
+        ) from error
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def open_for_writing(path: Path, program: str) -> Connection:
+    """Return a connection to the store at ``path``, made or brought to the present schema if need be.
+
+    Errors: StoreError; a file of a newer schema or of another program is left as it was.
+    """
+    with told(path):
+        _create(path)
+        connection = sqlite3.connect(path, check_same_thread=False)
+        try:
+            version = _version(connection, path)
+            if not version:
+                connection.execute(
+                    "PRAGMA auto_vacuum = INCREMENTAL"
+                )  # takes effect before the first table alone
+            connection.executescript(_PRAGMAS)
+            migrate(connection, version, program)
+        except BaseException:
+            connection.close()
+            raise
+        return _wrap(lambda: connection)
+
+
+def open_for_reading(path: Path) -> tuple[Connection, bool]:
+    """Return a connection that never writes, and whether it takes the file as one that nobody changes.
+
+    Beside a daemon, and after one that was killed, the log (``-wal``) is read with the file. After a clean
+    stop there is no log, and SQLite would have to write one: then, and only then, the file is read as
+    immutable, which beside a daemon would miss what the log holds (https://sqlite.org/wal.html, read-only
+    databases; https://sqlite.org/uri.html, immutable).
+
+    Errors: StoreError, with what to do.
+    """
+    _look(path)
+    with told(path):
+        try:
+            return _readable(path, "mode=ro"), False
+        except sqlite3.OperationalError:
+            if has_log(path):
+                raise
+        return _readable(path, "mode=ro&immutable=1"), True
+
+
+def has_log(path: Path) -> bool:
+    """Return whether the store at ``path`` has a log beside it, so that a daemon writes it or was killed."""
+    return path.with_name(path.name + "-wal").exists()
+
+
+def _readable(path: Path, how: str) -> Connection:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, check_same_thread=False)
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        _refuse_older(_version(connection, path), path)
+    except BaseException:
+        connection.close()
+        raise
+    return _wrap(lambda: connection, isolation_level="AUTOCOMMIT")
+
+
+def _refuse_older(version: int, path: Path) -> None:
+    if version < VERSION:
+        raise StoreError(
+            f"{path}: the store has schema {version} and this vramwatch reads {VERSION}; "
+            "start the daemon once, which brings it up to date"
+        )
+
+
+def _look(path: Path) -> None:
+    """Say in plain words why ``path`` cannot be read, before SQLite says "unable to open database file"."""
+    try:
+        path.open("rb").close()
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"{path}: there is no store; start the daemon (vramwatch run), or name another with --store"
+        ) from error
+    except PermissionError as error:
+        raise StoreError(
+            f"{path}: this user may not read the store; join its group (as installed: vramwatch), or use sudo"
+        ) from error
+    except OSError as error:
+        raise StoreError(
+            f"{path}: the store cannot be read: {error.strerror}; name another with --store"
+        ) from error
+
+
+def _create(path: Path) -> None:
+    """Make an empty file with the store's mode, whatever the umask; SQLite gives its log the same."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise StoreError(
+            f"{path}: the store cannot be made: {error.strerror}; choose another with --store"
+        ) from error
+    os.fchmod(descriptor, FILE_MODE)
+    os.close(descriptor)
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the schema of the store, 0 for an empty file. Errors: StoreError for what is not ours."""
+    try:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
+            raise
+        raise StoreError(f"{path}: this is not a vramwatch store; name another with --store") from error
+    if application != APPLICATION_ID and (application or version or tables):
+        raise StoreError(
+            f"{path}: this is another program's database and is left alone; name another with --store"
+        )
+    if version > VERSION:
+        raise StoreError(
+            f"{path}: a newer vramwatch wrote this store (schema {version}, this one knows {VERSION}) and it "
+            "is left alone; install that version, or choose another with --store"
+        )
+    return int(version)
+
+
+def _wrap(connect: Callable[[], sqlite3.Connection], **options: str) -> Connection:
+    """Return SQLAlchemy's view of one SQLite connection; closing it closes the other."""
+    return create_engine("sqlite://", creator=connect, poolclass=NullPool, **options).connect()
