@@ -37,10 +37,8 @@ def owner(name="llama"):
 
 
 def tenant(pid, of=None, start_ticks=4242, **facts):
-    known = ProcessFacts(
-        ProcessKey(BOOT, pid, start_ticks), name="python", title=f"python serve.py {pid}", **facts
-    )
-    return Tenant(known, of or owner())
+    known = {"name": "python", "title": f"python serve.py {pid}", **facts}
+    return Tenant(ProcessFacts(ProcessKey(BOOT, pid, start_ticks), **known), of or owner())
 
 
 def holding(pid, held=Bytes(GIB), of=None, **more):

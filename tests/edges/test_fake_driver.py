@@ -277,6 +277,17 @@ def test_a_reader_never_sees_half_a_change(driver: FakeDriver, client: Client) -
     assert changes > 1
 
 
+def test_a_reader_waits_while_a_change_is_being_written(driver: FakeDriver, client: Client) -> None:
+    driver.reset_calls()
+    driver.state.sequence += 1
+    client.send(MEMORY)
+    driver.wait_for_calls(MEMORY_CALL)
+    assert client.process.stdout
+    assert not select.select([client.process.stdout], [], [], 0.05)[0]
+    driver.state.sequence += 1
+    assert client.receive()["code"] == 0
+
+
 def test_changes_made_together_are_seen_together(driver: FakeDriver, client: Client) -> None:
     with driver.changing():
         driver.gpus[0].set_used(5 * GIB)
@@ -749,7 +760,7 @@ def test_the_command_keeps_memory_moving_and_passes_signals_on() -> None:
     moving = [sys.executable, "-m", "tests.nvml", "--gpus", "1", "--processes", "2", "--moving", "--"]
     subprocess.run([*moving, sys.executable, "-c", MOVED], check=True, timeout=PATIENCE)
     wait = subprocess.Popen(
-        [*moving, "sh", "-c", "echo started; exec cat"], stdout=subprocess.PIPE, text=True
+        [*moving, "sh", "-c", "echo started; exec sleep 60"], stdout=subprocess.PIPE, text=True
     )
     assert wait.stdout
     assert wait.stdout.readline() == "started\n"

@@ -94,6 +94,9 @@ def test_a_gpu_that_is_unplugged_is_gone_and_is_taken_up_again_when_it_returns(d
     with polling(driver) as polls:
         polls.until_answered()
         first.unplug()
+        assert faults(polls.poll(MEMORY_ALONE)) == {
+            first.uuid: FaultKind.LOST
+        }  # all that the driver says yet
         readings = polls.poll(MEMORY_ALONE)
         assert uuids(readings) == [second.uuid]
         assert faults(readings) == {first.uuid: FaultKind.GONE}

@@ -117,7 +117,7 @@ def test_a_damaged_store_is_refused_in_words(path):
     content[4096:] = b"\xff" * len(content[4096:])
     path.write_bytes(content)
     for open_it in (opened, lambda p: History.open(p).latest()):
-        with pytest.raises(StoreError, match="vramwatch.db: the store"):
+        with pytest.raises(StoreError, match=r"vramwatch\.db: the store"):
             open_it(path)
 
 

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from math import pi, sin
-from types import FrameType
 
 from tests.nvml.driver import FakeDriver
 from tests.nvml.gpu import MIB, Process
@@ -24,6 +23,7 @@ FILLED = 0.8  # part of each GPU that is in use
 SWING = 0.1  # by which a moving process grows and shrinks, as part of itself
 TURN = 60.0  # seconds from one peak to the next
 STEP = 0.25  # seconds between movements
+AWAITED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}  # a terminal sends SIGINT to the command as well
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,14 +33,13 @@ def main(arguments: Sequence[str]) -> int:
     unreal = nullcontext(list(range(FIRST_UNREAL_PID, FIRST_UNREAL_PID + count)))
     with _sleepers(count) if wanted.real_pids else unreal as pids, FakeDriver(gpus=wanted.gpus) as driver:
         _fill(driver, pids, seconds=0.0)
-        command = subprocess.Popen(wanted.command, env={**os.environ, **driver.environment()})
-        _pass_on(signal.SIGTERM, command)
-        _pass_on(signal.SIGINT, command)
+        command = _start(wanted.command, driver)
         seconds = 0.0
         while command.poll() is None:
-            try:
-                command.wait(STEP if wanted.moving else None)
-            except subprocess.TimeoutExpired:
+            came = signal.sigtimedwait(AWAITED, STEP)
+            if came and came.si_signo == signal.SIGTERM:
+                command.terminate()
+            elif came is None and wanted.moving:
                 seconds += STEP
                 _fill(driver, pids, seconds)
     return command.returncode if command.returncode >= 0 else 128 - command.returncode
@@ -84,11 +83,15 @@ def _fill(driver: FakeDriver, pids: Sequence[int], seconds: float) -> None:
             )
 
 
-def _pass_on(number: signal.Signals, command: subprocess.Popen[bytes]) -> None:
-    def handler(_number: int, _frame: FrameType | None) -> None:
-        command.send_signal(number)
+def _start(command: Sequence[str], driver: FakeDriver) -> subprocess.Popen[bytes]:
+    """Start ``command``; from before its start, the AWAITED signals wait here to be fetched."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
 
-    signal.signal(number, handler)
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, AWAITED)
+
+    environment = {**os.environ, **driver.environment()}
+    return subprocess.Popen(command, env=environment, preexec_fn=unblock)  # noqa: PLW1509 (no threads here)
 
 
 if __name__ == "__main__":

@@ -39,8 +39,8 @@ _RUNTIMES = {
     "crio": "cri-o",
     "libpod": "podman",
 }
-_RUNTIME_FOLDERS = {"docker": "docker", "ecs": "docker"}
-"""Parents of a bare ID that tell the runtime; below kubepods it can be any."""
+_RUNTIME_FOLDERS = {"docker": "docker"}
+"""The parent of a bare ID that tells the runtime; below kubepods it can be any."""
 
 _LXC_PAYLOAD = re.compile(r"lxc\.payload[.-](?P<name>.+)")  # lxc 4 and later, lxc src/lxc/cgroups/cgfsng.c
 

@@ -28,7 +28,6 @@ _NAMES_LIMIT = 4096  # a node runs at most some hundred pods
 _CONTAINERD_TASKS = (
     "run/containerd/io.containerd.runtime.v2.task/k8s.io",
     "run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io",
-    "run/containerd/io.containerd.runtime.v2.task/default",
 )
 _STORAGE = ("var/lib/containers/storage/overlay-containers", "run/containers/storage/overlay-containers")
 _STORAGE_LISTS = ("containers.json", "volatile-containers.json")  # the second holds those of ``run --rm``
@@ -117,7 +116,7 @@ def _from_containerd(host: Path, container: str) -> _Names | None:
             said = _mapping(document.get("annotations"))
             return _Names(
                 runtime="containerd",
-                name=_text(said.get("io.kubernetes.cri.container-name")) or _text(said.get("nerdctl/name")),
+                name=_text(said.get("io.kubernetes.cri.container-name")),
                 image=_text(said.get("io.kubernetes.cri.image-name")),
                 labels=_labels(said),
                 pod=_text(said.get("io.kubernetes.cri.sandbox-name")),

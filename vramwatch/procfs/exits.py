@@ -3,7 +3,6 @@
 import os
 import resource
 import select
-from pathlib import Path
 
 _MOST = 512
 """pidfds held at most; a server runs some dozens of processes on its GPUs."""
@@ -79,8 +78,3 @@ def _open(pid: int) -> int | None:
         return os.pidfd_open(pid)
     except (OSError, OverflowError, ValueError):  # a driver can name what is no pid at all
         return None
-
-
-def is_live(root: Path) -> bool:
-    """Whether ``root`` is the running kernel's own /proc: only then a pid there is one of ours."""
-    return root == Path("/proc")

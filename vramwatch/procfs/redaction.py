@@ -93,6 +93,7 @@ _TAKE_SEVERAL = ("api-key", "api-keys")  # vllm/entrypoints/openai/cli_args.py: 
 _NAME_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _OPTION = re.compile(r"--?[A-Za-z][\w.-]*")
 _WORDS = re.compile(r"""(?:[^\s"']|"[^"]*"|'[^']*'|["'])+|\s+""")
+_QUOTED = re.compile(r"""\"[^"]*\"|'[^']*'""")
 _NAMED = re.compile(r"""(?<![\w.-])[\w.-]+\\?["']?\s*[:=]\s*(?!$)""")
 _ASSIGNED = re.compile(r"""\\?"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,;&}\]]+""")
 _SCHEME_WORDS = frozenset({"bearer", "basic", "digest", "token"})
@@ -145,10 +146,9 @@ def redact_text(text: str) -> str:
     words = _WORDS.findall(text)
     if len(words) > 1:
         return "".join(_redact_words(words))
-    quote = text[:1]
-    if quote in ("'", '"') and len(text) > 2 and text.endswith(quote):
-        return f"{quote}{redact_text(text[1:-1])}{quote}"
-    return _redact_word(text)
+    if _QUOTED.fullmatch(text):
+        return f"{text[0]}{redact_text(text[1:-1])}{text[0]}"
+    return _redact_word(_QUOTED.sub(lambda quoted: redact_text(quoted[0]), text))
 
 
 def is_secret_name(name: str) -> bool:
@@ -227,10 +227,8 @@ def _hide_assigned(word: str) -> str:
 
 
 def _hide_random(match: re.Match[str]) -> str:
-    run = match[0]
-    if _is_random(run):
-        return HIDDEN
-    return "/".join(HIDDEN if _is_random(part) else part for part in run.split("/"))
+    shown = "/".join(HIDDEN if _is_random(part) else part for part in match[0].split("/"))
+    return HIDDEN if _is_random(shown) else shown  # base-64 holds slashes of its own
 
 
 def _is_random(run: str) -> bool:

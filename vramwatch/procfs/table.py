@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vramwatch.core.model import Instant, ProcessFacts, ProcessKey, ProcessState
-from vramwatch.procfs.exits import Exits, exists, is_live
+from vramwatch.procfs.exits import Exits, exists
 from vramwatch.procfs.identity import Stat, read_stat, sees_every_process
 from vramwatch.procfs.reader import FactsReader
 
@@ -40,7 +40,7 @@ class ProcessTable:
 
     def __init__(self, root: Path = Path("/proc"), host: Path = Path("/")) -> None:
         self._root = str(root)
-        self._is_live = is_live(root)
+        self._is_live = root == Path("/proc")  # only there is a pid one of ours
         self._sees_every_process = sees_every_process(self._root)
         self._reader = FactsReader(self._root, host, self._sees_every_process)
         self._exits = Exits()

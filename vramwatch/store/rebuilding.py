@@ -191,7 +191,7 @@ def _ledger(at: Instant, note: Row[Any], figures: _Figures, standing: list[Row[A
         temperature=told.get("temperature_celsius"),
         power=told.get("power_watts"),
         peaks={each.pid: each.peak for each in holdings if each.peak is not None},
-        gauges=tuple(gauge for row in standing for gauge in _gauges(row.pid, figures.process[row.process])),
+        gauges=_gauges(standing, figures),
     )
     explanations = tuple(Explanation(word) for word in split_words(note.explanations))
     listed = None
@@ -216,9 +216,12 @@ def _order(holding: Holding) -> tuple[bool, int, int]:
     return (holding.held is None, -(holding.held or 0), holding.pid)
 
 
-def _gauges(pid: int, told: dict[str, float]) -> list[Gauge]:
-    return [
-        Gauge(pid, quantity, value)
-        for quantity, value in sorted(told.items())
+def _gauges(standing: list[Row[Any]], figures: _Figures) -> tuple[Gauge, ...]:
+    """In the order of pid and quantity."""
+    told = sorted(
+        (row.pid, quantity, value)
+        for row in standing
+        for quantity, value in figures.process[row.process].items()
         if quantity not in (USED_BYTES, PEAK_BYTES)
-    ]
+    )
+    return tuple(Gauge(*each) for each in told)

@@ -19,7 +19,13 @@ def live(target: Terminal, look: Callable[[], Sequence[Line]], wait: Callable[[f
 
     drawn: Sequence[Line] = ()
     try:
-        with Live(console=console(target), screen=True, auto_refresh=False, transient=True) as screen:
+        with Live(
+            console=console(target),
+            screen=True,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ) as screen:
             while True:
                 drawn = look()
                 height = shutil.get_terminal_size().lines
