@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.nvml.client import Client, attached
 from tests.nvml.driver import FakeDriver
 
 
@@ -12,3 +13,17 @@ def driver() -> Iterator[FakeDriver]:
     """A driver with two idle H100s; give its ``environment()`` to the processes that shall find it."""
     with FakeDriver(gpus=2) as fake:
         yield fake
+
+
+@pytest.fixture
+def client(driver: FakeDriver) -> Iterator[Client]:
+    with attached(driver) as one:
+        yield one
+
+
+@pytest.fixture
+def fresh_client(driver: FakeDriver) -> Iterator[Client]:
+    """A client that has not initialised the library."""
+    one = Client(driver)
+    yield one
+    one.close()

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from vramwatch.config import Config, effective, example, find, load, sentence
 from vramwatch.config.loading import MAX_BYTES, MAX_FAULTS
 from vramwatch.config.places import MAX_DEPTH, parse
-from vramwatch.config.quantities import duration_text, size_text
+from vramwatch.quantities import duration_text, size_text
 from vramwatch.config.shape import OwnerMatch
 from vramwatch.core.cadence import Rates
 from vramwatch.core.errors import ConfigError

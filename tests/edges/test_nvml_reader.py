@@ -16,6 +16,7 @@ from tests.nvml_polls import DEADLINE, EVERYTHING, kill_at_random, polling, wait
 from vramwatch.core.model import EventKind, FaultKind
 from vramwatch.core.ports import Source
 from vramwatch.driver.keeper import Keeper
+from vramwatch.driver.lifecycle import GRACE
 from vramwatch.sources.nvml import Nvml, first_answer
 
 MEMORY = "nvmlDeviceGetMemoryInfo_v2"
@@ -31,7 +32,7 @@ def hang_and_recover(polls, gpu, unkillable=True):
     reader = polls.reader().pid
     gpu.hang(MEMORY, unkillable=unkillable)
     found = polls.poll()
-    ending = polls.poll(after=DEADLINE + 2.0)
+    ending = polls.poll(after=DEADLINE + GRACE + 0.5)
     assert ending.missing[0].fault.kind is FaultKind.HUNG
     wait_for_end(reader)
     gpu.clear()
@@ -98,7 +99,7 @@ def test_a_hanging_init_is_named_and_tried_again(driver):
         found = polls.poll(after=0.5)
         assert kinds(found) == [EventKind.INIT_HUNG]
         assert found.missing[0].fault.call == "nvmlInitWithFlags"
-        polls.poll(after=1.0 + 2.0)
+        polls.poll(after=DEADLINE + GRACE + 0.5)
         wait_for_end(reader)
         driver.clear_faults()
         polls.poll(after=0.1)
@@ -125,7 +126,7 @@ def test_a_reader_that_is_stopped_is_replaced(driver):
         reader.suspend()
         (missing,) = polls.poll().missing
         assert "inside no driver call" in missing.fault.detail
-        polls.poll(after=DEADLINE + 2.0)
+        polls.poll(after=DEADLINE + GRACE + 0.5)
         wait_for_end(reader.pid)
         polls.poll(after=0.1)
         assert len(polls.until_answered().gpus) == 2

@@ -256,7 +256,7 @@ class Kept:
         )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(pasts())
 def test_every_moment_is_told_as_it_was_written(past):
     polls, restarts = past

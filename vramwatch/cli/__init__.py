@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from vramwatch import __version__
-from vramwatch.core.errors import VramwatchError
+from vramwatch.core.errors import ConfigError, VramwatchError
 
 VERBS = {
     "run": "Watch the GPUs and keep their history (the daemon).",
@@ -43,11 +43,12 @@ class Verbs(click.Group):
         try:
             return super().invoke(ctx)
         except VramwatchError as error:
-            click.echo(f"vramwatch: {error}", err=True)
+            # Faults of a configuration begin with their place, so that an editor finds it.
+            click.echo(error if isinstance(error, ConfigError) else f"vramwatch: {error}", err=True)
             ctx.exit(error.exit_code)
         except BrokenPipeError:
             # The reader of our output has gone, as `| head` does; python would complain once more at exit.
-            sys.stdout = None  # type: ignore[assignment]
+            sys.stdout = None
             ctx.exit(0)
 
 

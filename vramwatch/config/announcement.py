@@ -1,6 +1,6 @@
 """The one sentence of what the daemon will watch, tell and touch."""
 
-from vramwatch.config.quantities import duration_text
+from vramwatch.quantities import duration_text
 from vramwatch.config.shape import Config
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkabl
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.functional_validators import AfterValidator
 
-from vramwatch.config.quantities import Address, Duration, Fraction, Loopback, Size, duration_text
+from vramwatch.quantities import Address, Duration, Fraction, Loopback, Size, duration_text
 from vramwatch.core.cadence import Rates
 from vramwatch.core.owners import OwnerRule
 from vramwatch.core.ports import Feed
@@ -116,20 +116,13 @@ class PollOptions(Section):
 
 
 class StoreOptions(Section):
-    """Where the history is kept, and how much of it is personal."""
+    """Where the history is kept."""
 
     path: AbsolutePath | None = Field(
         None,
         description=(
             "The database; null: vramwatch.db in the system's state directory (/var/lib/vramwatch) "
             "for a service or root, in the user's otherwise."
-        ),
-    )
-    commands: Literal["full", "redacted", "name"] = Field(
-        "redacted",
-        description=(
-            "What is kept of a process's command line: full (as it stands, secrets too), "
-            "redacted (what looks like a secret is masked), name (the program alone)."
         ),
     )
 
@@ -231,7 +224,7 @@ class Config(Section):
     poll: PollOptions = Field(
         PollOptions(), description="How often the GPUs are read, within the driver's budget."
     )
-    store: StoreOptions = Field(StoreOptions(), description="Where the history is kept, and what of it.")
+    store: StoreOptions = Field(StoreOptions(), description="Where the history is kept.")
     owners: tuple[OwnerEntry, ...] = Field(
         (),
         max_length=MAX_OWNERS,

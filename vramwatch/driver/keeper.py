@@ -188,7 +188,7 @@ class Keeper:
         if process is None:
             return
         process.hang_up()
-        ended = process.wait(GRACE)
+        ended = process.wait(Seconds(0.0) if self._life.phase is Phase.ENDING else GRACE)
         for signal, patience in ((SIGTERM, GRACE), (SIGKILL, STUCK_AFTER)):
             if ended is None:
                 process.signal(signal)

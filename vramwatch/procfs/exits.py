@@ -51,9 +51,10 @@ class Exits:
     def forget(self, pid: int) -> None:
         """Watch ``pid`` no longer; one that is not watched is fine."""
         descriptor = self._descriptors.pop(pid, None)
-        if descriptor is not None:
+        if descriptor is not None and self._epoll is not None:
+            self._epoll.unregister(descriptor)  # closing is not enough while a forked child holds it too
             del self._pids[descriptor]
-            os.close(descriptor)  # leaves the epoll set by itself
+            os.close(descriptor)
 
     def close(self) -> None:
         """Watch nothing any more."""

@@ -10,16 +10,17 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from vramwatch import quantities
 from vramwatch.core.errors import UsageError
 from vramwatch.core.model import GhostKind
-from vramwatch.core.units import MIB, TIB, Bytes, Seconds, parse_bytes, parse_seconds, show_bytes
+from vramwatch.core.units import MIB, TIB, Bytes, Seconds, parse_bytes, show_bytes
 
 DEFAULT_SCENARIO = Path(__file__).with_name("default.yaml")
 LARGEST_FILE = MIB  # a scenario is written by hand; a larger file is something else
 LARGEST_SERVER = 64  # GPUs, and processes a scenario may name: eight times a large server
 LARGEST_TENANCY = 1024
 LARGEST_SIZE = 1024 * TIB  # more than any server has, and exact as a float
-SHORTEST, LONGEST = 0.001, 10 * 365 * 86400.0  # seconds: what a duration can be written in; ten years
+LONGEST = "3650d"  # ten years: more than any simulated server lives
 MOST_REQUESTS = 1_000_000  # a second, or at once
 
 
@@ -27,13 +28,9 @@ def _size(value: Any) -> Any:
     return parse_bytes(value) if isinstance(value, str) else value
 
 
-def _duration(value: Any) -> Any:
-    return parse_seconds(value) if isinstance(value, str) else value
-
-
 Size = Annotated[Bytes, BeforeValidator(_size), Field(ge=0, le=LARGEST_SIZE)]
-Duration = Annotated[Seconds, BeforeValidator(_duration), Field(ge=0, le=LONGEST)]
-Period = Annotated[Seconds, BeforeValidator(_duration), Field(ge=SHORTEST, le=LONGEST)]
+Duration = Annotated[Seconds, quantities.Duration("0s", LONGEST)]
+Period = Annotated[Seconds, quantities.Duration("1ms", LONGEST)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 

@@ -1,6 +1,7 @@
 """nvml: real GPUs, read by a child process through NVIDIA's management library."""
 
 import time
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,6 +11,7 @@ from vramwatch.core.ports import Feed
 from vramwatch.core.units import Seconds
 from vramwatch.driver.keeper import Keeper
 from vramwatch.procfs import ProcessTable
+from vramwatch.quantities import Duration
 
 TRY_AGAIN = Seconds(0.1)
 """Between two looks of ``first_answer`` at a reader that is starting or was lost."""
@@ -20,22 +22,18 @@ class Nvml(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    deadline_seconds: float = Field(
-        2.0,
-        ge=0.1,
-        le=60.0,
-        description="how long one poll may wait for the driver before its reader is ended and replaced",
+    deadline: Annotated[Seconds, Duration("100ms", "1m")] = Field(
+        Seconds(2.0),
+        description="How long one poll may wait for the driver before its reader is ended and replaced.",
     )
-    start_deadline_seconds: float = Field(
-        15.0,
-        ge=1.0,
-        le=300.0,
-        description="how long the driver may take to open every GPU; slow without persistence mode",
+    start_deadline: Annotated[Seconds, Duration("1s", "5m")] = Field(
+        Seconds(15.0),
+        description="How long the driver may take to open every GPU; slow without persistence mode.",
     )
 
     def open(self, first_seq: int) -> Feed:
         """Return the feed of this machine's GPUs; the first poll starts the reader."""
-        keeper = Keeper(Seconds(self.deadline_seconds), Seconds(self.start_deadline_seconds))
+        keeper = Keeper(self.deadline, self.start_deadline)
         return Feed(keeper, ProcessTable(), MonotonicClock(first_seq), live=True)
 
 
