@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 from vramwatch import families
 from vramwatch.config import Config
@@ -14,6 +13,7 @@ from vramwatch.core.recognition import Engine
 from vramwatch.core.units import Seconds
 from vramwatch.pipeline import Pipeline
 from vramwatch.procfs import Holder, find_holders
+from vramwatch.procfs.identity import sees_every_process
 
 FIRST_LOOK = Seconds(20.0)
 """How long a single look waits for the driver: without persistence mode a GPU wakes in seconds."""
@@ -43,7 +43,7 @@ def assemble(config: Config, feed: Feed, owners: Mapping[ProcessKey, Owner]) -> 
 
 def surroundings(live: bool) -> Surroundings:
     """Return what holds for this machine: a container of its own pid namespace hides processes."""
-    return Surroundings(hidden_pids=live and not _sees_every_process())
+    return Surroundings(hidden_pids=live and not sees_every_process("/proc"))
 
 
 def look_once(config: Config) -> Poll:
@@ -83,6 +83,8 @@ def name_holders(poll: Poll) -> str | None:
     ]
     if holders.unreadable:
         said.append(f"the open files of {holders.unreadable} processes could not be read")
+    if not holders.is_complete:
+        said.append("there were more processes than could be looked at in time")
     return "; ".join(said[:HOLDERS_NAMED]) or None
 
 
@@ -92,11 +94,3 @@ def _is_ours(holder: Holder) -> bool:
 
 def _is_starting(poll: Poll) -> bool:
     return any(missing.fault.kind is FaultKind.STARTING for missing in poll.missing)
-
-
-def _sees_every_process() -> bool:
-    """Whether this is the initial pid namespace, whose inode the kernel fixes (PROC_PID_INIT_INO)."""
-    try:
-        return Path("/proc/self/ns/pid").stat().st_ino == 0xEFFFFFFC
-    except OSError:
-        return True

@@ -95,8 +95,8 @@ class Pipeline:
             if facts.key.start_ticks:  # a pid that was never seen alive has no identity to keep
                 self._owners[facts.key] = owner
             known = Tenant(facts, owner, engine)
-        elif known.facts is not facts:
-            known = replace(known, facts=facts)
+        elif known.facts is not facts:  # a title that came late may name the engine; the Owner stays
+            known = replace(known, facts=facts, engine=recognise(self._engines, facts) or known.engine)
         self._tenants[facts.key] = known
         while len(self._tenants) > TENANTS_KEPT:
             oldest = next(iter(self._tenants))

@@ -61,7 +61,6 @@ def test_without_a_file_every_option_has_its_default():
     assert config.source_name == "nvml"
     assert config.poll.rates() == Rates()
     assert config.store.path is None
-    assert config.store.commands == "redacted"
     assert config.owner_rules() == ()
     assert config.control.group == "vramwatch"
     assert str(config.http.listen) == "127.0.0.1:9478"
@@ -79,14 +78,14 @@ def test_a_file_decides_over_the_defaults(file: File):
     config = file.load(
         """
         poll: {interval: 2s, slowest: 1m30s, driver_share: 0.01}
-        store: {path: /data/vram.db, commands: name}
+        store: {path: /data/vram.db}
         control: {socket: /run/x.sock, group: null}
         http: {listen: "[::1]:80"}
         log: {level: debug}
         """
     )
     assert (config.poll.interval, config.poll.slowest, config.poll.driver_share) == (2.0, 90.0, 0.01)
-    assert (config.store.path, config.store.commands) == (Path("/data/vram.db"), "name")
+    assert config.store.path == Path("/data/vram.db")
     assert (config.control.socket, config.control.group) == (Path("/run/x.sock"), None)
     assert config.http.listen is not None
     assert (config.http.listen.host, config.http.listen.port) == ("::1", 80)
@@ -435,9 +434,9 @@ def test_a_source_that_is_no_choice_is_refused(file: File, value: str):
 
 
 def test_options_of_a_source_are_checked_by_it_and_placed(file: File):
-    fault = file.fault("source:\n  nvml:\n    deadline_seconds: 0\n")
+    fault = file.fault("source:\n  nvml:\n    deadline: 0\n")
     assert fault.startswith(
-        "config.yaml:3:23: source.nvml.deadline_seconds: must be greater than or equal to 0.1"
+        "config.yaml:3:15: source.nvml.deadline: 0 is out of range; write a duration from 100ms to 1m"
     )
 
 

@@ -227,7 +227,7 @@ def test_the_reader_killed_at_random_moments_never_makes_a_reading_wrong():
 
 def test_the_source_opens_from_its_options_and_answers_once(driver):
     with polling(driver):
-        feed = Nvml(deadline_seconds=5.0).open(first_seq=10)
+        feed = Nvml(deadline=5.0).open(first_seq=10)
         try:
             at, readings = first_answer(feed)
         finally:

@@ -140,7 +140,7 @@ def test_reading_where_there_is_no_store_says_what_to_start(path):
     with pytest.raises(StoreError, match="there is no store; start the daemon"):
         History.open(path)
     path.mkdir(parents=True)
-    with pytest.raises(StoreError, match="Is a directory"):
+    with pytest.raises(StoreError, match="this is not a file"):
         History.open(path)
 
 
@@ -157,23 +157,26 @@ def test_a_reader_that_came_after_a_clean_stop_sees_what_the_next_daemon_writes(
 
 # --- as a member of the group who may write nothing ---------------------------------------------
 
-READER = """
+AS_ANOTHER_USER = """
 import os, sys
 from pathlib import Path
 import sqlalchemy.dialects.sqlite.pysqlite
 from vramwatch.core.errors import StoreError
-from vramwatch.store import History
+from vramwatch.store import History, Store
 os.setgroups([]); os.setgid({gid}); os.setuid({uid})  # only now: this interpreter may be root's own
 try:
-    print(History.open(Path(sys.argv[1])).latest().at.seq)
+    print({what})
 except StoreError as error:
     print(error)
 """
 
 
-def read_as(uid, gid, path):
+LATEST = "History.open(Path(sys.argv[1])).latest().at.seq"
+
+
+def read_as(uid, gid, path, what=LATEST):
     """Return what another user's reader prints."""
-    code = READER.format(uid=uid, gid=gid)
+    code = AS_ANOTHER_USER.format(uid=uid, gid=gid, what=what)
     answer = subprocess.run(
         [sys.executable, "-c", code, path], capture_output=True, text=True, check=True, timeout=60
     )
@@ -214,3 +217,32 @@ def test_the_group_reads_beside_the_daemon_and_after_it_stopped_or_was_killed(sh
 def test_everybody_else_is_told_which_group_to_join(shared):
     filled(shared)
     assert "may not read the store; join its group" in read_as(NOBODY - 1, NOBODY - 1, shared)
+
+
+def test_a_daemon_that_may_not_write_the_store_says_whose_it_is(shared):
+    filled(shared)
+    shared.parent.chmod(0o2770)
+    for each in shared.parent.iterdir():
+        each.chmod(0o660 if each.suffix == ".lock" else 0o640)
+    told = read_as(NOBODY, NOBODY, shared, "Store.open(Path(sys.argv[1]), 'nvml', '0.1.0')")
+    assert "this user may not write the store" in told
+
+
+def test_a_reader_in_the_daemons_own_process_takes_no_lock_from_it(path):
+    store = opened(path)
+    store.write(poll(1, holding(7)))
+    History.open(path).close()
+    log = Path(f"{path}-wal")
+    subprocess.run([sys.executable, "-c", PASSER_BY, path], check=True, timeout=60)
+    assert log.exists()
+    store.write(poll(2, holding(7)))
+    assert History.open(path).latest().at.seq == 2
+    store.close()
+
+
+PASSER_BY = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("SELECT * FROM poll").fetchall()
+connection.close()  # the last one to close would take the log away
+"""

@@ -1,7 +1,7 @@
 """The one sentence of what the daemon will watch, tell and touch."""
 
-from vramwatch.quantities import duration_text
 from vramwatch.config.shape import Config
+from vramwatch.quantities import duration_text
 
 
 def sentence(config: Config) -> str:

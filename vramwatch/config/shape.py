@@ -7,11 +7,11 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkabl
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.functional_validators import AfterValidator
 
-from vramwatch.quantities import Address, Duration, Fraction, Loopback, Size, duration_text
 from vramwatch.core.cadence import Rates
 from vramwatch.core.owners import OwnerRule
 from vramwatch.core.ports import Feed
 from vramwatch.core.units import Bytes, Seconds
+from vramwatch.quantities import Address, Duration, Fraction, Loopback, Size, duration_text
 
 DEFAULT_SOURCE = "nvml"
 CONTROL_SOCKET = "control.sock"

@@ -252,8 +252,8 @@ class ProcessFacts:
     state: ProcessState = ProcessState.ALIVE
     state_since: float = 0.0  # boottime at which ``state`` was first seen
     name: str = ""  # comm, at most 15 characters
-    argv: tuple[str, ...] = ()  # secrets redacted; 256 bytes of them at most
-    title: str = ""  # what the process calls itself (setproctitle), else the joined argv
+    argv: tuple[str, ...] = ()  # secrets redacted, at most 2 KiB; to recognise it by, not stored
+    title: str = ""  # what it calls itself (setproctitle), else the joined argv; at most 256 bytes
     uid: int | None = None
     user: str | None = None
     parent_pid: int | None = None

@@ -26,6 +26,11 @@ ALLOWED_VARIABLES = frozenset(
         "POD_NAMESPACE",
         "OLLAMA_MODELS",  # where Ollama's blobs and manifests lie
         "OLLAMA_HOST",  # the address that Ollama answers on
+        "NIM_MODEL_NAME",  # which model a NIM container serves
+        "NIM_SERVED_MODEL_NAME",
+        "PYTORCH_CUDA_ALLOC_CONF",  # that torch runs in it at all, and how its allocator is set
+        "PYTORCH_ALLOC_CONF",
+        "TORCHELASTIC_RUN_ID",
         "MODEL_ID",  # TGI's --model-id as a variable
         "LLAMA_ARG_MODEL",  # llama.cpp's --model as a variable
     }
@@ -33,13 +38,15 @@ ALLOWED_VARIABLES = frozenset(
 """The only variables that are ever kept: an environment is where secrets live."""
 
 _COMMAND_READ = 4096
-"""Bytes of a command line that are read: sixteen times what is kept, for what redaction shortens."""
+"""Bytes of a command line that are read: twice what is kept, for what redaction shortens."""
+_ARGV_LIMIT = 2048
+"""Bytes of the arguments that are kept: servers are recognised by options far behind the model's path."""
 _ENVIRONMENT_READ = 1 << 17  # MAX_ARG_STRLEN of Linux; Kubernetes adds seven variables a service
 _VALUE_LIMIT = 256
 
 
 def read_command(root: str, pid: int) -> tuple[tuple[str, ...], str]:
-    """Return argv and title of ``pid``, redacted, of at most 256 bytes each; empty where unknown."""
+    """Return argv and title of ``pid``, redacted, of at most 2 KiB and 256 bytes; empty where unknown."""
     return parse_command(read_bounded(f"{root}/{pid}/cmdline", _COMMAND_READ) or b"")
 
 
@@ -58,7 +65,7 @@ def parse_command(raw: bytes) -> tuple[tuple[str, ...], str]:
     if len(arguments) == 1:
         title = cut(redact_text(arguments[0]), COMMAND_LIMIT)
         return (title,), title
-    argv = redact_command(arguments)
+    argv = redact_command(arguments, _ARGV_LIMIT)
     return argv, cut(" ".join(argv), COMMAND_LIMIT)
 
 

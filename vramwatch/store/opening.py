@@ -3,6 +3,7 @@
 import fcntl
 import os
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -148,28 +149,41 @@ def _refuse_older(version: int, path: Path) -> None:
 
 
 def _look(path: Path) -> None:
-    """Say in plain words why ``path`` cannot be read, before SQLite says "unable to open database file"."""
+    """Say in plain words why ``path`` cannot be read, before SQLite says "unable to open database file".
+
+    The file is not opened for it: closing it again would drop every lock that this process has on it
+    (https://sqlite.org/howtocorrupt.html, 2.2).
+    """
     try:
-        path.open("rb").close()
+        kind = path.stat().st_mode
     except FileNotFoundError as error:
         raise StoreError(
             f"{path}: there is no store; start the daemon (vramwatch run), or name another with --store"
         ) from error
     except PermissionError as error:
-        raise StoreError(
-            f"{path}: this user may not read the store; join its group (as installed: vramwatch), or use sudo"
-        ) from error
+        raise StoreError(_NOT_PERMITTED.format(path)) from error
     except OSError as error:
         raise StoreError(
             f"{path}: the store cannot be read: {error.strerror}; name another with --store"
         ) from error
+    if not stat.S_ISREG(kind):
+        raise StoreError(f"{path}: this is not a file; name the store with --store")
+    if not os.access(path, os.R_OK):
+        raise StoreError(_NOT_PERMITTED.format(path))
+
+
+_NOT_PERMITTED = "{}: this user may not read the store; join its group (as installed: vramwatch), or use sudo"
 
 
 def _create(path: Path) -> None:
     """Make an empty file with the store's mode, whatever the umask; SQLite gives its log the same."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-    except FileExistsError:
+    except FileExistsError as error:
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise StoreError(
+                f"{path}: this user may not write the store; run as its owner, or choose another with --store"
+            ) from error
         return
     except OSError as error:
         raise StoreError(

@@ -74,7 +74,8 @@ def overview_lines(past: Past, width: int, glyphs: Glyphs) -> list[Line]:
             lines += _overview_row(track, past, width, glyphs)
         if len(tracks) > len(shown):
             lines.append(line(f"  and {len(tracks) - len(shown)} smaller ones", Tone.FAINT))
-        lines += [gap_line(gap, past) for gap in past.gaps if gap.gpu in (None, uuid)]
+        own = [gap for gap in past.gaps if gap.gpu in (None, uuid)]
+        lines += [each for gap in own for each in gap_lines(gap, past, width)]
         lines.append(Line())
     return lines
 
@@ -116,10 +117,11 @@ def show_value(quantity: str, value: float, signed: bool = False) -> str:
     return f"{value:{sign}.6g}{suffix}"
 
 
-def gap_line(gap: "GapRow", past: Past) -> Line:
+def gap_lines(gap: "GapRow", past: Past, width: int) -> list[Line]:
     """Return "-- 03:10..03:14 no readings: the driver did not answer --"."""
     until = "now" if gap.until is None else _clock(gap.until, past)
-    return line(f"-- {_clock(gap.since, past)}..{until} no readings: {because(gap.reason)} --", Tone.WARNING)
+    words = f"-- {_clock(gap.since, past)}..{until} no readings: {because(gap.reason)} --"
+    return wrap(words, width, 0, Tone.WARNING)
 
 
 def _span_lines(past: Past, width: int) -> list[Line]:
@@ -154,10 +156,10 @@ def _track_lines(track: Track, past: Past, width: int, glyphs: Glyphs) -> list[L
     for number in sorted(track.steps):
         begin = past.grid.begin(number)
         while gaps and gaps[0].since <= begin:
-            lines.append(gap_line(gaps.pop(0), past))
+            lines += gap_lines(gaps.pop(0), past, width)
         if not _is_blind(begin, track, past):
             lines.append(_step_line(track, number, past, width, glyphs))
-    lines += [gap_line(gap, past) for gap in gaps]
+    lines += [each for gap in gaps for each in gap_lines(gap, past, width)]
     if track.ended is not None:
         lines.append(line(f"-- {_clock(track.ended, past)} ended --", Tone.FAINT))
     return lines

@@ -1,0 +1,223 @@
+"""``vramwatch status`` as it is called: beside a daemon's store, without one, again and again."""
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from tests.nvml.gpu import GIB as FAKE_GIB
+from tests.nvml.gpu import Process
+from tests.polls import holding, instant, ledger
+from vramwatch.cli.looking import Looking
+from vramwatch.clock import MonotonicClock
+from vramwatch.core.errors import NoDeviceError
+from vramwatch.core.model import Fault, FaultKind, Instant, Missing, Pace, Poll, SeriesKey, SubjectKind
+from vramwatch.core.series import USED_BYTES
+from vramwatch.core.units import GIB, Bytes, Seconds
+from vramwatch.store import Store
+
+NO_DRIVER = Poll(instant(1), missing=(Missing(None, Fault(FaultKind.NO_DRIVER, "libnvidia-ml.so.1: none")),))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "vramwatch.db"
+
+
+def one_poll(at: Instant, held: int = GIB) -> Poll:
+    return Poll(at, (ledger(at, holding(10, Bytes(held))),), pace=Pace(Seconds(1.0), Seconds(5.0), 0.0))
+
+
+def later(at: Instant, seconds: float) -> Instant:
+    return replace(at, wall=at.wall + seconds, boottime=at.boottime + seconds)
+
+
+def never() -> Poll:
+    raise AssertionError("the driver must not be touched while a daemon reads it")
+
+
+@pytest.fixture
+def store(path):
+    with closing(Store.open(path, "nvml", "0.1.0")) as store:
+        yield store
+
+
+# --- where the figures come from ------------------------------------------------------------------
+
+
+def test_beside_a_daemon_the_store_answers_and_the_driver_is_left_alone(store, path):
+    store.write(one_poll(instant(1)))
+    store.write(one_poll(instant(61), 3 * GIB))
+    status, note = Looking(path, never, None).look(later(instant(61), 2))
+    assert note == ""
+    assert status.span == 60.0
+    assert status.changes[SeriesKey("GPU-00000000", SubjectKind.GPU, "", USED_BYTES)] == 2 * GIB
+
+
+def test_the_change_is_that_of_the_last_hour_however_long_the_history(store, path):
+    for seq, held in ((1, 1), (5000, 2), (8601, 7)):
+        store.write(one_poll(instant(seq), held * GIB))
+    status, _ = Looking(path, never, None).look(instant(8601))
+    assert status.span == 3600.0
+    assert (
+        status.changes[SeriesKey("GPU-00000000", SubjectKind.OWNER, "unit:llama.service", USED_BYTES)]
+        == 5 * GIB
+    )
+
+
+def test_without_a_daemon_the_driver_is_read_once_and_it_is_said_that_nothing_is_kept(path):
+    fresh = one_poll(instant(5))
+    status, note = Looking(path, lambda: fresh, None).look(instant(5))
+    assert status.poll is fresh
+    assert status.span is None
+    assert "No daemon is running" in note
+    assert "No history is being kept" in note
+
+
+def test_a_store_that_nobody_writes_any_more_is_not_the_present(store, path):
+    store.write(one_poll(instant(1)))
+    fresh = one_poll(instant(100))
+    status, note = Looking(path, lambda: fresh, None).look(instant(100))
+    assert status.poll is fresh
+    assert "1m 39s old" in note
+
+
+def test_a_daemon_that_has_just_stopped_is_not_running(store, path):
+    store.write(one_poll(instant(1)))
+    store.close()
+    fresh = one_poll(instant(3))
+    assert Looking(path, lambda: fresh, None).look(instant(3))[0].poll is fresh
+
+
+def test_a_slow_pace_is_no_old_reading(store, path):
+    slow = replace(one_poll(instant(1)), pace=Pace(Seconds(60.0), Seconds(60.0), 0.0, "the budget"))
+    store.write(slow)
+    assert Looking(path, never, None).look(instant(120))[1] == ""
+
+
+def test_a_blind_gpu_says_since_when_from_the_store(store, path):
+    fault = Missing(None, Fault(FaultKind.HUNG, "no answer"))
+    for seq in (1, 2, 3):
+        store.write(Poll(instant(seq), missing=(fault,)))
+    status, _ = Looking(path, never, None).look(instant(4))
+    assert status.since == {None: instant(1).wall}
+
+
+def test_no_driver_tells_what_to_do(path):
+    with pytest.raises(NoDeviceError, match="install the driver.*make try") as error:
+        Looking(path, lambda: NO_DRIVER, None).look(instant(1))
+    assert error.value.exit_code == 69
+
+
+def test_once_seen_the_latest_stays_when_store_and_driver_vanish(store, path):
+    store.write(one_poll(instant(1)))
+    looking = Looking(path, lambda: NO_DRIVER, None)
+    looking.look(instant(2))
+    for each in path.parent.iterdir():
+        each.unlink()
+    status, note = looking.look(instant(200))
+    assert status.poll.at == instant(1)
+    assert status.now == instant(200)
+    assert "No daemon is running" in note
+
+
+def test_without_a_daemon_the_driver_is_asked_seldom(path):
+    asked = []
+
+    def read_once() -> Poll:
+        asked.append(1)
+        return one_poll(instant(1 + 5 * (len(asked) - 1)))
+
+    looking = Looking(path, read_once, None)
+    for seq in range(1, 12):
+        looking.look(instant(seq))
+    assert len(asked) == 3
+
+
+def test_a_store_that_comes_later_is_taken_up(path):
+    looking = Looking(path, lambda: one_poll(instant(1)), None)
+    assert looking.look(instant(1))[1]
+    with closing(Store.open(path, "nvml", "0.1.0")) as store:
+        store.write(one_poll(instant(3)))
+        status, note = looking.look(instant(3))
+    assert (status.poll.at.seq, note) == (3, "")
+
+
+# --- as a process -----------------------------------------------------------------------------------
+
+
+def arguments(path, *more):
+    return [sys.executable, "-m", "vramwatch", "status", "--store", str(path), *more]
+
+
+def environment(tmp_path, **more):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("VRAMWATCH_")}
+    return kept | {"XDG_CONFIG_HOME": str(tmp_path), "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"} | more
+
+
+def call(tmp_path, path, *more, **variables):
+    return subprocess.run(
+        arguments(path, *more),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(tmp_path, **variables),
+    )
+
+
+def test_without_a_daemon_the_gpus_of_the_driver_are_shown(driver, tmp_path, path):
+    driver.gpus[0].set_processes([Process(os.getpid(), 3 * FAKE_GIB)])
+    result = call(tmp_path, path, **driver.environment())
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"GPU 0  NVIDIA H100 80GB HBM3 +3\.0 GiB of 80\.0 GiB", result.stdout)
+    assert f"pid {os.getpid()}" in result.stdout
+    assert "No history is being kept" in result.stderr
+    assert "\x1b" not in result.stdout
+
+
+def test_json_of_a_living_store_is_one_object(tmp_path, path, store):
+    store.write(one_poll(MonotonicClock(1).now()))
+    result = call(tmp_path, path, "--format", "json")
+    record = json.loads(result.stdout)
+    assert record["pace"]["interval_seconds"] == 1.0
+    assert [gpu["used_bytes"] for gpu in record["gpus"]] == [GIB + 10 * 2**20]
+    assert result.stderr == ""
+
+
+def test_watching_ends_with_ctrl_c_and_leaves_the_terminal_as_it_was(tmp_path, path, store):
+    store.write(one_poll(MonotonicClock(1).now()))
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        arguments(path, "--watch"), stdin=theirs, stdout=theirs, stderr=theirs, env=environment(tmp_path)
+    ) as watching:
+        os.close(theirs)
+        seen = read_until(ours, b"llama")
+        watching.send_signal(signal.SIGINT)
+        seen += read_until(ours, b"\x1b[?1049l")
+        assert watching.wait(20) == 0
+    os.close(ours)
+    assert b"\x1b[?1049h" in seen  # the other screen was entered
+    assert b"\x1b[?25h" in seen  # and the cursor is shown again
+    assert b"Traceback" not in seen
+
+
+def read_until(terminal: int, wanted: bytes) -> bytes:
+    seen = b""
+    while wanted not in seen:
+        assert select.select([terminal], [], [], 30)[0], seen
+        seen += os.read(terminal, 65536)
+    return seen
+
+
+def test_watching_as_json_is_refused(tmp_path, path):
+    result = call(tmp_path, path, "--watch", "--format", "json")
+    assert result.returncode == 2
+    assert "--format ndjson" in result.stderr
