@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from vramwatch import families
 from vramwatch.config import Config
@@ -10,10 +11,12 @@ from vramwatch.core.attribution import Surroundings
 from vramwatch.core.model import FaultKind, Owner, Poll, ProcessKey
 from vramwatch.core.ports import Feed
 from vramwatch.core.recognition import Engine
-from vramwatch.core.units import Seconds
+from vramwatch.core.units import Bytes, Seconds
 from vramwatch.pipeline import Pipeline
-from vramwatch.procfs import Holder, find_holders
+from vramwatch.procfs import Holder, find_holders, read_group_memory
 from vramwatch.procfs.identity import sees_every_process
+
+CGROUPS = Path("/sys/fs/cgroup")
 
 FIRST_LOOK = Seconds(20.0)
 """How long a single look waits for the driver: without persistence mode a GPU wakes in seconds."""
@@ -38,7 +41,21 @@ def assemble(config: Config, feed: Feed, owners: Mapping[ProcessKey, Owner]) -> 
         rates=config.poll.rates(),
         owners=owners,
         surroundings=surroundings(feed.live),
+        read_groups=_group_bytes if feed.live and _counts_gpu_memory(CGROUPS) else None,
     )
+
+
+def _counts_gpu_memory(root: Path) -> bool:
+    """Whether the kernel has the dmem controller (Linux 6.14) and this mount of cgroup v2 offers it."""
+    try:
+        return "dmem" in (root / "cgroup.controllers").read_text(encoding="ascii").split()
+    except OSError:
+        return False
+
+
+def _group_bytes() -> Mapping[str, Mapping[str, Bytes]]:
+    groups = read_group_memory(CGROUPS).by_gpu
+    return {pci: {path: group.used for path, group in paths.items()} for pci, paths in groups.items()}
 
 
 def surroundings(live: bool) -> Surroundings:

@@ -3,7 +3,7 @@
 Owns no clock and writes nothing; ``run``, ``replay`` and a single ``status`` use it alike.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from vramwatch.core import cadence
@@ -23,9 +23,14 @@ from vramwatch.core.model import (
 from vramwatch.core.owners import OwnerRule, owner_of
 from vramwatch.core.ports import Feed
 from vramwatch.core.recognition import Engine, recognise
+from vramwatch.core.units import Bytes
 
 TENANTS_KEPT = 4096
 """Processes remembered with engine and owner; more than a server runs in the life of its ghosts."""
+
+
+ReadGroups = Callable[[], Mapping[str, Mapping[str, Bytes]]]
+"""Returns PCI address -> path of a control group -> bytes; called when process lists are read."""
 
 
 class Pipeline:
@@ -40,6 +45,7 @@ class Pipeline:
         rates: Rates,
         owners: Mapping[ProcessKey, Owner],
         surroundings: Surroundings,
+        read_groups: ReadGroups | None = None,
     ) -> None:
         self.rules = rules
         self.rates = rates
@@ -47,6 +53,7 @@ class Pipeline:
         self._engines = engines
         self._owners = dict(owners)
         self._surroundings = surroundings
+        self._read_groups = read_groups
         self._cadence = Cadence()
         self._listed: dict[str, Listed] = {}
         self._tenants: dict[ProcessKey, Tenant] = {}
@@ -60,6 +67,7 @@ class Pipeline:
         self._keep_lists(at, readings)
         if any(reading.claims is not None for reading in readings.gpus):
             self._meet(at)
+            readings = self._with_groups(readings)
         return Poll(
             at=at,
             ledgers=tuple(self._ledger(at, reading) for reading in readings.gpus),
@@ -70,6 +78,16 @@ class Pipeline:
 
     def _ledger(self, at: Instant, reading: Reading) -> Ledger:
         return attribute(at, reading, self._listed.get(reading.gpu.uuid), self._present, self._surroundings)
+
+    def _with_groups(self, readings: Readings) -> Readings:
+        """Add what the kernel counts by control group, where it does."""
+        if self._read_groups is None:
+            return readings
+        by_gpu = self._read_groups()
+        gpus = tuple(
+            replace(reading, groups=by_gpu.get(reading.gpu.pci or "", {})) for reading in readings.gpus
+        )
+        return replace(readings, gpus=gpus)
 
     def _keep_lists(self, at: Instant, readings: Readings) -> None:
         """Keep the newest process list of every Gpu, but not of one that could not be read."""

@@ -42,7 +42,7 @@ def path(tmp_path_factory):
     path = tmp_path_factory.mktemp("history") / "vramwatch.db"
     with closing(Store.open(path, "nvml", "0.1.0")) as store:
         for seq in range(1, SECONDS, 10):
-            if 200 < seq < 262:
+            if 205 < seq < 265:
                 store.write(blind(seq, Fault(FaultKind.HUNG, "no answer"), gpu()))
                 continue
             chat = holding(10, Bytes(10 * GIB + GIB * seq // 60), CHAT)
@@ -67,10 +67,9 @@ def whole(path, *arguments, code=0):
 def test_without_a_selection_each_gpu_shows_what_its_owners_held_first_last_and_at_most(path):
     text = whole(path).stdout
     assert re.search(r"^GPU 0  NVIDIA H100 80GB HBM3$", text, re.M)
-    assert re.search(r"^  chat +10\.0 GiB +19\.9 GiB +\+9\.8 GiB +19\.9 GiB at 22:23:11$", text, re.M)
-    assert re.search(
-        r"^  train +5\.0 GiB +5\.0 GiB +0 B +5\.0 GiB at 22:13:21\n    ended 22:18:2\d$", text, re.M
-    )
+    assert re.search(r"^  chat +10\.0 GiB +19\.8 GiB +\+9\.8 GiB +19\.8 GiB at 22:23:11$", text, re.M)
+    assert re.search(r"^  train +5\.0 GiB +5\.0 GiB +0 B +5\.0 GiB at 22:13:21$", text, re.M)
+    assert "\n    ended 22:18:21\n" in text
 
 
 def test_one_owner_is_a_table_of_steps_with_its_gaps(path):
@@ -115,10 +114,7 @@ def test_nothing_holds_on_after_the_newest_reading(path):
 
 def test_at_one_moment_shows_who_held_what(path):
     text = ask(path, "--at", str(START + 100)).stdout
-    assert (
-        text.startswith("as read at 2023-11-14 22:14:51, 9s before")
-        or "as read at 2023-11-14 22:14:51" in text
-    )
+    assert text.startswith("as read at 2023-11-14 22:14:51\n")
     assert re.search(r"chat +11\.5 GiB +pid 10", text)
     assert re.search(r"train +5\.0 GiB +pid 20", text)
 
@@ -236,7 +232,7 @@ def held_at(changes, wall):
 
 @given(CHANGES, st.integers(60, 1000))
 def test_each_step_knows_lowest_highest_and_last_of_what_held_in_it(changes, until):
-    changes = sorted((min(at, until), value) for at, value in sorted(changes, key=lambda c: c[0]))
+    changes = sorted(((min(at, until), value) for at, value in changes), key=lambda change: change[0])
     steps = grid(0.0, float(until), UTC)
     tracks = fold([Point(at, ROW, value) for at, value in changes], steps)
     for track in tracks:

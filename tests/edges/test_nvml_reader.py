@@ -64,10 +64,10 @@ def test_a_poll_never_waits_longer_than_its_deadline(driver):
         driver.gpus[0].hang(MEMORY)
         began = time.monotonic()
         polls.poll()
-        assert 0.9 < time.monotonic() - began < 1.5
+        assert time.monotonic() - began < DEADLINE + 1.0
         began = time.monotonic()
         polls.poll()
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < DEADLINE / 2
 
 
 def test_a_gpu_that_hung_twice_is_left_out_and_the_others_are_read(driver):

@@ -135,6 +135,7 @@ class Reading:
     power: float | None = None  # watts
     peaks: Mapping[int, Bytes] = field(default_factory=dict)  # pid -> largest ever, accounting mode
     gauges: tuple[Gauge, ...] = ()
+    groups: Mapping[str, Bytes] = field(default_factory=dict)  # path of a control group -> bytes (dmem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +400,7 @@ class SubjectKind(StrEnum):
     PROCESS = "process"
     UNATTRIBUTED = "unattributed"
     GHOST = "ghost"
+    CGROUP = "cgroup"  # a control group, by the kernel's dmem controller; holds those below it too
 
 
 @dataclass(frozen=True, slots=True)

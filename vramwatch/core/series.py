@@ -14,10 +14,11 @@ def samples(ledger: Ledger) -> tuple[Sample, ...]:
 
     Of the Gpu: used_bytes, reserved_bytes, total_bytes, and utilization_ratio (0..1),
     temperature_celsius, power_watts where they were read. Of each process: used_bytes, peak_bytes, and
-    its gauges. Of each Owner, of all ghosts together and of nobody (signed): used_bytes. What follows
+    its gauges. Of each Owner, of all ghosts together of nobody
+    (signed) and of each control group: used_bytes. What follows
     from the process list is told only when the list was read at this very poll, and never where the
     driver withholds it: an Owner with a withheld process has no sum. Order: Gpu, processes, Owners,
-    ghosts, unattributed; no series twice.
+    ghosts, unattributed, control groups; no series twice.
     """
     return (*_of_gpu(ledger), *_of_processes(ledger), *_of_owners(ledger), *_of_the_rest(ledger))
 
@@ -88,3 +89,5 @@ def _of_the_rest(ledger: Ledger) -> Iterator[Sample]:
     if ledger.is_fresh:
         yield _sample(ledger, SubjectKind.GHOST, "", USED_BYTES, ledger.ghost_bytes)
         yield _sample(ledger, SubjectKind.UNATTRIBUTED, "", USED_BYTES, ledger.unattributed)
+        for path, used in ledger.reading.groups.items():
+            yield _sample(ledger, SubjectKind.CGROUP, path, USED_BYTES, used)

@@ -119,11 +119,11 @@ def decode(line: bytes) -> Message:
     Errors: ValueError for what is no message.
     """
     parts: Any = json.loads(line)
-    if not isinstance(parts, list) or not parts or parts[0] not in _KINDS:
-        raise ValueError("not a message of the reader")
-    kind = _KINDS[parts[0]]
-    if len(parts) != len(kind._fields) + 1:
-        raise ValueError(f"{parts[0]} with {len(parts) - 1} parts")
+    if not isinstance(parts, list) or not parts or not isinstance(parts[0], str):
+        raise ValueError("not a message")
+    kind = _KINDS.get(parts[0])
+    if kind is None or len(parts) != len(kind._fields) + 1:
+        raise ValueError(f"no message {parts[0][:20]!r} of {len(parts) - 1} parts")
     return kind(*parts[1:])
 
 

@@ -32,11 +32,6 @@ Note = tuple[str, str, int | None]
 PaceKey = tuple[float, float, str | None]
 """interval, list_interval, lowered_because."""
 
-OWNER_COLUMNS = tuple(
-    t.owner.c[name].label(f"owner_{name}") for name in ("key", "name", "kind", "team", "budget")
-)
-"""What ``rows.owner_of`` reads, in a select that joins the table owner to others."""
-
 
 @dataclass(slots=True)
 class KnownProcess:
@@ -85,7 +80,7 @@ def recall(connection: Connection, run: int | None) -> Known:
 
 
 def known_process(row: Row[Any]) -> KnownProcess:
-    """Return the process of a row that holds the columns of the table process and OWNER_COLUMNS."""
+    """Return the process of a row that holds the columns of the table process and t.OWNER_COLUMNS."""
     facts, engine = process_of(ProcessKey(row.boot_id, row.pid, row.start_ticks), row.facts)
     return KnownProcess(row.id, row.owner, Tenant(facts, owner_of(row), engine))
 
@@ -102,21 +97,20 @@ def _last(connection: Connection) -> Instant | None:
 
 
 def _recall_gpus(connection: Connection, known: Known) -> None:
-    any_ledger = t.ledger.alias()
+    any_ledger, note = t.ledger.alias(), t.ledger.alias()
     newest = select(func.max(any_ledger.c.seq)).where(any_ledger.c.gpu == t.gpu.c.id).scalar_subquery()
-    present = (
-        select(t.gpu, t.ledger)
-        .select_from(t.gpu.join(t.ledger, and_(t.ledger.c.gpu == t.gpu.c.id, t.ledger.c.seq == newest)))
-        .where(t.ledger.c.basis.is_not(None))
+    met = select(t.gpu, note.c.basis, note.c.explanations, note.c.listed_seq).select_from(
+        t.gpu.outerjoin(note, and_(note.c.gpu == t.gpu.c.id, note.c.seq == newest))
     )
-    for row in connection.execute(present):
-        note = (row.basis, row.explanations, row.listed_seq)
-        known.gpus[row.uuid] = KnownGpu(row.id, gpu_of(row), note)
+    for row in connection.execute(met):
+        if row.basis is not None:
+            as_noted = (row.basis, row.explanations, row.listed_seq)
+            known.gpus[row.uuid] = KnownGpu(row.id, gpu_of(row), as_noted)
 
 
 def _recall_processes(connection: Connection, known: Known) -> None:
     present = (
-        select(t.process, *OWNER_COLUMNS, t.gpu.c.uuid)
+        select(t.process, *t.OWNER_COLUMNS, t.gpu.c.uuid)
         .add_columns(t.holding.c.kinds, t.holding.c.ghost, t.holding.c.state, t.holding.c.state_since)
         .select_from(
             t.holding.join(t.process, t.process.c.id == t.holding.c.process)
@@ -133,15 +127,11 @@ def _recall_processes(connection: Connection, known: Known) -> None:
 
 
 def _recall_series(connection: Connection, known: Known) -> None:
-    any_sample = t.sample.alias()
-    newest = select(func.max(any_sample.c.seq)).where(any_sample.c.series == t.series.c.id).scalar_subquery()
+    if known.last is None:
+        return
     with_value = (
-        select(t.series, t.gpu.c.uuid, t.sample.c.value)
-        .select_from(
-            t.series.join(t.gpu, t.gpu.c.id == t.series.c.gpu).join(
-                t.sample, and_(t.sample.c.series == t.series.c.id, t.sample.c.seq == newest)
-            )
-        )
+        select(t.series, t.gpu.c.uuid, t.newest_value(known.last.seq).label("value"))
+        .select_from(t.series.join(t.gpu, t.gpu.c.id == t.series.c.gpu))
         .where(t.series.c.ended_seq.is_(None))
     )
     for row in connection.execute(with_value):

@@ -5,7 +5,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from vramwatch.core.model import Owner, ProcessKey, Tenant
 from vramwatch.store import tables as t
-from vramwatch.store.known import OWNER_COLUMNS, Known, KnownProcess, known_process
+from vramwatch.store.known import Known, KnownProcess, known_process
 from vramwatch.store.rows import key_values, owner_values, process_values, storable
 
 
@@ -41,7 +41,7 @@ def owner_id(connection: Connection, owner: Owner) -> int:
 def _find(connection: Connection, key: ProcessKey) -> KnownProcess | None:
     """Return a process that left the GPUs and is back."""
     wanted = (
-        select(t.process, *OWNER_COLUMNS)
+        select(t.process, *t.OWNER_COLUMNS)
         .select_from(t.process.join(t.owner, t.owner.c.id == t.process.c.owner))
         .where(*(t.process.c[name] == value for name, value in key_values(key).items()))
     )

@@ -28,9 +28,8 @@ from vramwatch.core.model import (
     SubjectKind,
 )
 from vramwatch.store import tables as t
-from vramwatch.store.known import OWNER_COLUMNS
 from vramwatch.store.opening import has_log, open_for_reading, told, understood
-from vramwatch.store.rebuilding import instant_of, newest_value, polls, rebuild
+from vramwatch.store.rebuilding import instant_of, polls, rebuild
 from vramwatch.store.rows import event_of, fault_of, gpu_of, owner_of, process_of, value_of
 
 POINTS_AT_ONCE = 1000
@@ -148,7 +147,7 @@ class History:
         listed = select(func.json_each(json.dumps(list(by_id))).table_valued("value").c.value)
         with self._reading() as connection:
             before = _newest_seq(connection, since)
-            held = select(t.series, newest_value(before).label("value")).where(t.series.c.id.in_(listed))
+            held = select(t.series, t.newest_value(before).label("value")).where(t.series.c.id.in_(listed))
             for row in connection.execute(held.order_by(t.series.c.id)).all():
                 if row.value is not None:
                     yield Point(since, by_id[row.id], value_of(row.unit, row.value))
@@ -175,7 +174,7 @@ class History:
     def value_at(self, row: SeriesRow, wall: float) -> float | None:
         """Return the value that ``row`` had at ``wall`` (unix seconds); None: it had none."""
         with self._reading() as connection:
-            newest = newest_value(_newest_seq(connection, wall)).label("value")
+            newest = t.newest_value(_newest_seq(connection, wall)).label("value")
             found = connection.execute(select(t.series, newest).where(t.series.c.id == row.id)).one()
             return value_of(found.unit, found.value)
 
@@ -189,7 +188,7 @@ class History:
             first, last = _newest_seq(connection, since), _newest_seq(connection, until)
             values = (
                 select(t.series, t.gpu.c.uuid)
-                .add_columns(newest_value(first).label("first"), newest_value(last).label("last"))
+                .add_columns(t.newest_value(first).label("first"), t.newest_value(last).label("last"))
                 .select_from(t.series.join(t.gpu, t.gpu.c.id == columns.gpu))
                 .where(or_(columns.ended_seq.is_(None), columns.ended_seq > first))
             )
@@ -241,7 +240,7 @@ class History:
 _SERIES = select(
     t.series,
     t.gpu.c.uuid,
-    *OWNER_COLUMNS,
+    *t.OWNER_COLUMNS,
     *(t.process.c[name] for name in ("boot_id", "pid", "start_ticks", "facts")),
 ).select_from(
     t.series.join(t.gpu, t.gpu.c.id == t.series.c.gpu)

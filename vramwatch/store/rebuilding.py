@@ -10,7 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, ScalarSelect, Select, and_, or_, select
+from sqlalchemy import Connection, Row, Select, and_, or_, select
 
 from vramwatch.core.model import (
     ClaimKind,
@@ -35,20 +35,7 @@ from vramwatch.core.model import (
 from vramwatch.core.series import PEAK_BYTES, USED_BYTES
 from vramwatch.core.units import Bytes, Seconds
 from vramwatch.store import tables as t
-from vramwatch.store.known import OWNER_COLUMNS
 from vramwatch.store.rows import event_of, fault_of, gpu_of, owner_of, process_of, split_words, value_of
-
-
-def newest_value(seq: int) -> ScalarSelect[Any]:
-    """Return the value that held at ``seq``, to be selected beside the table series. NULL: none."""
-    return (
-        select(t.sample.c.value)
-        .where(t.sample.c.series == t.series.c.id, t.sample.c.seq <= seq)
-        .order_by(t.sample.c.seq.desc())
-        .limit(1)
-        .correlate(t.series)
-        .scalar_subquery()
-    )
 
 
 def polls() -> Select[Any]:
@@ -127,7 +114,7 @@ def _figures(connection: Connection, seq: int) -> dict[int, _Figures]:
     told = (SubjectKind.GPU.value, SubjectKind.PROCESS.value)  # the others are sums of these
     valid = and_(columns.kind.in_(told), or_(columns.ended_seq.is_(None), columns.ended_seq > seq))
     figures: dict[int, _Figures] = defaultdict(_Figures)
-    for row in connection.execute(select(t.series, newest_value(seq).label("value")).where(valid)):
+    for row in connection.execute(select(t.series, t.newest_value(seq).label("value")).where(valid)):
         value = value_of(row.unit, row.value)
         if value is not None:
             of = figures[row.gpu]
@@ -140,7 +127,7 @@ def _standing(connection: Connection, seq: int) -> dict[int, list[Row[Any]]]:
     over = t.holding.c.until_seq
     then = (
         select(t.holding, t.process.c.boot_id, t.process.c.pid, t.process.c.start_ticks, t.process.c.facts)
-        .add_columns(*OWNER_COLUMNS)
+        .add_columns(*t.OWNER_COLUMNS)
         .select_from(
             t.holding.join(t.process, t.process.c.id == t.holding.c.process).join(
                 t.owner, t.owner.c.id == t.process.c.owner
@@ -169,13 +156,13 @@ def _notes(connection: Connection, seq: int) -> list[Row[Any]]:
         select(t.gpu, note.c.basis, note.c.explanations, note.c.listed_seq)
         .add_columns(t.poll.c.wall, t.poll.c.boottime, t.run.c.boot_id)
         .select_from(
-            t.gpu.join(note, and_(note.c.gpu == t.gpu.c.id, note.c.seq == newest))
+            t.gpu.outerjoin(note, and_(note.c.gpu == t.gpu.c.id, note.c.seq == newest))
             .outerjoin(t.poll, t.poll.c.seq == note.c.listed_seq)
             .outerjoin(t.run, t.run.c.id == t.poll.c.run)
         )
-        .where(note.c.basis.is_not(None))
     )
-    return list(connection.execute(there))
+    # Asked in SQL, "is it there?" would make SQLite begin with the large table.
+    return [row for row in connection.execute(there) if row.basis is not None]
 
 
 def _ledger(at: Instant, note: Row[Any], figures: _Figures, standing: list[Row[Any]]) -> Ledger:

@@ -1,6 +1,8 @@
 """The tables as SQLAlchemy Core names them. Types, keys and meanings are in migrations/, which makes them."""
 
-from sqlalchemy import TableClause, column, table
+from typing import Any
+
+from sqlalchemy import ScalarSelect, TableClause, column, select, table
 
 
 def _table(name: str, columns: str) -> TableClause:
@@ -26,3 +28,20 @@ gap = _table("gap", "id gpu reason detail call code since_seq since_wall until_s
 event = _table("event", "id seq wall kind gpu detail author")
 
 TABLES = (run, pace, poll, gpu, ledger, owner, alias, process, holding, series, sample, gap, event)
+
+OWNER_COLUMNS = tuple(
+    owner.c[name].label(f"owner_{name}") for name in ("key", "name", "kind", "team", "budget")
+)
+"""What ``rows.owner_of`` reads, in a select that joins the table owner to others."""
+
+
+def newest_value(seq: int) -> ScalarSelect[Any]:
+    """Return the value that held at ``seq``, to be selected beside the table series. NULL: none."""
+    return (
+        select(sample.c.value)
+        .where(sample.c.series == series.c.id, sample.c.seq <= seq)
+        .order_by(sample.c.seq.desc())
+        .limit(1)
+        .correlate(series)
+        .scalar_subquery()
+    )

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 from vramwatch.core.errors import StoreError
 from vramwatch.core.model import Owner, Poll, ProcessKey
 from vramwatch.store import tables as t
-from vramwatch.store.known import OWNER_COLUMNS, Known, recall
+from vramwatch.store.known import Known, recall
 from vramwatch.store.opening import lock, open_for_writing, told, understood
 from vramwatch.store.recording import end_run, record
 from vramwatch.store.rows import owner_of
@@ -62,7 +62,7 @@ class Store:
         """
         columns = t.process.c
         newest = (
-            select(columns.pid, columns.start_ticks, *OWNER_COLUMNS)
+            select(columns.pid, columns.start_ticks, *t.OWNER_COLUMNS)
             .select_from(t.process.join(t.owner, t.owner.c.id == columns.owner))
             .where(columns.boot_id == boot_id, columns.start_ticks != 0)
             .order_by(columns.id.desc())

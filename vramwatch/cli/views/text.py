@@ -74,8 +74,8 @@ def clean(text: str) -> str:
     For names, commands and titles of other users' processes, which may hold anything.
     """
     bare = _ESCAPE_SEQUENCE.sub("", text[:LONGEST_NAME])
-    spaced = " ".join(bare.split())
-    return "".join(char for char in spaced if unicodedata.category(char) not in _UNPRINTABLE).strip()
+    shown = (char for char in bare if char.isspace() or unicodedata.category(char) not in _UNPRINTABLE)
+    return " ".join("".join(shown).split())
 
 
 def columns(text: str) -> int:
