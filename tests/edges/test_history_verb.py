@@ -80,6 +80,17 @@ def test_one_owner_is_a_table_of_steps_with_its_gaps(path):
     assert "22:17:15" not in text  # a step within the gap tells nothing
 
 
+def test_a_gpu_that_comes_and_goes_fills_no_screen_with_gaps(tmp_path):
+    with closing(Store.open(tmp_path / "flapping.db", "nvml", "0.1.0")) as store:
+        for seq in range(1, 80, 2):
+            store.write(poll(seq, holding(10, Bytes(GIB), CHAT)))
+            store.write(blind(seq + 1, Fault(FaultKind.LOST, "lost"), gpu()))
+        store.write(poll(81, holding(10, Bytes(GIB), CHAT)))
+    text = whole(tmp_path / "flapping.db").stdout
+    assert "no readings 41 times" in text
+    assert text.count("no readings") == 1
+
+
 def test_an_owner_that_left_says_when(path):
     assert re.search(r"^-- 22:18:\d\d ended --$", whole(path, "--owner", "train").stdout, re.M)
 

@@ -89,6 +89,20 @@ def test_all_gpus_lost_are_all_gaps(driver):
     assert set(faults(readings).values()) == {FaultKind.LOST}
 
 
+def test_unknown_from_all_gpus_replaces_the_reader_which_reads_on_when_they_are_back(driver):
+    with polling(driver) as polls:
+        polls.until_answered()
+        reader = polls.reader().pid
+        for gpu in driver.gpus:
+            gpu.lose(UNKNOWN)
+        assert faults(polls.poll(MEMORY_ALONE)) == {None: FaultKind.UNKNOWN}
+        assert faults(polls.poll(MEMORY_ALONE, after=0.5)) == {None: FaultKind.UNKNOWN}
+        for gpu in driver.gpus:
+            gpu.recover()
+        assert len(polls.until_answered().gpus) == 2
+        assert polls.reader().pid != reader
+
+
 def test_a_gpu_that_is_unplugged_is_gone_and_is_taken_up_again_when_it_returns(driver):
     first, second = driver.gpus
     with polling(driver) as polls:

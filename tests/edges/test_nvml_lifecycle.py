@@ -137,6 +137,22 @@ def test_a_crash_inside_the_library_counts_against_the_gpu(signal):
     assert move.life.fault.call == "nvmlDeviceGetMemoryInfo_v2"
 
 
+def test_a_reader_that_answers_nonsense_is_ended_and_replaced():
+    move = serving(Lifecycle(), 0.0).babbled(1.0, "something unreadable")
+    assert move.signal == SIGTERM
+    assert [event.kind for event in move.events] == [EventKind.READER_KILLED]
+    life = move.life.still_ending(3.0, pid=7).life.ended(3.1)
+    assert life.fault.detail == "the reader of the GPUs answered something unreadable"
+    assert life.may_start(4.1)
+
+
+def test_a_reader_that_closed_its_end_and_lives_is_ended():
+    why = Fault(FaultKind.CRASHED, "it closed its end")
+    move = serving(Lifecycle(), 0.0).lingers(1.0, why, None)
+    assert move.signal == SIGTERM
+    assert move.life.fault is why
+
+
 def test_a_kill_from_outside_counts_against_no_gpu():
     move = serving(Lifecycle(), 0.0).crashed(1.0, "was ended by SIGKILL", SIGKILL, MEMORY_OF_A)
     assert move.life.suspects == {}

@@ -169,11 +169,12 @@ def test_release_ends_a_reader_that_hangs(driver):
 
 def test_no_reader_outlives_a_parent_that_is_killed_even_inside_a_call_that_hangs(driver):
     program = (
-        "import time; from tests.nvml_polls import Polls; polls = Polls(deadline=60.0)\n"
-        "polls.until_answered(); print(polls.reader().pid, flush=True); polls.poll()"
+        "from tests.nvml_polls import Polls; polls = Polls(deadline=60.0)\n"
+        "polls.until_answered(); print(polls.reader().pid, flush=True); input(); polls.poll()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ | driver.environment(),
         cwd=Path(vramwatch.__file__).parent.parent,
@@ -181,6 +182,8 @@ def test_no_reader_outlives_a_parent_that_is_killed_even_inside_a_call_that_hang
         reader = int(parent.stdout.readline())
         driver.reset_calls()
         driver.gpus[0].hang(MEMORY, unkillable=True)
+        parent.stdin.write(b"go\n")
+        parent.stdin.flush()
         driver.wait_for_calls(MEMORY)
         parent.kill()
     wait_until(lambda: not _lives(reader))

@@ -152,7 +152,7 @@ def test_messages_arrive_as_they_were_sent():
 
 
 @pytest.mark.parametrize(
-    "line", [b"", b"{}", b"[]", b'["Gossip"]', b'["Ready"]', b"\xff", b"[[[", b'[["Ready"]]']
+    "line", [b"", b"{}", b"[]", b'["Gossip"]', b'["Ready",1]', b"\xff", b"[[[", b'[["Ready"]]']
 )
 def test_what_is_no_message_is_refused(line):
     with pytest.raises(ValueError, match=r".+"):

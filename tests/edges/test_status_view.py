@@ -15,7 +15,7 @@ from vramwatch.cli.views.bar import COLOURS, Part, bar, marks, share_out
 from vramwatch.cli.views.live import crop
 from vramwatch.cli.views.records import COLUMNS, gpu_records, status_record, status_rows
 from vramwatch.cli.views.status import Status, status_lines
-from vramwatch.cli.views.terminal import _OWNER_STYLES, terminal
+from vramwatch.cli.views.terminal import OWNER_STYLES, terminal
 from vramwatch.cli.views.text import ASCII, UNICODE, clean, columns, fit, line
 from vramwatch.cli.views.words import BECAUSE, GHOST_STATE, explain
 from vramwatch.core.model import (
@@ -320,7 +320,7 @@ def test_a_bar_is_never_wider_than_asked(sizes, width):
 def test_no_two_owners_share_a_letter(keys):
     given_marks = marks(Owner(key, key, OwnerKind.UNIT) for key in keys)
     assert len({mark.letter for mark in given_marks.values()}) == len(keys)
-    assert all(0 <= mark.colour < COLOURS == len(_OWNER_STYLES) for mark in given_marks.values())
+    assert all(0 <= mark.colour < COLOURS == len(OWNER_STYLES) for mark in given_marks.values())
 
 
 def test_an_owner_keeps_its_mark_when_another_comes():

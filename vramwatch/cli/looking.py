@@ -23,9 +23,12 @@ NOT_KEPT = "No history is being kept; vramwatch run keeps it."
 
 
 class Looking:
-    """Answers with the present Status, again and again; the store is opened once."""
+    """Answers with the present Status, again and again; the store is opened once.
 
-    def __init__(self, path: Path, read_once: Callable[[], Poll], zone: tzinfo | None) -> None:
+    Without ``read_once`` the store at ``path`` is all that is asked, however old it is.
+    """
+
+    def __init__(self, path: Path, read_once: Callable[[], Poll] | None, zone: tzinfo | None) -> None:
         self._path = path
         self._read_once = read_once
         self._zone = zone
@@ -48,6 +51,14 @@ class Looking:
         return self._latest, note
 
     def _look(self, now: Instant) -> tuple[Status, str]:
+        if self._read_once is None:
+            stored = self._stored(now)
+            if stored is None:
+                raise StoreError(self._how_old(stored))
+            return stored, f"{self._how_old(stored)}." if is_old(stored) or self._is_stopped(stored) else ""
+        return self._look_at_the_present(now, self._read_once)
+
+    def _look_at_the_present(self, now: Instant, read_once: Callable[[], Poll]) -> tuple[Status, str]:
         try:
             stored = self._stored(now)
             stopped = stored is not None and self._is_stopped(stored)
@@ -57,7 +68,7 @@ class Looking:
             if stored and not stopped and not is_old(stored):
                 return stored, ""
             why = f"No daemon is running: {self._how_old(stored)}."
-        return Status(self._fresh(now, why), now, self._zone), f"{why} {NOT_KEPT}"
+        return Status(self._fresh(now, why, read_once), now, self._zone), f"{why} {NOT_KEPT}"
 
     def _stored(self, now: Instant) -> Status | None:
         """Return the newest Status of the store; None if it has none. Errors: StoreError."""
@@ -76,10 +87,10 @@ class Looking:
             return f"{self._path} holds no reading"
         return f"the newest reading in {self._path} is {show_seconds(age(stored.poll.at, stored.now))} old"
 
-    def _fresh(self, now: Instant, why: str) -> Poll:
+    def _fresh(self, now: Instant, why: str, read_once: Callable[[], Poll]) -> Poll:
         """Return a reading of the driver, at most READ_EVERY old. Errors: NoDeviceError."""
         if self._read is None or age(self._read.at, now) >= READ_EVERY:
-            poll = self._read_once()
+            poll = read_once()
             if not poll.ledgers and all(missing.gpu is None for missing in poll.missing):
                 raise NoDeviceError(f"{why} Nor can it be read now: {_no_device(poll)}")
             self._read = poll
@@ -106,9 +117,7 @@ def stored_status(history: History, poll: Poll, now: Instant, zone: tzinfo | Non
         poll,
         now,
         zone,
-        changes={
-            key: round(last - first) for key, (first, last) in moved.items() if None not in (first, last)
-        },
+        changes=_differences(moved),
         span=span if span > 0 else None,
         since={gap.gpu: gap.since for gap in history.gaps(at, at)},
     )

@@ -26,17 +26,22 @@ if TYPE_CHECKING:
 def command(config_path: Path | None, store_path: Path | None, output_format: str, watch: bool) -> None:
     """Who holds what now, GPU by GPU.
 
-    From the store while a daemon runs; without one the driver is read once.
+    From the store while a daemon runs; without one the driver is read once. With --store that store
+    alone is asked, however old it is.
     """
     if watch and output_format == "json":
         raise UsageError("--watch prints many answers, and json is one; use --format ndjson")
     looking = _open(config_path, store_path)
-    if output_format == "text":
-        _show_text(looking, watch)
-    else:
-        from vramwatch.cli.printing import print_statuses
+    try:
+        if output_format == "text":
+            _show_text(looking, watch)
+        else:
+            from vramwatch.cli.printing import print_statuses
 
-        print_statuses(_looks(looking, watch), output_format)
+            print_statuses(_looks(looking, watch), output_format)
+    except KeyboardInterrupt:
+        if not watch:
+            raise
 
 
 def _open(config_path: Path | None, store_path: Path | None) -> "Looking":
@@ -51,7 +56,8 @@ def _open(config_path: Path | None, store_path: Path | None) -> "Looking":
 
         return look_once(configuration)
 
-    return Looking(locate(store_path, configuration.store.path), read_once, zone=None)
+    path = locate(store_path, configuration.store.path)
+    return Looking(path, None if store_path else read_once, zone=None)
 
 
 def _show_text(looking: "Looking", watch: bool) -> None:
@@ -84,18 +90,15 @@ def _looks(looking: "Looking", watch: bool) -> "Iterator[Status]":
     from vramwatch.cli.views.live import REFRESH
 
     told = ""
-    try:
-        while True:
-            status, note = looking.look(_now())
-            if note and note != told:
-                click.echo(f"vramwatch: {note}", err=True)
-            told = note
-            yield status
-            if not watch:
-                return
-            time.sleep(REFRESH)
-    except KeyboardInterrupt:
-        return
+    while True:
+        status, note = looking.look(_now())
+        if note and note != told:
+            click.echo(f"vramwatch: {note}", err=True)
+        told = note
+        yield status
+        if not watch:
+            return
+        time.sleep(REFRESH)
 
 
 def _now() -> "Instant":

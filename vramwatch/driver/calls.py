@@ -105,13 +105,12 @@ class Driver:
         """Return seconds inside driver calls by group, groups without a call left out."""
         return {group: ns / 1e9 for group, ns in self._ns.items() if ns}
 
-    def open(self) -> str:
-        """Load and initialise the library; return the driver's version.
+    def open(self) -> None:
+        """Load and initialise the library.
 
         A node without a GPU is no error (NVML_INIT_FLAG_NO_GPUS). Errors: DriverError.
         """
         self.ask("inventory", NO_TARGET, pynvml.nvmlInitWithFlags, pynvml.NVML_INIT_FLAG_NO_GPUS)
-        return str(self.ask("inventory", NO_TARGET, pynvml.nvmlSystemGetDriverVersion))
 
     def close(self) -> None:
         """Let go of every GPU. Errors: DriverError."""

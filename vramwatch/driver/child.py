@@ -31,7 +31,7 @@ def main(slot_fd: int, parent_pid: int) -> None:
         _send(answers, Farewell(error.fault()))
         return
     try:
-        _send(answers, Ready(reader.driver_version))
+        _send(answers, Ready())
         while True:
             _send(answers, reader.answer(_next(requests)))
     except DriverError as error:

@@ -37,7 +37,6 @@ class Reader:
         self._driver = driver
         self._without = without
         self._told: list[Identity] | None = None
-        self.driver_version = ""
         self._take_up()
 
     def answer(self, request: Request) -> Answer:
@@ -62,7 +61,7 @@ class Reader:
         self._driver.close()
 
     def _take_up(self) -> None:
-        self.driver_version = self._driver.open()
+        self._driver.open()
         self._memory = MemoryInfo(self._driver)
         self._lists = Lists(self._driver)
         self._temperature = self._driver.find("nvmlDeviceGetTemperatureV")
@@ -87,8 +86,9 @@ class Reader:
         if any(error.code in STALE_HANDLE for error in errors):
             self._inventory.take(self._without)
             rows, errors = self._read_each(request, waiting)
-        if errors and not rows and all(error.code in DRIVER_WENT_AWAY for error in errors):
-            raise errors[0]
+        faults = [device.fault for device in self._inventory.devices if device.fault]
+        if faults and not rows and all(fault.code in DRIVER_WENT_AWAY for fault in faults):
+            raise DriverError(str(faults[0].call), faults[0].code or pynvml.NVML_ERROR_UNKNOWN)
         return rows
 
     def _needs_inventory(self, request: Request, waiting: set[Device]) -> bool:

@@ -82,8 +82,6 @@ class Request(NamedTuple):
 class Ready(NamedTuple):
     """The reader has taken up the GPUs."""
 
-    driver: str
-
 
 class Answer(NamedTuple):
     """What one request brought. ``inventory`` is None where it is the same as last time."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 MOST_SERIES = 8
 """Tables that one answer prints; the series after them get a line each."""
 
+MOST_GAPS = 5
+"""Gaps told one by one; of more, as a GPU that comes and goes makes them, one line tells the sum."""
+
 MOST_OWNERS = 12
 """Owners of one Gpu that the overview names."""
 
@@ -74,8 +77,7 @@ def overview_lines(past: Past, width: int, glyphs: Glyphs) -> list[Line]:
             lines += _overview_row(track, past, width, glyphs)
         if len(tracks) > len(shown):
             lines.append(line(f"  and {len(tracks) - len(shown)} smaller ones", Tone.FAINT))
-        own = [gap for gap in past.gaps if gap.gpu in (None, uuid)]
-        lines += [each for gap in own for each in gap_lines(gap, past, width)]
+        lines += gap_lines([gap for gap in past.gaps if gap.gpu in (None, uuid)], past, width)
         lines.append(Line())
     return lines
 
@@ -117,11 +119,21 @@ def show_value(quantity: str, value: float, signed: bool = False) -> str:
     return f"{value:{sign}.6g}{suffix}"
 
 
-def gap_lines(gap: "GapRow", past: Past, width: int) -> list[Line]:
-    """Return "-- 03:10..03:14 no readings: the driver did not answer --"."""
-    until = "now" if gap.until is None else _clock(gap.until, past)
-    words = f"-- {_clock(gap.since, past)}..{until} no readings: {because(gap.reason)} --"
-    return wrap(words, width, 0, Tone.WARNING)
+def gap_lines(gaps: Sequence["GapRow"], past: Past, width: int) -> list[Line]:
+    """Return "-- 03:10..03:14 no readings: the driver did not answer --" for each, or one line for many."""
+    if len(gaps) > MOST_GAPS:
+        stretch = f"{_clock(gaps[0].since, past)}..{_end(gaps[-1], past)}"
+        told = [f"-- {stretch} no readings {len(gaps)} times, last: {because(gaps[-1].reason)} --"]
+    else:
+        told = [
+            f"-- {_clock(gap.since, past)}..{_end(gap, past)} no readings: {because(gap.reason)} --"
+            for gap in gaps
+        ]
+    return [each for words in told for each in wrap(words, width, 0, Tone.WARNING)]
+
+
+def _end(gap: "GapRow", past: Past) -> str:
+    return "now" if gap.until is None else _clock(gap.until, past)
 
 
 def _span_lines(past: Past, width: int) -> list[Line]:
@@ -155,11 +167,12 @@ def _track_lines(track: Track, past: Past, width: int, glyphs: Glyphs) -> list[L
     gaps = [gap for gap in past.gaps if gap.gpu in (None, key.gpu)]
     for number in sorted(track.steps):
         begin = past.grid.begin(number)
-        while gaps and gaps[0].since <= begin:
-            lines += gap_lines(gaps.pop(0), past, width)
+        begun = [gap for gap in gaps if gap.since <= begin]
+        gaps = gaps[len(begun) :]
+        lines += gap_lines(begun, past, width)
         if not _is_blind(begin, track, past):
             lines.append(_step_line(track, number, past, width, glyphs))
-    lines += [each for gap in gaps for each in gap_lines(gap, past, width)]
+    lines += gap_lines(gaps, past, width)
     if track.ended is not None:
         lines.append(line(f"-- {_clock(track.ended, past)} ended --", Tone.FAINT))
     return lines

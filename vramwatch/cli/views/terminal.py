@@ -24,7 +24,7 @@ _STYLES = {
     Tone.UNATTRIBUTED: "bold black on bright_white",
 }
 
-_OWNER_STYLES = tuple(
+OWNER_STYLES = tuple(
     f"black on {colour}"
     for colour in (
         "cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_yellow",
@@ -92,4 +92,4 @@ def rich_text(lines: Iterable[Line]) -> "Text":
 
 
 def _style(span: Span) -> str:
-    return _STYLES[span.tone] if span.colour is None else _OWNER_STYLES[span.colour]
+    return _STYLES[span.tone] if span.colour is None else OWNER_STYLES[span.colour]
