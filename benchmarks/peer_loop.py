@@ -1,6 +1,6 @@
 """Call one function of a peer once a second, for ever; run by the peers' own python.
 
-    build/peers/bin/python benchmarks/peer_loop.py gpustat new_query
+build/peers/bin/python benchmarks/peer_loop.py gpustat new_query
 """
 
 import importlib

@@ -4,7 +4,7 @@ import logging
 from collections import deque
 
 from vramwatch.core.errors import StoreError
-from vramwatch.core.model import Poll
+from vramwatch.core.model import Fault, FaultKind, Missing, Poll
 from vramwatch.core.units import MIB
 from vramwatch.store import Store
 
@@ -27,6 +27,7 @@ class Backlog:
         self._polls: deque[Poll] = deque()
         self._bytes = 0
         self._dropped = 0
+        self._hole: Poll | None = None
 
     def remember(self, poll: Poll) -> None:
         """Write ``poll`` behind all that waits before it, or keep it."""
@@ -34,8 +35,7 @@ class Backlog:
         self._bytes += _weight(poll)
         self._drain()
         while self._bytes > LIMIT:
-            self._bytes -= _weight(self._polls.popleft())
-            self._dropped += 1
+            self._drop()
 
     def close(self) -> None:
         """Try once more to write what waits, say what is lost, and close the store."""
@@ -44,8 +44,20 @@ class Backlog:
             logger.error("history lost polls=%d because=%r", lost, self.fault)
         self._store.close()
 
+    def _drop(self) -> None:
+        """Forget the oldest poll; the first one that is forgotten begins a Gap."""
+        oldest = self._polls.popleft()
+        self._bytes -= _weight(oldest)
+        self._dropped += 1
+        if self._hole is None:
+            fault = Fault(FaultKind.NOT_KEPT, f"the store could not be written ({self.fault})")
+            self._hole = Poll(oldest.at, missing=(Missing(None, fault),))
+
     def _drain(self) -> None:
         try:
+            if self._hole:
+                self._store.write(self._hole)
+                self._hole = None
             while self._polls:
                 self._store.write(self._polls[0])
                 self._bytes -= _weight(self._polls.popleft())

@@ -50,9 +50,7 @@ def test_the_first_poll_reads_everything():
 def test_a_flat_gpu_has_its_list_read_every_five_seconds():
     asks, _, _ = play(lambda t: GIB, 60, {})
     listed = [now for now, lists in asks if lists]
-    assert [b - a for a, b in itertools.pairwise(listed)] == pytest.approx(
-        [5.0] * (len(listed) - 1)
-    )
+    assert [b - a for a, b in itertools.pairwise(listed)] == pytest.approx([5.0] * (len(listed) - 1))
 
 
 def test_a_gpu_whose_memory_moves_has_its_list_read_every_two_seconds_and_not_oftener():

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from vramwatch.config import Config, effective, example, find, load, sentence
 from vramwatch.config.loading import MAX_BYTES, MAX_FAULTS
 from vramwatch.config.places import MAX_DEPTH, parse
-from vramwatch.quantities import duration_text, size_text
 from vramwatch.config.shape import OwnerMatch
 from vramwatch.core.cadence import Rates
 from vramwatch.core.errors import ConfigError
@@ -21,6 +20,7 @@ from vramwatch.core.owners import CONDITIONS, OwnerRule
 from vramwatch.core.ports import Feed
 from vramwatch.core.units import GIB, parse_bytes, parse_seconds
 from vramwatch.families import discover
+from vramwatch.quantities import duration_text, size_text
 
 SOURCES = discover("vramwatch.sources")
 

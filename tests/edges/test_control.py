@@ -106,7 +106,9 @@ def test_a_caller_that_says_nothing_is_dropped_and_the_next_one_is_served(path, 
         assert control.request(path, "x", {}) == {"ok": True}
 
 
-@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # the child execs nothing, locks nothing
+@pytest.mark.filterwarnings(
+    "ignore:.*use of fork:DeprecationWarning"
+)  # the child execs nothing, locks nothing
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 def test_another_user_is_refused_even_where_the_file_lets_him_in():
     asked = threading.Event()

@@ -20,6 +20,7 @@ from vramwatch.core.model import (
     Instant,
     Memory,
     Missing,
+    Poll,
     ProcessFacts,
     ProcessKey,
     Reading,
@@ -250,20 +251,31 @@ def test_a_locked_store_costs_no_poll_once_it_can_be_written_again(path, monkeyp
 
 
 class FullDisk:
+    """A store that cannot be written until there is room."""
+
+    def __init__(self):
+        self.has_room = False
+        self.written = []
+
     def write(self, poll):
-        raise StoreError("no space left on device")
+        if not self.has_room:
+            raise StoreError("no space left on device")
+        self.written.append(poll)
 
     def close(self):
         pass
 
 
-def test_a_store_that_is_never_written_keeps_the_newest_polls_in_bounded_memory(monkeypatch):
+def test_a_full_disk_keeps_the_newest_polls_in_bounded_memory_and_the_rest_becomes_a_known_gap(monkeypatch):
     monkeypatch.setattr("vramwatch.backlog.LIMIT", 100 * 2048)
-    from vramwatch.core.model import Poll
-
-    backlog = Backlog(FullDisk())
+    disk = FullDisk()
+    backlog = Backlog(disk)
     for seq in range(1000):
         backlog.remember(Poll(Instant(seq, float(seq), float(seq), "hand")))
-    kept = [poll.at.seq for poll in backlog._polls]
-    assert kept == list(range(900, 1000))
     assert backlog.fault == "no space left on device"
+    disk.has_room = True
+    backlog.remember(Poll(Instant(1000, 1000.0, 1000.0, "hand")))
+    hole, *kept = disk.written
+    assert (hole.at.seq, hole.missing[0].fault.kind) == (0, FaultKind.NOT_KEPT)
+    assert [poll.at.seq for poll in kept] == list(range(900, 1001))
+    assert backlog.fault is None

@@ -53,6 +53,13 @@ def store(path):
 # --- where the figures come from ------------------------------------------------------------------
 
 
+def test_a_store_that_is_asked_for_by_name_answers_however_old_it_is(store, path):
+    store.write(one_poll(instant(1)))
+    status, note = Looking(path, None, None).look(later(instant(1), 90000))
+    assert status.poll.at.wall == instant(1).wall
+    assert "25h" in note or "1d 1h" in note
+
+
 def test_beside_a_daemon_the_store_answers_and_the_driver_is_left_alone(store, path):
     store.write(one_poll(instant(1)))
     store.write(one_poll(instant(61), 3 * GIB))
@@ -172,7 +179,9 @@ def call(tmp_path, path, *more, **variables):
 
 def test_without_a_daemon_the_gpus_of_the_driver_are_shown(driver, tmp_path, path):
     driver.gpus[0].set_processes([Process(os.getpid(), 3 * FAKE_GIB)])
-    result = call(tmp_path, path, **driver.environment())
+    known = environment(tmp_path, VRAMWATCH_STORE__PATH=str(path), **driver.environment())
+    command = [sys.executable, "-m", "vramwatch", "status"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=known, check=False)
     assert result.returncode == 0, result.stderr
     assert re.search(r"GPU 0  NVIDIA H100 80GB HBM3 +3\.0 GiB of 80\.0 GiB", result.stdout)
     assert f"pid {os.getpid()}" in result.stdout

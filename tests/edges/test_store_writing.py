@@ -136,7 +136,7 @@ def test_a_list_whose_own_poll_was_lost_counts_from_the_first_poll_that_is_store
 # --- who ----------------------------------------------------------------------------------------
 
 
-def test_all_that_is_known_of_a_process_comes_back(store, path, history):
+def test_all_that_is_known_of_a_process_comes_back_but_its_arguments(store, path, history):
     everything = Tenant(
         replace(
             tenant(7).facts,
@@ -160,7 +160,8 @@ def test_all_that_is_known_of_a_process_comes_back(store, path, history):
         EngineFacts("vllm", "worker", "llama-3", 1, True),
     )
     store.write(poll(1, holding(7, tenant=everything, ghost=GhostKind.ZOMBIE)))
-    assert history.latest().ledgers[0].holdings[0].tenant == everything
+    kept = replace(everything, facts=replace(everything.facts, argv=(), ancestors=()))
+    assert history.latest().ledgers[0].holdings[0].tenant == kept
     columns = "user, command, container, pod, namespace, unit, job, engine, model"
     (told,) = ask(path, f"SELECT {columns} FROM process")
     assert told == (

@@ -91,6 +91,7 @@ class FaultKind(StrEnum):
     STARTING = "reader_starting"
     STOPPED = "daemon_stopped"
     STALLED = "stalled"  # no poll was made: the machine slept, or the daemon was held up
+    NOT_KEPT = "not_kept"  # read, but the store could not be written for longer than memory reaches
     RECORDED = "recorded"  # a gap that a replayed file itself names
     UNKNOWN = "unknown"
 

@@ -18,9 +18,15 @@ _NOTHING: Values = dict.fromkeys(("basis", "explanations", "listed_seq"))
 """What is noted of a GPU that is no longer there: the columns of a Note."""
 
 _LISTED_KINDS = frozenset(
-    {SubjectKind.PROCESS, SubjectKind.OWNER, SubjectKind.UNATTRIBUTED, SubjectKind.GHOST}
+    {
+        SubjectKind.PROCESS,
+        SubjectKind.OWNER,
+        SubjectKind.UNATTRIBUTED,
+        SubjectKind.GHOST,
+        SubjectKind.CGROUP,
+    }
 )
-"""Subjects whose used bytes follow from the process list."""
+"""Subjects whose used bytes are read with the process list."""
 
 
 class Book:

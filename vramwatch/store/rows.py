@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import Row
 
 from vramwatch.core.model import (
-    Ancestor,
     Container,
     EngineFacts,
     Event,
@@ -77,11 +76,15 @@ def owner_values(owner: Owner) -> Values:
 
 
 def process_values(tenant: Tenant) -> Values:
-    """Return what is known of a process: columns for people, and the whole of it as JSON."""
+    """Return what is known of a process: columns for people, and as JSON all but its arguments.
+
+    The arguments are there to recognise a process by; what people are shown of them is its title.
+    """
     facts, engine = tenant.facts, tenant.engine
     container, pod, slurm = facts.container, facts.pod, facts.slurm
     known = asdict(facts)
-    del known["key"]  # has columns of its own
+    for apart in ("key", "argv", "ancestors"):  # the key has columns of its own
+        del known[apart]
     columns: Values = {
         "user": facts.user if facts.uid is None else facts.user or str(facts.uid),
         "command": facts.title or facts.name,
@@ -109,8 +112,6 @@ def process_of(key: ProcessKey, column: str) -> tuple[ProcessFacts, EngineFacts 
             **known,
             "key": key,
             "state": ProcessState(known["state"]),
-            "argv": tuple(known["argv"]),
-            "ancestors": tuple(Ancestor(**{**a, "argv": tuple(a["argv"])}) for a in known["ancestors"]),
             "container": known["container"] and Container(**known["container"]),
             "pod": known["pod"] and Pod(**known["pod"]),
             "slurm": known["slurm"] and SlurmJob(**known["slurm"]),

@@ -22,6 +22,7 @@ BECAUSE = {
     FaultKind.STARTING: "the process that reads the driver is starting",
     FaultKind.STOPPED: "the daemon was stopped",
     FaultKind.STALLED: "no poll was made",
+    FaultKind.NOT_KEPT: "the store could not be written",
     FaultKind.RECORDED: "the recording has a gap",
     FaultKind.UNKNOWN: "of an unknown fault",
 }
@@ -87,7 +88,9 @@ def explain(explanation: Explanation, ledger: Ledger) -> str:
         )
     if explanation is Explanation.NO_LIST:
         fault = ledger.reading.claims_fault
-        return f"The process list could not be read{': ' + blame(fault) if fault else ''}."
+        return (
+            f"The process list could not be read: {blame(fault)}." if fault else "No process list was read."
+        )
     return _EXPLAINED[explanation]
 
 
