@@ -23,7 +23,7 @@ NEARLY_FULL_POLLS = 10
 MEMORY = "memory"
 SLOW = "slow"
 LIST = "list:"  # + UUID
-"""Keys of ``Readings.driver_seconds``: what a group of calls cost."""
+"""Keys of ``Readings.driver_seconds``: what a group of calls cost. Others count for the whole alone."""
 
 BUCKET = Seconds(30.0)
 """Unspent driver time is kept for so long: one large sweep of lists may use what quiet polls left."""

@@ -11,8 +11,8 @@ import pynvml
 
 from vramwatch.driver.wire import FaultRow, Slot
 
-GROUPS = ("inventory", "memory", "lists", "utilization", "slow")
-"""What driver time is counted by."""
+INVENTORY, MEMORY, SLOW = "inventory", "memory", "slow"
+"""What driver time is counted by, beside ``list:UUID`` for the process list and utilisation of one Gpu."""
 
 NOT_FOR_THIS_GPU = frozenset(
     {pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND, pynvml.NVML_ERROR_DEPRECATED}
@@ -94,27 +94,27 @@ class Driver:
 
     def __init__(self, slot: Slot) -> None:
         self._slot = slot
-        self._ns = dict.fromkeys(GROUPS, 0)
+        self._ns: dict[str, int] = {}
         self.calls = 0
 
     def restart_counts(self) -> None:
-        self._ns = dict.fromkeys(GROUPS, 0)
+        self._ns = {}
         self.calls = 0
 
     def seconds(self) -> dict[str, float]:
         """Return seconds inside driver calls by group, groups without a call left out."""
-        return {group: ns / 1e9 for group, ns in self._ns.items() if ns}
+        return {group: ns / 1e9 for group, ns in self._ns.items()}
 
     def open(self) -> None:
         """Load and initialise the library.
 
         A node without a GPU is no error (NVML_INIT_FLAG_NO_GPUS). Errors: DriverError.
         """
-        self.ask("inventory", NO_TARGET, pynvml.nvmlInitWithFlags, pynvml.NVML_INIT_FLAG_NO_GPUS)
+        self.ask(INVENTORY, NO_TARGET, pynvml.nvmlInitWithFlags, pynvml.NVML_INIT_FLAG_NO_GPUS)
 
     def close(self) -> None:
         """Let go of every GPU. Errors: DriverError."""
-        self.ask("inventory", NO_TARGET, pynvml.nvmlShutdown)
+        self.ask(INVENTORY, NO_TARGET, pynvml.nvmlShutdown)
 
     def find(self, *names: str) -> Function | None:
         """Return the first of ``names`` that the library has."""
@@ -157,5 +157,5 @@ class Driver:
             return function(*arguments)
         finally:
             self._slot.leave()
-            self._ns[group] += monotonic_ns() - started
+            self._ns[group] = self._ns.get(group, 0) + monotonic_ns() - started
             self.calls += 1

@@ -30,6 +30,7 @@ class Device:
         "has_mig",
         "index",
         "kinds",
+        "list_group",
         "name",
         "ordinal",
         "parent",
@@ -43,6 +44,7 @@ class Device:
     def __init__(self, index: int, uuid: str, ordinal: str, handle: Any, parent: str | None = None) -> None:
         self.index = index
         self.uuid = uuid
+        self.list_group = f"list:{uuid}"  # what its list costs is counted apart: one GPU may be the dear one
         self.ordinal = ordinal
         self.handle = handle
         self.parent = parent

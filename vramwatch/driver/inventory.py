@@ -6,6 +6,7 @@ from typing import Any
 import pynvml
 
 from vramwatch.driver.calls import (
+    INVENTORY,
     NO_TARGET,
     NOT_FOR_THIS_GPU,
     STALE_HANDLE,
@@ -54,7 +55,7 @@ class Inventory:
         )
 
     def _count_devices(self) -> int:
-        return int(self._driver.ask("inventory", NO_TARGET, pynvml.nvmlDeviceGetCount))
+        return int(self._driver.ask(INVENTORY, NO_TARGET, pynvml.nvmlDeviceGetCount))
 
     def _at(self, index: int, same_place: Collection[Device]) -> list[Device]:
         """Return what stands at ``index``; ``same_place``: what stood there before."""
@@ -165,4 +166,4 @@ class Inventory:
         return handle
 
     def _ask(self, target: Target, function: Callable[..., Any], *arguments: Any) -> Any:
-        return self._driver.ask("inventory", target, function, *arguments)
+        return self._driver.ask(INVENTORY, target, function, *arguments)

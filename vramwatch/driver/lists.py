@@ -118,7 +118,7 @@ class Lists:
             self._count.value = ROWS
             try:
                 self._driver.call(
-                    "lists", device.target, function, device.handle, self._count_ref, self._buffer
+                    device.list_group, device.target, function, device.handle, self._count_ref, self._buffer
                 )
             except DriverError as error:
                 if kind == COMPUTE or error.code not in NOT_FOR_THIS_GPU:
@@ -145,7 +145,9 @@ class Lists:
         self._details.numProcArrayEntries = ROWS
         self._details.procArray = ctypes.cast(self._buffer, ctypes.POINTER(pynvml.c_nvmlProcessDetail_v1_t))
         try:
-            self._driver.call("lists", device.target, function, device.handle, ctypes.byref(self._details))
+            self._driver.call(
+                device.list_group, device.target, function, device.handle, ctypes.byref(self._details)
+            )
         except DriverError as error:
             if error.code not in _NO_LIST_OF_ALL:
                 raise

@@ -4,7 +4,15 @@ import ctypes
 
 import pynvml
 
-from vramwatch.driver.calls import NOT_AVAILABLE_64, NOT_FOR_THIS_GPU, Driver, DriverError, Function
+from vramwatch.driver.calls import (
+    INVENTORY,
+    MEMORY,
+    NOT_AVAILABLE_64,
+    NOT_FOR_THIS_GPU,
+    Driver,
+    DriverError,
+    Function,
+)
 from vramwatch.driver.devices import Device, Sharing
 from vramwatch.driver.wire import Figures
 
@@ -70,7 +78,7 @@ class MemoryInfo:
 
     def _is_node(self, device: Device) -> bool:
         try:
-            node = self._driver.ask("inventory", device.target, pynvml.nvmlDeviceGetNumaNodeId, device.handle)
+            node = self._driver.ask(INVENTORY, device.target, pynvml.nvmlDeviceGetNumaNodeId, device.handle)
         except DriverError as error:
             if error.code in NOT_FOR_THIS_GPU | {pynvml.NVML_ERROR_INVALID_ARGUMENT}:
                 return False
@@ -88,12 +96,12 @@ class MemoryInfo:
         if not self._v1:
             raise DriverError("nvmlDeviceGetMemoryInfo", pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
         memory = self._memory_v1
-        self._driver.call("memory", device.target, self._v1, device.handle, ctypes.byref(memory))
+        self._driver.call(MEMORY, device.target, self._v1, device.handle, ctypes.byref(memory))
         return _available(self._v1.name, Figures("v1", memory.total, memory.used, memory.free, 0))
 
     def _told_v2(self, device: Device, function: Function) -> Figures:
         memory = self._memory_v2
-        self._driver.call("memory", device.target, function, device.handle, ctypes.byref(memory))
+        self._driver.call(MEMORY, device.target, function, device.handle, ctypes.byref(memory))
         figures = Figures("v2", memory.total, memory.used, memory.free, memory.reserved)
         return _available(function.name, figures)
 

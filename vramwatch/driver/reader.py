@@ -9,6 +9,7 @@ from vramwatch.driver.calls import (
     NOT_AVAILABLE_32,
     NOT_AVAILABLE_64,
     NOT_FOR_THIS_GPU,
+    SLOW,
     STALE_HANDLE,
     Driver,
     DriverError,
@@ -148,26 +149,26 @@ class Reader:
 
     def _utilization(self, device: Device) -> float | None:
         """Return nvmlUtilization_t.gpu as a ratio; its ``memory`` is bandwidth, not a fill level."""
-        told = self._value("utilization", device, pynvml.nvmlDeviceGetUtilizationRates)
+        told = self._value(device.list_group, device, pynvml.nvmlDeviceGetUtilizationRates)
         return told.gpu / PERCENT if told is not None and told.gpu <= PERCENT else None
 
     def _degrees(self, device: Device) -> float | None:
         function = pynvml.nvmlDeviceGetTemperatureV if self._temperature else pynvml.nvmlDeviceGetTemperature
-        told = self._value("slow", device, function, pynvml.NVML_TEMPERATURE_GPU)
+        told = self._value(SLOW, device, function, pynvml.NVML_TEMPERATURE_GPU)
         return None if told is None or told & NOT_AVAILABLE_32 == NOT_AVAILABLE_32 else float(told)
 
     def _watts(self, device: Device) -> float | None:
-        told = self._value("slow", device, pynvml.nvmlDeviceGetPowerUsage)
+        told = self._value(SLOW, device, pynvml.nvmlDeviceGetPowerUsage)
         return None if told is None or told == NOT_AVAILABLE_32 else told / MILLIWATTS
 
     def _peaks(self, device: Device) -> tuple[tuple[int, int], ...]:
         """Return (pid, largest bytes ever) of the listed pids, where accounting mode is on."""
-        mode = self._value("slow", device, pynvml.nvmlDeviceGetAccountingMode)
+        mode = self._value(SLOW, device, pynvml.nvmlDeviceGetAccountingMode)
         if mode != pynvml.NVML_FEATURE_ENABLED:
             return ()
         peaks = []
         for pid in device.pids:
-            stats = self._value("slow", device, pynvml.nvmlDeviceGetAccountingStats, pid)
+            stats = self._value(SLOW, device, pynvml.nvmlDeviceGetAccountingStats, pid)
             if stats is not None and stats.maxMemoryUsage not in (None, NOT_AVAILABLE_64):
                 peaks.append((pid, int(stats.maxMemoryUsage)))
         return tuple(peaks)
