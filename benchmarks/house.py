@@ -34,6 +34,13 @@ class House:
     def command(self, *words: str) -> list[str]:
         return [*VRAMWATCH, *words, "--config", str(self._config)]
 
+    def say(self, *words: str) -> str:
+        """Return what a verb prints. Errors: CalledProcessError."""
+        said = subprocess.run(
+            self.command(*words), env=self.environment, capture_output=True, text=True, check=True
+        )
+        return said.stdout
+
     @contextmanager
     def daemon(self) -> Iterator[subprocess.Popen[bytes]]:
         """Give a running daemon, and end it as a service manager would."""

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import pi, sin
+from typing import Self
 
 from tests.nvml.driver import FakeDriver
 from tests.nvml.gpu import MIB, Process
@@ -19,15 +20,31 @@ QUANTUM = 2 * MIB  # in which the driver hands out memory
 STEP = 0.25  # seconds between two movements: between any two polls a second apart every GPU has moved
 
 
-@contextmanager
-def sleepers(count: int) -> Iterator[list[int]]:
-    """Give the pids of ``count`` processes that wait; they end with this process, however it ends."""
-    started = [subprocess.Popen(["cat"], stdin=subprocess.PIPE) for _ in range(count)]
-    try:
-        yield [one.pid for one in started]
-    finally:
-        for one in started:
+class Sleepers:
+    """Real processes that do nothing; they end with this one, however it ends."""
+
+    def __init__(self, count: int) -> None:
+        self._started = [_sleeper() for _ in range(count)]
+
+    @property
+    def pids(self) -> list[int]:
+        return [one.pid for one in self._started]
+
+    def renew(self, place: int) -> None:
+        """End the process in ``place`` and start another instead."""
+        self._started[place].communicate()
+        self._started[place] = _sleeper()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in self._started:
             one.communicate()
+
+
+def _sleeper() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["cat"], stdin=subprocess.PIPE)
 
 
 def fill(driver: FakeDriver, pids: Sequence[int], seconds: float = 0.0) -> None:

@@ -22,11 +22,6 @@ class Use:
     wakeups: int
     written: int
 
-    def __sub__(self, before: "Use") -> "Use":
-        return Use(
-            self.cpu - before.cpu, self.rss, self.wakeups - before.wakeups, self.written - before.written
-        )
-
 
 def use_of(pid: int) -> Use:
     """Return what ``pid`` and its living descendants have used. Errors: OSError when ``pid`` has ended."""

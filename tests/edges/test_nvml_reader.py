@@ -17,7 +17,6 @@ from vramwatch.core.model import EventKind, FaultKind
 from vramwatch.core.ports import Source
 from vramwatch.driver.keeper import Keeper
 from vramwatch.driver.lifecycle import GRACE
-from vramwatch.sources.nvml import Nvml, first_answer
 
 MEMORY = "nvmlDeviceGetMemoryInfo_v2"
 MEMORY_KIB = 20 * 1024  # of a reader of two GPUs; measured: below 17 MiB
@@ -226,27 +225,6 @@ def test_the_reader_killed_at_random_moments_never_makes_a_reading_wrong():
         counts = kill_at_random(driver, rounds=40, seed=1)
     assert counts["kills"] == 40
     assert counts["gaps: crashed"] > 0
-
-
-def test_the_source_opens_from_its_options_and_answers_once(driver):
-    with polling(driver):
-        feed = Nvml(deadline=5.0).open(first_seq=10)
-        try:
-            at, readings = first_answer(feed)
-        finally:
-            feed.source.close()
-    assert at.seq >= 10
-    assert feed.live
-    assert len(readings.gpus) == 2
-
-
-def test_a_machine_without_a_driver_answers_so_at_once(driver):
-    driver.fail("nvmlInit*", 9)
-    with polling(driver):
-        feed = Nvml().open(first_seq=1)
-        _, readings = first_answer(feed)
-        feed.source.close()
-    assert readings.missing[0].fault.kind is FaultKind.NO_DRIVER
 
 
 def test_the_keeper_is_a_source():

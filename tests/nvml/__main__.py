@@ -76,7 +76,7 @@ def _fill(driver: FakeDriver, pids: Sequence[int], seconds: float) -> None:
             gpu.set_processes(
                 Process(
                     pid,
-                    round(size * (1 + SWING * sin(2 * pi * (seconds / TURN + rank / each))) / QUANTUM)
+                    round(size * (1 + SWING * sin(2 * pi * (seconds / TURN + rank / (2 * each)))) / QUANTUM)
                     * QUANTUM,
                 )
                 for rank, pid in enumerate(shares)

@@ -151,7 +151,6 @@ class EventKind(StrEnum):
     """Something that happened to vramwatch itself, or that an operator did."""
 
     STARTED = "started"
-    STOPPED = "stopped"
     RELEASED = "released"
     RESUMED = "resumed"
     RELEASE_FORGOTTEN = "release_forgotten"
@@ -159,7 +158,6 @@ class EventKind(StrEnum):
     READER_STUCK = "reader_stuck"  # a child that not even SIGKILL ends
     INIT_HUNG = "init_hung"
     LEFT_OUT = "left_out"
-    PACE = "pace"  # the reading rates changed because of the driver-time budget
     CLOCK_STEP = "clock_step"
     GPU_APPEARED = "gpu_appeared"
     GPU_VANISHED = "gpu_vanished"

@@ -1,0 +1,123 @@
+"""Whether the daemon's memory stays flat: the real one, with a clock that does not wait.
+
+Its reader is a process of its own, as always; the GPUs' memory moves between any two polls, and now and
+then a process ends and another takes its place.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from benchmarks.findings import Figures, Finding, at_most, slope, told
+from benchmarks.machine import GPUS, PROCESSES, Sleepers, fill
+from benchmarks.processes import descendants, rss_bytes
+from tests.nvml.driver import FakeDriver
+from tests.nvml.gpu import MIB
+from vramwatch import __version__
+from vramwatch.assembly import assemble
+from vramwatch.config import load
+from vramwatch.core.model import Instant
+from vramwatch.core.ports import Feed
+from vramwatch.core.units import Seconds
+from vramwatch.daemon import Daemon
+from vramwatch.store import Store
+
+POLLS = 2_000
+SAMPLE_EVERY = 200  # polls
+RENEW_EVERY = 100  # polls: about forty restarts an hour on the whole server
+START = 1_700_000_000.0  # unix seconds; any moment will do
+
+FLAT = 1.0
+"""MiB that the memory may rise over all polls, extrapolated from the second half: noise of the allocator."""
+
+
+class HandClock:
+    """A clock that is moved by each poll and calls ``between`` before it. Implements core.ports.Clock."""
+
+    def __init__(self, first_seq: int, last_seq: int, between: Callable[[int], None]) -> None:
+        self._seq = first_seq - 1
+        self._last_seq = last_seq
+        self._seconds = 0.0
+        self._between = between
+
+    def now(self) -> Instant:
+        self._seq += 1
+        return Instant(self._seq, START + self._seconds, self._seconds, "benchmark")
+
+    def wait(self, interval: Seconds) -> Instant | None:
+        if self._seq >= self._last_seq:
+            return None
+        self._seconds += interval
+        self._between(self._seq)
+        return self.now()
+
+    def wake(self) -> None:
+        """Nobody waits."""
+
+    def stop(self) -> None:
+        self._last_seq = self._seq
+
+
+class Curve:
+    """Moves the machine along before each poll and notes what the daemon holds. Polls, MiB."""
+
+    def __init__(self, driver: FakeDriver, sleepers: Sleepers) -> None:
+        self.daemon: list[tuple[int, float]] = []
+        self.reader: list[tuple[int, float]] = []
+        self._driver = driver
+        self._sleepers = sleepers
+
+    def move(self, poll: int) -> None:
+        if poll % RENEW_EVERY == 0:
+            self._sleepers.renew(poll // RENEW_EVERY % (GPUS * PROCESSES))
+        pids = self._sleepers.pids
+        fill(self._driver, pids, float(poll))
+        if poll and poll % SAMPLE_EVERY == 0:
+            (reader,) = set(descendants(os.getpid())) - set(pids)
+            self.daemon.append((poll, rss_bytes(os.getpid()) / MIB))
+            self.reader.append((poll, rss_bytes(reader) / MIB))
+
+
+def measure() -> Iterator[Finding]:
+    """Yield what both processes hold poll by poll, the rise over the second half, and the store's growth."""
+    with ExitStack() as place:
+        sleepers = place.enter_context(Sleepers(GPUS * PROCESSES))
+        driver = place.enter_context(FakeDriver(gpus=GPUS))
+        place.enter_context(_found_by_children(driver))
+        folder = Path(place.enter_context(tempfile.TemporaryDirectory(prefix="vramwatch-memory-")))
+        curve = Curve(driver, sleepers)
+        stored = _run(folder / "vramwatch.db", curve.move)
+    for name, points in (("daemon", curve.daemon), ("reader", curve.reader)):
+        yield Finding(f"{POLLS} polls: resident memory of the {name}", _listed(points))
+        second_half = points[len(points) // 2 :]
+        rise = Figures((slope(second_half) * POLLS,))
+        yield at_most(f"{POLLS} polls: its rise, from the second half", rise, FLAT, "MiB")
+    yield told(f"{POLLS} polls: store", Figures((stored / POLLS,)), "bytes a poll")
+
+
+def _run(store_path: Path, between: Callable[[int], None]) -> int:
+    """Let the daemon take all polls; return the bytes of its store."""
+    config = load(None, {}, {})
+    store = Store.open(store_path, config.source_name, __version__)
+    live = config.source.open(store.next_seq())
+    feed = Feed(live.source, live.people, HandClock(store.next_seq(), POLLS, between), live=True)
+    Daemon(feed, assemble(config, feed, {}), store).run()
+    return store_path.stat().st_size
+
+
+@contextmanager
+def _found_by_children(driver: FakeDriver) -> Iterator[None]:
+    """Let the processes that this one starts meanwhile find ``driver``."""
+    before = dict(os.environ)
+    os.environ.update(driver.environment())
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _listed(points: list[tuple[int, float]]) -> str:
+    return " ".join(f"{mib:.1f}" for _, mib in points) + f" MiB, every {SAMPLE_EVERY} polls"
