@@ -4,8 +4,11 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+
+WIDTH = 120  # columns: as wide into a file as on a terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +68,11 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
 
 def show(findings: Iterable[Finding]) -> None:
     """Print the report."""
-    table = Table("what", "measured", "goal", "reached")
+    table = Table("what", "measured", "goal", "reached", box=SIMPLE)
     for one in findings:
         reached = "" if one.reached is None else "yes" if one.reached else "NO"
         table.add_row(one.name, one.measured, one.goal, reached)
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=WIDTH).print(table)
 
 
 def _number(value: float) -> str:

@@ -24,8 +24,8 @@ from vramwatch.core.units import Seconds
 from vramwatch.daemon import Daemon
 from vramwatch.store import Store
 
-POLLS = 2_000
-SAMPLE_EVERY = 200  # polls
+POLLS = 100_000
+SAMPLE_EVERY = 5_000  # polls
 RENEW_EVERY = 100  # polls: about forty restarts an hour on the whole server
 START = 1_700_000_000.0  # unix seconds; any moment will do
 

@@ -15,5 +15,5 @@ MILLI = 1000
 def milliseconds(command: Sequence[str], environment: Mapping[str, str] = os.environ) -> float:
     """Return how long ``command`` took. Errors: CalledProcessError when it fails."""
     began = time.monotonic()
-    subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
     return (time.monotonic() - began) * MILLI

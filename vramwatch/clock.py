@@ -31,7 +31,6 @@ class MonotonicClock:
         self._calls: SimpleQueue[None] = SimpleQueue()  # put() is reentrant: a signal handler may call it
         self._stopped = False
         self.lag = Seconds(0.0)
-        """How late the latest poll began. Seconds."""
 
     def now(self) -> Instant:
         self._seq += 1

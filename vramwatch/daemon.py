@@ -141,6 +141,7 @@ class Daemon:
             readings=self._with_readings,
             age=time.monotonic() - self._turned_at,
             stuck_after=max(STUCK_SECONDS, STUCK_POLLS * interval),
+            lag=self._feed.clock.lag,
             blind=self._blind,
             store=self._backlog.fault,
         )

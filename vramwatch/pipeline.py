@@ -24,6 +24,7 @@ from vramwatch.core.owners import OwnerRule, owner_of
 from vramwatch.core.ports import Feed
 from vramwatch.core.recognition import Engine, recognise
 from vramwatch.core.units import Bytes
+from vramwatch.procfs import is_mps_server
 
 TENANTS_KEPT = 4096
 """Processes remembered with engine and owner; more than a server runs in the life of its ghosts."""

@@ -51,6 +51,8 @@ def blind(kind=FaultKind.NO_DRIVER, detail="there is no driver"):
 class Hand:
     """Source, people and clock in one, all told beforehand: one (seconds, readings) a poll."""
 
+    lag = 0.0
+
     def __init__(self, script, wall=1_700_000_000.0):
         self.script = list(script)
         self.base = wall

@@ -11,6 +11,11 @@ from vramwatch.core.units import Seconds
 class Clock(Protocol):
     """Owns time. A source of recorded or simulated readings brings its own."""
 
+    @property
+    def lag(self) -> Seconds:
+        """How late the newest poll began. Seconds."""
+        ...
+
     def now(self) -> Instant:
         """Return the present, with a ``seq`` that is larger at each call."""
         ...

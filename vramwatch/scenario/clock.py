@@ -19,6 +19,8 @@ class SimulatedClock:
     reached the time goes on as a real one and is never ahead of it. After ``duration`` it has ended.
     """
 
+    lag = Seconds(0.0)  # simulated time is late for nobody
+
     def __init__(
         self,
         *,

@@ -54,6 +54,8 @@ class Replay(BaseModel):
 class _Recording:
     """The Source, the People and the Clock of one recording, which move together."""
 
+    lag = Seconds(0.0)  # recorded time waits for whoever reads it
+
     def __init__(self, boot_id: str, recorded: Iterator[Moment], first_seq: int) -> None:
         self._boot_id = boot_id
         self._seq = first_seq - 1

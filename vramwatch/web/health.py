@@ -30,6 +30,7 @@ class Vitals:
     readings: int  # turns that brought at least one reading
     age: float  # seconds since the newest finished turn
     stuck_after: float  # seconds after which a turn counts as stuck
+    lag: float = 0.0  # seconds by which the newest turn began too late
     blind: str | None = None  # since when and why nothing can be read
     store: str | None = None  # what is wrong with the store
 
@@ -119,6 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "ok": is_fine,
                 "polls": vitals.polls,
                 "last_poll_age_seconds": round(vitals.age, 3),
+                "lag_seconds": round(vitals.lag, 3),
                 "blind": vitals.blind,
                 "store": vitals.store,
             },
