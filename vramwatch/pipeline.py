@@ -105,6 +105,8 @@ class Pipeline:
         """Look up who stands behind every pid that is listed now."""
         pids = {claim.pid for listed in self._listed.values() for claim in listed.claims}
         self._present = {pid: self._tenant(facts) for pid, facts in self._feed.people.facts(pids, at).items()}
+        has_mps = any(is_mps_server(tenant.facts) for tenant in self._present.values())
+        self._surroundings = replace(self._surroundings, mps=has_mps)
 
     def _tenant(self, facts: ProcessFacts) -> Tenant:
         known = self._tenants.pop(facts.key, None)  # and back at the end: the oldest are dropped first
