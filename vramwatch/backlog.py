@@ -4,8 +4,8 @@ import logging
 from collections import deque
 
 from vramwatch.core.errors import StoreError
-from vramwatch.core.model import Fault, FaultKind, Missing, Poll
-from vramwatch.core.units import MIB
+from vramwatch.core.model import Fault, FaultKind, Instant, Missing, Poll
+from vramwatch.core.units import MIB, Seconds
 from vramwatch.store import Store
 
 LIMIT = 32 * MIB
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Backlog:
-    """Writes each poll to the store at once, or as soon as the store can be written again."""
+    """Hands each poll to the store at once, or as soon as the store can be written again."""
 
     def __init__(self, store: Store) -> None:
         self.fault: str | None = None
@@ -28,6 +28,7 @@ class Backlog:
         self._bytes = 0
         self._dropped = 0
         self._hole: Poll | None = None
+        self._untended: str | None = None
 
     def remember(self, poll: Poll) -> None:
         """Write ``poll`` behind all that waits before it, or keep it."""
@@ -37,12 +38,30 @@ class Backlog:
         while self._bytes > LIMIT:
             self._drop()
 
+    def tend(self, now: Instant, budget: Seconds) -> None:
+        """Let the store do a slice of what it needs, unless it cannot be written."""
+        if self.fault is not None:
+            return
+        try:
+            self._store.tend(now, budget)
+        except StoreError as error:
+            if str(error) != self._untended:
+                logger.error("store not tended because=%r", str(error))
+            self._untended = str(error)
+        else:
+            self._untended = None
+
     def close(self) -> None:
         """Try once more to write what waits, say what is lost, and close the store."""
         self._drain()
-        if lost := len(self._polls) + self._dropped:
+        lost = len(self._polls) + self._dropped
+        try:
+            self._store.close()
+        except StoreError as error:
+            self.fault = str(error)
+            lost += self._store.waiting
+        if lost:
             logger.error("history lost polls=%d because=%r", lost, self.fault)
-        self._store.close()
 
     def _drop(self) -> None:
         """Forget the oldest poll; the first one that is forgotten begins a Gap."""

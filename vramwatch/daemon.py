@@ -10,13 +10,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from vramwatch.backlog import Backlog
 from vramwatch.cold import ColdJobs
 from vramwatch.control import ControlError, Request
-from vramwatch.core.errors import NoDeviceError
+from vramwatch.core.errors import NoDeviceError, StoreError
 from vramwatch.core.model import (
     Event,
     EventKind,
@@ -49,6 +49,9 @@ RELEASED_INTERVAL = Seconds(1.0)
 
 HOLDERS_INTERVAL = Seconds(60.0)
 """How often the holder of a ghost is looked for: it walks every process's open files."""
+
+TEND_LONGEST = Seconds(0.05)
+"""Seconds of the time until the next poll that may go into tending the store."""
 
 STUCK_POLLS, STUCK_SECONDS = 10, 30.0
 """A turn that is so many intervals and so many seconds late counts as stuck."""
@@ -90,6 +93,7 @@ class Daemon:
         """``find_holders`` says who may keep the ghosts of a Poll; None where that has no meaning."""
         self._feed = feed
         self._pipeline = pipeline
+        self._store = store
         self._backlog = Backlog(store)
         self._errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
         self._now = Instant(0, 0.0, 0.0, "")
@@ -99,7 +103,7 @@ class Daemon:
         self._blind: str | None = None
         self._polls = 0
         self._with_readings = 0
-        self._turned_at = time.monotonic()
+        self._turn_began = self._turned_at = time.monotonic()
         self._find_holders = find_holders
         self._require_gpu = require_gpu
         self._holders: str | None = None
@@ -112,7 +116,12 @@ class Daemon:
 
     def answer(self, request: Request) -> Mapping[str, Any]:
         """Carry out a verb between two turns and return its reply. Errors: ControlError refuses it."""
-        verbs = {"ping": self._say_hello, "release": self._let_go, "resume": self._take_up}
+        verbs = {
+            "ping": self._say_hello,
+            "release": self._let_go,
+            "resume": self._take_up,
+            "forget": self._forget,
+        }
         if request.verb not in verbs:
             raise ControlError(f"the daemon knows no verb {request.verb!r}; it knows {', '.join(verbs)}")
         errand = _Errand(lambda: verbs[request.verb](request))
@@ -158,6 +167,7 @@ class Daemon:
             while (at := self._feed.clock.wait(interval)) is not None:
                 self._run_errands(at)
                 interval = self._turn(at)
+                self._tend_store(at, interval)
                 if self._cold is None:
                     self._cold = self._start_cold_jobs()  # after the first reading is stored, not before
         finally:
@@ -165,6 +175,7 @@ class Daemon:
 
     def _turn(self, at: Instant) -> Seconds:
         """Take one turn and return how long to wait for the next."""
+        self._turn_began = time.monotonic()
         at = self._mind_the_clock(at)
         if self._release and at.boottime >= self._release.until:
             self._events.append(
@@ -187,6 +198,14 @@ class Daemon:
         self._with_readings += bool(poll.ledgers)
         self._turned_at = time.monotonic()
         return poll.pace.interval if poll.pace else RELEASED_INTERVAL
+
+    def _tend_store(self, at: Instant, interval: Seconds) -> None:
+        """Use what is left until the next poll; a feed that does not wait for the clock has all the time."""
+        left = TEND_LONGEST
+        if self._feed.live:
+            left = min(left, Seconds(interval - (time.monotonic() - self._turn_began)))
+        if left > 0:
+            self._backlog.tend(at, left)
 
     def _end(self) -> None:
         if self._cold:
@@ -263,6 +282,18 @@ class Daemon:
         self.note(Event(EventKind.RESUMED, "the GPUs are taken up again", author=request.author))
         self._end_release()
         return {}
+
+    def _forget(self, request: Request) -> Mapping[str, Any]:
+        """Delete an owner's or a user's history. What was deleted is not named in the log either."""
+        owner, user = (request.arguments.get(name) for name in ("owner", "user"))
+        if (owner is None) == (user is None):
+            raise ControlError("forget takes either an owner's key or a user's name")
+        try:
+            forgotten = self._store.forget(owner and str(owner), user and str(user))
+        except StoreError as error:
+            raise ControlError(str(error)) from error
+        logger.info("history forgotten author=%r counts=%s", request.author, forgotten)
+        return asdict(forgotten)
 
     def _end_release(self) -> None:
         self._release = None

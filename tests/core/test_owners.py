@@ -19,7 +19,7 @@ from vramwatch.core.model import (
     ProcessState,
     SlurmJob,
 )
-from vramwatch.core.owners import CONDITIONS, OwnerRule, owner_of
+from vramwatch.core.owners import CONDITIONS, OwnerRule, owner_of, told_owner
 from vramwatch.core.units import GIB, Bytes
 from vramwatch.core.workloads import unit_group, workload_name
 
@@ -290,3 +290,46 @@ def test_every_replica_of_a_deployment_has_one_workload(suffix: str) -> None:
 def test_no_argv_is_too_odd_to_be_parsed(argv: list[str]) -> None:
     command = parse(argv)
     assert len(command.arguments) <= len(argv)
+
+
+# --- told by a recording ------------------------------------------------------------------------
+
+NAMED = [
+    process(slurm=SlurmJob("17", name="train", user="bob")),
+    process(unit="llama@7.service"),
+    process(unit="llama.service", unit_owner="bob"),
+    process(pod=Pod("uid", "chat-66b6c48dd5-x7k2p", "prod", "server")),
+    process(pod=Pod("uid", "chat-66b6c48dd5-x7k2p", "prod")),
+    process(container=Container("c0ffee", "docker", "shop-api-1", "shop/api:2", "shop", "api")),
+    process(container=Container("c0ffee", "docker", "chat")),
+    process("python", "train.py"),
+]
+
+
+@pytest.mark.parametrize("facts", NAMED)
+@pytest.mark.parametrize(
+    "engine", [None, VLLM, EngineFacts("vllm", model="meta/Llama-3-8B"), EngineFacts("tgi")]
+)
+def test_an_owner_that_is_told_by_its_key_is_the_same_owner(
+    facts: ProcessFacts, engine: EngineFacts | None
+) -> None:
+    owner = owner_of(facts, engine)
+    assert told_owner(owner.key) == owner
+    assert owner_of(ProcessFacts(ProcessKey("other", 1, 1), owner_key=owner.key), None) == owner
+
+
+def test_a_rule_decides_over_an_owner_that_is_told() -> None:
+    facts = process("python", "train.py", owner_key="unit:llama.service")
+    assert owner_of(facts, None).key == "unit:llama.service"
+    assert owner_of(facts, None, [OwnerRule({"user": "alice"}, "chat")]).key == "rule:chat"
+
+
+@given(st.text())
+def test_what_is_no_key_tells_no_owner(text: str) -> None:
+    owner = told_owner(text)
+    assert owner is None or (owner.key == text and owner.name)
+
+
+@pytest.mark.parametrize("text", ["", "chat", "unit:", "unit", "owner:chat"])
+def test_a_name_is_no_key(text: str) -> None:
+    assert told_owner(text) is None

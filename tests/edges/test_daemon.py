@@ -1,7 +1,7 @@
 """The loop between two polls, with the time, the source and the store's faults handed in."""
 
-import sqlite3
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -25,8 +25,10 @@ from vramwatch.core.model import (
     ProcessKey,
     Reading,
     Readings,
+    SubjectKind,
 )
 from vramwatch.core.ports import Feed
+from vramwatch.core.series import USED_BYTES
 from vramwatch.core.units import GIB, Bytes
 from vramwatch.daemon import Daemon
 from vramwatch.pipeline import Pipeline
@@ -247,9 +249,9 @@ def test_a_locked_store_costs_no_poll_once_it_can_be_written_again(path, monkeyp
 
     monkeypatch.setattr(Store, "write", sometimes)
     make(Hand(every_second(8)), path).run()
-    with sqlite3.connect(path) as database:
-        assert database.execute("SELECT count(*) FROM poll").fetchone() == (8,)
-    database.close()
+    with closing(History.open(path)) as history:
+        used = history.series(kind=SubjectKind.GPU, quantity=USED_BYTES)
+        assert len(list(history.readings(used, 0, 2e9))) == 8 * len(used)
 
 
 class FullDisk:

@@ -3,26 +3,36 @@
 import csv
 import io
 import json
+import os
 import re
 import time
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC
+from zoneinfo import ZoneInfo
 
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.histories import ask, whole
 from tests.polls import START, blind, gpu, holding, owner, poll
 from vramwatch.cli import main
 from vramwatch.cli.views.text import columns
-from vramwatch.cli.views.tracks import MOST_LINES, fold, grid
-from vramwatch.core.model import Fault, FaultKind, SeriesKey, SubjectKind
+from vramwatch.cli.views.tracks import MOST_LINES, grid
+from vramwatch.core.model import (
+    Event,
+    EventKind,
+    Fault,
+    FaultKind,
+)
 from vramwatch.core.units import GIB, Bytes
-from vramwatch.store import Point, SeriesRow, Store
+from vramwatch.store import Store
 
 CHAT, TRAIN = owner("chat"), owner("train")
 SECONDS = 600
+NOBODY = 65534
 
 
 @pytest.fixture(autouse=True)
@@ -49,16 +59,6 @@ def path(tmp_path_factory):
             train = [holding(20, Bytes(5 * GIB), TRAIN)] if seq < 300 else []
             store.write(poll(seq, chat, *train))
     return path
-
-
-def ask(path, *arguments, code=0):
-    result = CliRunner().invoke(main, ["history", "--store", str(path), *arguments], catch_exceptions=False)
-    assert result.exit_code == code, result.output
-    return result
-
-
-def whole(path, *arguments, code=0):
-    return ask(path, "--since", str(START), *arguments, code=code)
 
 
 # --- for people ---------------------------------------------------------------------------------
@@ -133,6 +133,109 @@ def test_at_one_moment_shows_who_held_what(path):
 def test_at_a_blind_moment_it_says_since_when_and_why(path):
     text = ask(path, "--at", str(START + 250)).stdout
     assert "blind since 22:16, because the driver did not answer" in text
+
+
+# --- a question, one command ----------------------------------------------------------------------
+
+
+def test_the_peak_of_an_owner_stands_with_its_first_and_last_value(path):
+    text = whole(path, "--owner", "chat").stdout
+    assert "from 10.0 GiB to 19.8 GiB (+9.8 GiB), peak 19.8 GiB at 22:23:11" in text
+
+
+def test_growth_tells_who_gained_most_first_and_who_came_or_left(path):
+    lines = whole(path, "--growth").stdout.splitlines()
+    assert re.fullmatch(r"GPU 0  chat +\+9\.8 GiB +10\.0 GiB +19\.8 GiB +19\.8 GiB +25%", lines[2])
+    assert re.fullmatch(r"GPU 0  train +-5\.0 GiB +5\.0 GiB +left +5\.0 GiB +n/a", lines[-1])
+
+
+def test_what_all_on_a_gpu_gained_is_what_the_gpu_gained(path):
+    told = json.loads(whole(path, "--growth", "--format", "json").stdout)
+    (gpu_series,) = json.loads(whole(path, "--top", "1", "--format", "json").stdout)
+    used = [point["used_bytes"] for point in gpu_series["points"]]
+    assert sum(each["growth_bytes"] for each in told) == used[-1] - used[0]
+
+
+def test_growth_as_data_has_peak_and_share_of_the_gpu(path):
+    (chat,) = json.loads(whole(path, "--growth", "--top", "1", "--format", "json").stdout)
+    assert (chat["owner"], chat["growth_bytes"]) == (CHAT.key, chat["last_bytes"] - chat["first_bytes"])
+    assert chat["peak_bytes"] == chat["last_bytes"]
+    assert chat["gpu_share_ratio"] == pytest.approx(chat["last_bytes"] / (80 * GIB))
+    (row, *_) = csv.DictReader(io.StringIO(whole(path, "--growth", "--format", "csv").stdout))
+    assert float(row["growth"]) == chat["growth_bytes"]
+    assert whole(path, "--growth", "--format", "ndjson").stdout.startswith('{"gpu": "GPU-00000000"')
+
+
+def test_top_leaves_all_but_the_largest_out(path):
+    text = whole(path, "--top", "1").stdout
+    assert "chat" in text
+    assert "train" not in text
+    kinds = [
+        json.loads(line)["series"]["subject_kind"]
+        for line in whole(path, "--top", "2", "--format", "ndjson").stdout.splitlines()
+    ]
+    assert kinds == ["gpu", "owner"]
+
+
+# --- steps and single readings ----------------------------------------------------------------------
+
+
+def test_a_step_can_be_chosen(path):
+    text = whole(path, "--owner", "chat", "--step", "5m").stdout
+    assert re.findall(r"^(22:\d\d) +\S+ GiB +(\S+) GiB +(\S+) GiB", text, re.M) == [
+        ("22:10", "10.0", "11.5"),
+        ("22:15", "11.7", "16.5"),
+        ("22:20", "16.7", "19.8"),
+    ]
+
+
+def test_steps_as_data_tell_how_many_readings_stand_behind_them(path):
+    (series,) = json.loads(whole(path, "--owner", "chat", "--step", "5m", "--format", "json").stdout)
+    assert [step["count"] for step in series["steps"]] == [10, 24, 20]
+    assert series["steps"][1]["minimum_bytes"] == 10 * GIB + GIB * 101 // 60
+    assert series["steps"][1]["last_bytes"] == series["steps"][1]["maximum_bytes"]
+    rows = list(
+        csv.DictReader(io.StringIO(whole(path, "--owner", "chat", "--step", "5m", "--format", "csv").stdout))
+    )
+    assert [row["count"] for row in rows] == ["10", "24", "20"]
+
+
+def test_rows_that_say_the_same_are_one_line(path):
+    text = whole(path, "--owner", "train", "--step", "1m").stdout
+    assert re.search(r"^22:13\.\.22:16  5\.0 GiB, unchanged$", text, re.M)
+
+
+def test_raw_gives_every_reading_that_was_made_and_no_other(path):
+    (series,) = json.loads(whole(path, "--owner", "chat", "--raw", "--format", "json").stdout)
+    read = [seq for seq in range(1, SECONDS, 10) if not 205 < seq < 265]
+    assert [(point["time"], point["used_bytes"]) for point in series["points"]] == [
+        (START + seq, 10 * GIB + GIB * seq // 60) for seq in read
+    ]
+
+
+def test_raw_readings_that_say_the_same_are_one_line_between_two_gaps(path):
+    text = whole(path, "--gpu", "0", "--raw").stdout
+    part = text[text.index("train  used_bytes") :]
+    assert re.search(r"^22:13:21\.\.22:16:41  5\.0 GiB, unchanged$", part, re.M)
+    assert re.search(r"^22:17:51\.\.22:18:11  5\.0 GiB, unchanged$", part, re.M)
+
+
+# --- what happened in between -------------------------------------------------------------------------
+
+
+def test_events_stand_between_the_steps(tmp_path):
+    with closing(Store.open(tmp_path / "v.db", "nvml", "0.1.0")) as store:
+        for seq in range(1, 100):
+            told = poll(seq, holding(10, Bytes(GIB * seq), CHAT))
+            if seq == 40:
+                released = Event(EventKind.RELEASED, "for 15m", author="alice (uid 1000)")
+                told = replace(told, events=(released,))
+            store.write(told)
+    lines = whole(tmp_path / "v.db", "--owner", "chat").stdout.splitlines()
+    place = lines.index("-- 22:14:00 released by alice (uid 1000): for 15m --")
+    assert lines[place - 1].startswith("22:13:5")
+    assert lines[place + 1].startswith("22:14:0")
+    assert "released by alice" in whole(tmp_path / "v.db").stdout
 
 
 # --- as data ------------------------------------------------------------------------------------
@@ -216,6 +319,11 @@ def test_an_empty_store_says_so(tmp_path):
         (["--since", "soon"], "yesterday 03:12"),
         (["--since", "1h", "--until", "2h"], "--since must be earlier"),
         (["--at", "1h", "--owner", "chat"], "leave out --owner"),
+        (["--at", "1h", "--plot", "--top", "3"], "leave out --plot, --top"),
+        (["--plot", "--growth"], "--growth and --plot are answers of different forms"),
+        (["--plot", "--format", "json"], "--plot draws text"),
+        (["--step", "often"], "--step: 'often' is not a duration"),
+        (["--step", "1ms"], "too short"),
     ],
 )
 def test_a_question_that_cannot_be_meant_is_refused_with_what_can(path, arguments, told):
@@ -226,33 +334,34 @@ def test_no_store_ends_with_74(tmp_path):
     assert str(tmp_path) in ask(tmp_path / "none.db", code=74).stderr
 
 
-# --- folding ------------------------------------------------------------------------------------
-
-ROW = SeriesRow(1, SeriesKey("GPU-0", SubjectKind.GPU, "", "used_bytes"), None, None)
-CHANGES = st.lists(st.tuples(st.floats(0, 999), st.none() | st.integers(0, 100)), min_size=1, max_size=30)
+def test_a_store_that_is_no_file_ends_with_74(tmp_path):
+    assert "this is not a file" in ask(tmp_path, code=74).stderr
 
 
-def held_at(changes, wall):
-    """The value that held at ``wall``, told point by point."""
-    value = None
-    for at, new in changes:
-        if at <= wall:
-            value = new
-    return value
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("verb", [["history"], ["export"], ["forget", "--owner", "chat"]])
+def test_somebody_outside_the_group_is_told_how_to_get_in(path, verb):
+    told, tell = os.pipe()
+    child = os.fork()
+    if not child:
+        code = 99
+        try:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            result = CliRunner().invoke(main, [*verb, "--store", str(path)])
+            os.write(tell, result.stderr.encode())
+            code = result.exit_code
+        finally:
+            os._exit(code)
+    os.close(tell)
+    with os.fdopen(told) as words:
+        said = words.read()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 74
+    assert "join its group (as installed: vramwatch), or use sudo" in said
 
 
-@given(CHANGES, st.integers(60, 1000))
-def test_each_step_knows_lowest_highest_and_last_of_what_held_in_it(changes, until):
-    changes = sorted(((min(at, until), value) for at, value in changes), key=lambda change: change[0])
-    steps = grid(0.0, float(until), UTC)
-    tracks = fold([Point(at, ROW, value) for at, value in changes], steps)
-    for track in tracks:
-        for number, step in track.steps.items():
-            begin, end = steps.begin(number), min(steps.begin(number + 1), until + 1)
-            inside = [value for at, value in changes if begin <= at < end]
-            values = {value for value in (held_at(changes, begin - 1e-9), *inside) if value is not None}
-            assert step.low <= step.last <= step.high
-            assert {step.low, step.high} <= values | {held_at(changes, begin)}
+# --- steps --------------------------------------------------------------------------------------
 
 
 @given(st.floats(1.2e9, 4e9), st.floats(0.001, 4e8))
@@ -263,17 +372,16 @@ def test_any_span_has_few_steps_that_cover_it(since, span):
     assert steps.begin(steps.number(since + span)) <= since + span
 
 
-def test_a_wall_clock_that_steps_back_counts_for_the_step_that_was_reached():
-    steps = grid(0.0, 100.0, UTC)
-    points = [Point(0.0, ROW, 1), Point(90.0, ROW, 9), Point(10.0, ROW, 5)]
-    (track,) = fold(points, steps)
-    assert track.last == 5
-    assert track.steps[steps.number(50.0)].high == 1
+@given(st.floats(1.2e9, 4e9), st.sampled_from(["Asia/Kolkata", "Europe/Berlin", "America/St_Johns"]))
+def test_steps_of_hours_begin_with_an_hour_of_utc_in_every_zone(since, zone):
+    steps = grid(since, since + 30 * 86400, ZoneInfo(zone))
+    assert steps.start % 3600 == 0
+    assert since - steps.step - 3600 < steps.start <= since
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 160])
 def test_no_line_is_wider_than_the_terminal(path, width, monkeypatch):
     monkeypatch.setattr("vramwatch.cli.views.terminal.PIPED_WIDTH", width)
-    for arguments in ([], ["--owner", "chat"], ["--gpu", "0"]):
+    for arguments in ([], ["--owner", "chat"], ["--gpu", "0"], ["--plot"], ["--growth"], ["--raw"]):
         for line in whole(path, *arguments).stdout.splitlines():
             assert columns(line) <= width

@@ -10,19 +10,22 @@ import subprocess
 import sys
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC
 
 import pytest
 
 from tests.nvml.gpu import GIB as FAKE_GIB
 from tests.nvml.gpu import Process
-from tests.polls import holding, instant, ledger
+from tests.polls import gpu, holding, instant, ledger
 from vramwatch.cli.looking import Looking
+from vramwatch.cli.views.status import Standing, in_order, standing_words, status_lines
+from vramwatch.cli.views.text import UNICODE, plain
 from vramwatch.clock import MonotonicClock
-from vramwatch.core.errors import NoDeviceError
-from vramwatch.core.model import Fault, FaultKind, Instant, Missing, Pace, Poll, SeriesKey, SubjectKind
+from vramwatch.core.errors import NoDeviceError, UsageError
+from vramwatch.core.model import Fault, FaultKind, Gpu, Instant, Missing, Pace, Poll, SeriesKey, SubjectKind
 from vramwatch.core.series import USED_BYTES
 from vramwatch.core.units import GIB, Bytes, Seconds
-from vramwatch.store import Store
+from vramwatch.store import Store, location
 
 NO_DRIVER = Poll(instant(1), missing=(Missing(None, Fault(FaultKind.NO_DRIVER, "libnvidia-ml.so.1: none")),))
 
@@ -57,7 +60,8 @@ def test_a_store_that_is_asked_for_by_name_answers_however_old_it_is(store, path
     store.write(one_poll(instant(1)))
     status, note = Looking(path, None, None).look(later(instant(1), 90000))
     assert status.poll.at.wall == instant(1).wall
-    assert "25h" in note or "1d 1h" in note
+    assert "has written nothing for 1d 1h" in standing_words(status)
+    assert note == ""
 
 
 def test_beside_a_daemon_the_store_answers_and_the_driver_is_left_alone(store, path):
@@ -94,14 +98,159 @@ def test_a_store_that_nobody_writes_any_more_is_not_the_present(store, path):
     fresh = one_poll(instant(100))
     status, note = Looking(path, lambda: fresh, None).look(instant(100))
     assert status.poll is fresh
-    assert "1m 39s old" in note
+    assert "The daemon has written nothing for 1m 39s; if it has ended, start it with: vramwatch run." in note
 
 
 def test_a_daemon_that_has_just_stopped_is_not_running(store, path):
     store.write(one_poll(instant(1)))
     store.close()
     fresh = one_poll(instant(3))
-    assert Looking(path, lambda: fresh, None).look(instant(3))[0].poll is fresh
+    status, note = Looking(path, lambda: fresh, UTC).look(instant(3))
+    assert status.poll is fresh
+    assert note.startswith("The daemon was stopped at 22:13:21; start it with: vramwatch run. ")
+    assert f"vramwatch status --store {path} shows what stood last." in note
+
+
+def test_a_reading_of_a_moment_ago_is_not_called_old(store, path):
+    store.write(one_poll(instant(1)))
+    for passed in (1.0, 10.0, 30.0):
+        status, note = Looking(path, None, None).look(later(instant(1), passed))
+        assert (status.standing, note) == (Standing.PRESENT, "")
+
+
+# --- after the daemon has ended -------------------------------------------------------------------
+
+
+def blind(at: Instant, kind: FaultKind, detail: str) -> Poll:
+    return Poll(at, missing=(Missing(None, Fault(kind, detail)),), pace=Pace(Seconds(1.0), Seconds(1.0), 0.0))
+
+
+def test_a_daemon_that_was_stopped_while_released_leaves_what_stood_before_and_no_promise(store, path):
+    store.write(one_poll(instant(1)))
+    for seq in (2, 3):
+        store.write(blind(instant(seq), FaultKind.RELEASED, "released by alice until 22:28:20"))
+    store.close()
+    status, note = Looking(path, None, UTC).look(later(instant(3), 60))
+    assert (status.standing, status.stopped, note) == (Standing.STOPPED, instant(3).wall, "")
+    assert [held.gpu.ordinal for held in status.poll.ledgers] == ["0"]
+    text = plain(status_lines(status, 120, UNICODE))
+    assert text.startswith(
+        "The daemon was stopped at 22:13:23; start it with: vramwatch run\nread 1m 2s ago, at 22:13:21\n"
+    )
+    assert "blind from 22:13 to the end, because an operator let go of the GPUs\n" in text
+    assert "until" not in text
+
+
+def test_a_daemon_that_never_saw_a_gpu_and_was_stopped_leaves_its_reason(store, path):
+    store.write(blind(instant(1), FaultKind.NO_DRIVER, "libnvidia-ml.so.1 is missing"))
+    store.close()
+    status, _ = Looking(path, None, UTC).look(later(instant(1), 60))
+    assert status.poll.ledgers == ()
+    assert "because no NVIDIA driver answers" in plain(status_lines(status, 120, UNICODE))
+
+
+def test_a_daemon_that_came_back_without_a_driver_and_was_stopped_leaves_what_the_one_before_saw(path):
+    for poll in (one_poll(instant(1)), blind(instant(60), FaultKind.NO_DRIVER, "no driver")):
+        with closing(Store.open(path, "nvml", "0.1.0")) as store:
+            store.write(poll)
+    status, _ = Looking(path, None, UTC).look(instant(90))
+    assert status.poll.at.wall == instant(1).wall
+    assert len(status.poll.ledgers) == 1
+    assert (status.stopped, status.since) == (instant(60).wall, {None: instant(60).wall})
+
+
+def test_a_daemon_that_was_killed_has_written_nothing_since(store, path):
+    store.write(one_poll(instant(1)))
+    status, _ = Looking(path, None, UTC).look(instant(100))
+    assert status.standing is Standing.SILENT
+    assert plain(status_lines(status, 120, UNICODE)).startswith(
+        "The daemon has written nothing for 1m 39s; if it has ended, start it with: vramwatch run\n"
+    )
+
+
+def test_a_daemon_that_runs_again_is_not_taken_for_stopped(path):
+    for seq in (1, 60):
+        with closing(Store.open(path, "nvml", "0.1.0")) as store:
+            store.write(one_poll(instant(seq)))
+            status, _ = Looking(path, None, None).look(instant(seq + 1))
+            assert status.standing is Standing.PRESENT
+
+
+def test_a_simulation_that_catches_up_is_behind_and_one_that_stands_still_is_silent(store, path):
+    simulated = replace(instant(1), boot_id="simulated:7:1699978400.000")
+    store.write(one_poll(simulated))
+    written = path.stat().st_mtime
+    now = replace(instant(2), wall=written)
+    assert Looking(path, None, None).look(now)[0].standing is Standing.CATCHING_UP
+    for passed in (31.0, 3600.0):
+        status, _ = Looking(path, None, None).look(replace(now, wall=written + passed))
+        assert status.standing is Standing.SILENT
+
+
+def test_a_recording_that_was_played_is_no_daemon_that_was_stopped(store, path):
+    store.write(one_poll(replace(instant(1), boot_id="replay:night.csv")))
+    store.close()
+    assert Looking(path, None, None).look(instant(3))[0].standing is Standing.RECORDED
+
+
+# --- of some GPUs alone ---------------------------------------------------------------------------
+
+DEVICE, INSTANCE, OTHER = gpu(0), Gpu("MIG-1", "0:1", "H100 1g.10gb", parent="GPU-00000000"), gpu(10)
+
+
+def on_three_gpus(at: Instant) -> Poll:
+    lost = Missing(gpu(2), Fault(FaultKind.LOST, "fallen off the bus"))
+    return Poll(at, tuple(ledger(at, on=each) for each in (DEVICE, INSTANCE, OTHER)), (lost,))
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ((), ["0", "0:1", "2", "10"]),
+        (("10",), ["10"]),
+        (("GPU-00000010",), ["10"]),
+        (("gpu-0000001",), ["10"]),
+        (("0",), ["0", "0:1"]),  # a device with its instances
+        (("0:1",), ["0:1"]),
+        (("2", "10", "2"), ["2", "10"]),
+    ],
+)
+def test_the_gpus_that_are_asked_for_are_shown_alone(path, written, shown):
+    status, _ = Looking(path, lambda: on_three_gpus(instant(1)), None, written).look(instant(1))
+    assert [entry.gpu.ordinal for entry, _ in in_order((*status.poll.ledgers, *status.poll.missing))] == shown
+
+
+def test_a_gpu_that_is_not_there_is_refused_with_those_that_are(path):
+    with pytest.raises(UsageError, match="GPU-00000010"):
+        Looking(path, lambda: on_three_gpus(instant(1)), None, ("7",)).look(instant(1))
+
+
+def test_a_gpu_that_is_asked_for_while_all_are_blind_is_not_refused(store, path):
+    store.write(blind(instant(1), FaultKind.HUNG, "no answer"))
+    status, _ = Looking(path, None, None, ("7",)).look(instant(2))
+    assert [missing.gpu for missing in status.poll.missing] == [None]
+
+
+# --- where the store is ---------------------------------------------------------------------------
+
+
+def test_root_without_a_store_is_told_where_its_daemon_would_make_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(location, "SYSTEM", tmp_path / "var" / "vramwatch.db")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("STATE_DIRECTORY", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert location.locate_or_default(None, None) == location.SYSTEM
+    with pytest.raises(NoDeviceError, match=re.escape(str(location.SYSTEM))):
+        Looking(location.locate_or_default(None, None), lambda: NO_DRIVER, None).look(instant(1))
+
+
+def test_a_store_that_is_named_is_the_one_that_is_missed(tmp_path):
+    assert location.locate_or_default(tmp_path / "a.db", None) == tmp_path / "a.db"
+    assert location.locate_or_default(None, tmp_path / "b.db") == tmp_path / "b.db"
+
+
+# --- again and again ------------------------------------------------------------------------------
 
 
 def test_a_slow_pace_is_no_old_reading(store, path):
@@ -133,7 +282,8 @@ def test_once_seen_the_latest_stays_when_store_and_driver_vanish(store, path):
     status, note = looking.look(instant(200))
     assert status.poll.at == instant(1)
     assert status.now == instant(200)
-    assert "No daemon is running" in note
+    assert "The daemon has written nothing for 3m 19s" in note
+    assert "no NVIDIA driver answers" in note
 
 
 def test_without_a_daemon_the_driver_is_asked_seldom(path):
@@ -195,6 +345,19 @@ def test_json_of_a_living_store_is_one_object(tmp_path, path, store):
     record = json.loads(result.stdout)
     assert record["pace"]["interval_seconds"] == 1.0
     assert [gpu["used_bytes"] for gpu in record["gpus"]] == [GIB + 10 * 2**20]
+    assert result.stderr == ""
+
+
+def test_a_stopped_daemon_is_told_beside_json_and_within_the_text(tmp_path, path, store):
+    store.write(one_poll(MonotonicClock(1).now()))
+    store.close()
+    result = call(tmp_path, path, "--format", "ndjson", "--gpu", "GPU-0")
+    assert [json.loads(each)["ordinal"] for each in result.stdout.splitlines()] == ["0"]
+    assert re.fullmatch(
+        r"vramwatch: The daemon was stopped at [\d :-]+; start it with: vramwatch run\.\n", result.stderr
+    )
+    result = call(tmp_path, path)
+    assert result.stdout.startswith("The daemon was stopped at ")
     assert result.stderr == ""
 
 

@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vramwatch.cli.views.bar import COLOURS, Part, bar, marks, share_out
-from vramwatch.cli.views.live import crop
 from vramwatch.cli.views.records import COLUMNS, gpu_records, status_record, status_rows
-from vramwatch.cli.views.status import Status, status_lines
+from vramwatch.cli.views.status import Standing, Status, status_lines
 from vramwatch.cli.views.terminal import OWNER_STYLES, terminal
-from vramwatch.cli.views.text import ASCII, UNICODE, clean, columns, fit, line
+from vramwatch.cli.views.text import ASCII, UNICODE, clean, columns, fit
 from vramwatch.cli.views.words import BECAUSE, GHOST_STATE, explain
 from vramwatch.core.model import (
     Explanation,
@@ -143,7 +142,7 @@ def test_the_change_over_the_last_hour_stands_beside_owner_and_gpu():
     text = seen(status(BUSY, changes=changes, span=3600.0))
     assert "+1.2 GiB in 1h" in text
     assert re.search(r"prod/chat +43\.0 GiB +-512 MiB", text)
-    assert re.search(r"alice train.py .* 9\.0 GiB +n/a", text)  # no history of it is no change of zero
+    assert re.search(r"alice train.py .*\n +9\.0 GiB +n/a", text)  # no history of it is no change of zero
 
 
 def test_mig_instances_stand_under_their_device():
@@ -168,10 +167,50 @@ def test_all_gpus_blind_come_first():
     assert "All GPUs\n  blind, because an operator let go of the GPUs (released by alice" in seen(view)
 
 
-def test_an_old_reading_says_its_age():
-    text = seen(status(BUSY, now=replace(NOW, boottime=5720.0)))
-    assert "read 12m 1s ago" in text
-    assert "This reading is old: nothing newer for 12m 1s." in text
+def test_an_old_reading_says_its_age_once():
+    assert seen(status(BUSY, now=replace(NOW, boottime=5720.0))).count("12m 1s") == 1
+
+
+@pytest.mark.parametrize(
+    ("standing", "heading"),
+    [
+        (Standing.PRESENT, ["read 12m 1s ago, at 03:59:59, every 1s"]),
+        (
+            Standing.STOPPED,
+            [
+                "The daemon was stopped at 03:59:59; start it with: vramwatch run",
+                "read 12m 1s ago, at 03:59:59",
+            ],
+        ),
+        (
+            Standing.SILENT,
+            [
+                "The daemon has written nothing for 12m 1s; if it has ended, start it with: vramwatch run",
+                "read at 03:59:59",
+            ],
+        ),
+        (Standing.RECORDED, ["From a recording: none of this is the present", "read at 03:59:59"]),
+        (
+            Standing.CATCHING_UP,
+            ["Simulated, catching up with the present: 12m 1s behind", "read at 03:59:59, every 1s"],
+        ),
+    ],
+)
+def test_how_the_daemon_stands_is_said_first_and_the_age_once(standing, heading):
+    pace = Pace(Seconds(1), Seconds(5), 0.001)
+    view = status(BUSY, pace=pace, standing=standing, now=replace(NOW, boottime=5720.0))
+    assert seen(view).splitlines()[: len(heading) + 1] == [*heading, ""]
+
+
+def test_a_pace_that_was_lowered_is_of_no_account_once_the_daemon_has_stopped():
+    slow = Pace(Seconds(5), Seconds(60), 0.0049, "process lists take long")
+    assert "more slowly" not in seen(status(BUSY, pace=slow, standing=Standing.STOPPED))
+
+
+def test_a_release_promises_no_return_once_the_daemon_has_stopped():
+    released = Missing(None, Fault(FaultKind.RELEASED, "released by alice (uid 1000) until 04:15:00"))
+    view = status(BUSY, missing=[released], since={None: NOW.wall - 2880}, standing=Standing.STOPPED)
+    assert "All GPUs\n  blind from 03:12 to the end, because an operator let go of the GPUs\n" in seen(view)
 
 
 def test_a_wall_clock_that_was_set_back_makes_no_reading_younger():
@@ -187,7 +226,12 @@ def test_a_reading_ahead_of_this_clock_is_not_called_fresh():
 def test_a_process_list_older_than_the_memory_says_so():
     lagging = replace(BUSY, listed=replace(AT, seq=50, boottime=AT.boottime - 60))
     assert "its process list is 1m older than its memory figures" in seen(status(lagging))
-    assert "its process list has not been read yet" in seen(status(replace(BUSY, listed=None)))
+
+
+@pytest.mark.parametrize("explanations", [(), (Explanation.NO_LIST,)])
+def test_a_source_without_process_lists_says_so_once(explanations):
+    bare = ledger(gpu("0"), unattributed=GIB, explanations=explanations, listed=None)
+    assert seen(status(bare)).lower().count("no process list was ever read") == 1
 
 
 def test_a_pace_lowered_by_the_budget_is_said():
@@ -246,6 +290,22 @@ def test_a_fitted_text_is_never_too_wide_and_a_short_one_stays(text, width):
 
 def test_a_long_name_keeps_both_its_ends():
     assert fit("prod/chat-completions-server-7", 16, "…") == "prod/cha…erver-7"
+
+
+def test_a_name_without_room_beside_its_figures_has_a_line_of_its_own():
+    named = ledger(
+        gpu("0"),
+        holding(1, 41 * GIB, "chat", "chat"),
+        holding(2, 2 * GIB, "l", "model-server-launcher", GhostKind.GONE),
+    )
+    text = seen(status(named, span=3600.0), 40)
+    assert re.search(r"  ! ghost of model-server-launcher\n +2\.0 GiB", text)
+    assert re.search(r"  c chat +41\.0 GiB", text)
+
+
+def test_a_name_longer_than_any_line_loses_its_middle():
+    named = ledger(gpu("0"), holding(1, 41 * GIB, "k", "prod/" + "x" * 90 + "-server-7"))
+    assert re.search(r"  \w prod/x+…x+-server-7\n +41\.0 GiB", seen(status(named), 60))
 
 
 @given(text=FOREIGN)
@@ -326,12 +386,6 @@ def test_no_two_owners_share_a_letter(keys):
 def test_an_owner_keeps_its_mark_when_another_comes():
     chat, train = Owner("a", "chat", OwnerKind.UNIT), Owner("b", "train", OwnerKind.UNIT)
     assert marks([chat])["a"] == marks([train, chat])["a"]
-
-
-def test_a_screen_too_low_says_how_much_it_hides():
-    cropped = crop([line(str(number)) for number in range(30)], 10)
-    assert len(cropped) == 10
-    assert str(cropped[-1]) == "21 more lines: make the terminal higher"
 
 
 # --- data ---------------------------------------------------------------------------------------

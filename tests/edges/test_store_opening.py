@@ -1,5 +1,7 @@
 """Which files are a store, who may open them, and what is said when they may not."""
 
+import errno
+import fcntl
 import os
 import sqlite3
 import stat
@@ -10,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.polls import holding, poll
+from tests.polls import holding, instant, poll
 from vramwatch.core.errors import StoreError
+from vramwatch.core.units import GIB, Bytes, Seconds
 from vramwatch.store import History, Store, tables
 from vramwatch.store.migrations import APPLICATION_ID, VERSION
 
@@ -58,7 +61,7 @@ def test_the_file_says_whose_it_is_and_how_it_is_to_be_kept(path):
         steps = connection.execute("SELECT version, program FROM schema_version").fetchall()
     connection.close()
     assert values == [APPLICATION_ID, VERSION, 2, "wal"]
-    assert steps == [(VERSION, "0.1.0")]
+    assert steps == [(version, "0.1.0") for version in range(1, VERSION + 1)]
 
 
 def test_the_tables_are_those_that_the_migrations_make(path):
@@ -111,14 +114,66 @@ def test_a_file_that_is_no_database_is_refused(path):
             open_it(path)
 
 
-def test_a_damaged_store_is_refused_in_words(path):
-    filled(path)
+def damage(path):
+    """Overwrite all but the first page."""
     content = bytearray(path.read_bytes())
     content[4096:] = b"\xff" * len(content[4096:])
     path.write_bytes(content)
-    for open_it in (opened, lambda p: History.open(p).latest()):
-        with pytest.raises(StoreError, match=r"vramwatch\.db: the store"):
-            open_it(path)
+    return bytes(content)
+
+
+def test_a_reader_is_told_in_words_that_a_store_is_damaged(path):
+    filled(path)
+    damage(path)
+    with pytest.raises(StoreError, match=r"vramwatch\.db: the store cannot be used, it is damaged"):
+        History.open(path).latest()
+
+
+def test_a_damaged_store_is_set_aside_with_its_date_and_a_new_one_begun(path, caplog):
+    filled(path)
+    content = damage(path)
+    store = opened(path)
+    store.write(poll(1, holding(7)))
+    assert History.open(path).latest().at.seq == 1
+    store.close()
+    (aside,) = path.parent.glob("vramwatch.db.corrupt-*")
+    assert aside.read_bytes() == content
+    (line,) = [record.message for record in caplog.records if "damaged" in record.message]
+    assert f"set_aside={aside.name}" in line
+
+
+@pytest.mark.parametrize("start", [0, 100])
+def test_a_store_whose_first_page_is_destroyed_is_set_aside_because_a_daemon_had_it(path, start):
+    filled(path)
+    content = bytearray(path.read_bytes())
+    content[start:4096] = b"\xff" * (4096 - start)
+    path.write_bytes(content)
+    filled(path)
+    assert len(list(path.parent.glob("vramwatch.db.corrupt-*"))) == 1
+
+
+def test_a_store_that_is_found_damaged_while_it_is_written_is_set_aside(path):
+    store = opened(path)
+    store.write(poll(1, holding(7)))
+    store.close()
+    store = opened(path)
+    damage(path)
+    store.write(poll(2, holding(7)))
+    assert not store.tend(instant(2), Seconds(1.0))
+    for seq in range(3, 5):
+        store.write(poll(seq, holding(7, Bytes(seq * GIB))))
+    assert History.open(path).latest().at.seq == 4
+    assert len(list(path.parent.glob("vramwatch.db.corrupt-*"))) == 1
+    store.close()
+
+
+def test_a_disk_that_gives_no_locks_is_refused_with_what_to_do(path, monkeypatch):
+    def without_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", without_locks)
+    with pytest.raises(StoreError, match="choose a local disk with --store"):
+        opened(path)
 
 
 def test_an_empty_file_becomes_a_store_and_is_none_before(path):
@@ -201,12 +256,12 @@ def test_the_group_reads_beside_the_daemon_and_after_it_stopped_or_was_killed(sh
     store = opened(shared)
     store.write(poll(1, holding(7)))
     assert read_as(NOBODY, NOBODY, shared) == "1"
-    store.write(poll(2, holding(7)))
+    store.write(poll(2, holding(8)))
     assert read_as(NOBODY, NOBODY, shared) == "2"
     store.close()
     assert read_as(NOBODY, NOBODY, shared) == "2"
     write_and_die = (
-        "import os, sys; from pathlib import Path; from tests.polls import holding, poll;"
+        "import os, sys; from pathlib import Path; from tests.polls import holding, instant, poll;"
         "from vramwatch.store import Store; store = Store.open(Path(sys.argv[1]), 'nvml', '0.1.0');"
         "store.write(poll(3, holding(7))); os.kill(os.getpid(), 9)"
     )
@@ -235,7 +290,7 @@ def test_a_reader_in_the_daemons_own_process_takes_no_lock_from_it(path):
     log = Path(f"{path}-wal")
     subprocess.run([sys.executable, "-c", PASSER_BY, path], check=True, timeout=60)
     assert log.exists()
-    store.write(poll(2, holding(7)))
+    store.write(poll(2, holding(8)))
     assert History.open(path).latest().at.seq == 2
     store.close()
 
@@ -243,6 +298,6 @@ def test_a_reader_in_the_daemons_own_process_takes_no_lock_from_it(path):
 PASSER_BY = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1])
-connection.execute("SELECT * FROM poll").fetchall()
+connection.execute("SELECT * FROM tick").fetchall()
 connection.close()  # the last one to close would take the log away
 """

@@ -87,6 +87,7 @@ def test_a_span_begins_with_the_value_that_already_held(store, history):
 
 def test_a_series_that_ended_says_so_once(store, history):
     write_all(store, poll(1, holding(7)), poll(2), poll(3))
+    store.close()
     (row,) = history.series(pid=7)
     assert [(point.wall, point.value) for point in history.samples([row], 0, START + 9)] == [
         (START + 1, GIB),
@@ -209,7 +210,9 @@ def pasts(draw):
                 )
             if fate != "read":
                 newest_lists.pop(on, None)
-        pace = draw(st.none() | st.floats(0, 1).map(lambda share: Pace(1.0, 5.0, share, None)))
+        pace = draw(
+            st.none() | st.integers(0, 10_000).map(lambda share: Pace(1.0, 5.0, share / 10_000, None))
+        )
         polls.append(Poll(at, tuple(ledgers), tuple(missing), pace=pace))
     return polls, restarts
 
@@ -269,7 +272,8 @@ def test_every_moment_is_told_as_it_was_written(past):
                 store = Store.open(path, "nvml", "0.1.0")
             store.write(each)
         kept = Kept()
-        with closing(store), closing(History.open(path)) as history:
+        store.close()
+        with closing(History.open(path)) as history:
             expected = [kept.of(each) for each in polls]
             for each in expected:
                 assert history.at(each.at.wall) == each

@@ -17,6 +17,7 @@ from vramwatch.core.model import (
     EventKind,
     Fault,
     FaultKind,
+    Gauge,
     GhostKind,
     Pace,
     Pod,
@@ -71,41 +72,67 @@ def write_all(store, *polls):
 # --- samples ------------------------------------------------------------------------------------
 
 
-def test_a_poll_in_which_nothing_moved_adds_one_row_and_no_sample(store, path):
-    first = instant(1)
-    write_all(store, poll(1, holding(7), holding(8)), poll(2, holding(7), holding(8), listed=first))
-    before = count(path, "sample")
-    store.write(poll(3, holding(7), holding(8), listed=first))
-    assert (count(path, "poll"), count(path, "sample")) == (3, before)
-    assert count(path, "ledger") == 1
+def values(history, **which):
+    """Every value that began, as (seq, value), a poll a second."""
+    return [
+        (round(point.wall - START), point.value)
+        for point in history.samples(history.series(**which), START, START + 999)
+    ]
 
 
-def test_only_the_values_that_changed_are_stored(store, path):
+def test_polls_in_which_nothing_moved_wait_and_are_stored_with_the_next_that_did(store, history, path):
+    write_all(store, *(poll(seq, holding(7)) for seq in range(1, 9)))
+    assert (history.latest().at.seq, count(path, "tick")) == (1, 1)
+    store.write(poll(9, holding(7, Bytes(2 * GIB))))
+    assert (history.latest().at.seq, count(path, "tick")) == (9, 2)
+    walls = [point.wall - START for point in history.readings(history.series(pid=7), START, START + 99)]
+    assert walls == list(range(1, 10))
+
+
+def test_polls_in_which_nothing_moved_are_stored_within_half_a_minute(store, history):
+    write_all(store, *(poll(seq, holding(7)) for seq in range(1, 61)))
+    assert history.latest().at.seq >= 60 - 30
+
+
+def test_what_waits_is_stored_at_the_end(store, path, history):
+    write_all(store, *(poll(seq, holding(7)) for seq in range(1, 9)))
+    store.close()
+    assert history.latest().at.seq == 8
+
+
+def test_only_the_values_that_changed_are_told(store, history):
     write_all(store, poll(1, holding(7), holding(8)), poll(2, holding(7, Bytes(2 * GIB)), holding(8)))
-    changed = ask(path, "SELECT kind, pid FROM readable WHERE seq = 2 ORDER BY kind")
-    assert changed == [("gpu", None), ("owner", None), ("process", 7)]
+    changed = [
+        (point.series.key.kind, point.series.process and point.series.process.key.pid)
+        for point in history.samples(history.series(), START, START + 9)
+        if point.wall == START + 2
+    ]
+    assert changed == [("gpu", None), ("process", 7), ("owner", None)]
 
 
-def test_bytes_are_integers_and_ratios_are_reals(store, path):
+def test_bytes_are_integers_and_ratios_are_reals(store, history):
     store.write(poll(1, holding(7), utilization=0.37))
-    kinds = dict(ask(path, "SELECT quantity, typeof(value) FROM readable WHERE kind = 'gpu'"))
-    assert kinds["used_bytes"] == "integer"
-    assert kinds["utilization_ratio"] == "real"
+    kinds = {point.series.key.quantity: point.value for point in history.readings(history.series(), 0, 2e9)}
+    assert isinstance(kinds["used_bytes"], int)
+    assert kinds["utilization_ratio"] == 0.37
 
 
-def test_a_process_that_leaves_ends_its_series_and_its_owners(store, path):
-    write_all(
-        store, poll(1, holding(7), holding(8, of=owner("other"))), poll(2, holding(7)), poll(3, holding(7))
-    )
-    ended = ask(path, "SELECT kind, owner FROM readable WHERE seq = 2 AND value IS NULL ORDER BY kind")
-    assert ended == [("owner", "unit:other.service"), ("process", "unit:other.service")]
+@pytest.mark.parametrize("figure", [float("nan"), float("inf"), 1e300])
+def test_a_figure_that_no_machine_has_is_not_kept_and_harms_nothing(store, history, figure):
+    gauges = (Gauge(7, "torch_reserved_bytes", figure), Gauge(7, "requests_running", figure))
+    store.write(poll(1, holding(7), gauges=gauges))
+    assert history.latest().ledgers[0].reading.gauges == ()
+
+
+def test_a_process_that_leaves_ends_its_series_and_its_owners(store, path, history):
+    write_all(store, poll(1, holding(7), holding(8, of=owner("other"))), poll(2, holding(7)))
+    assert values(history, owner="unit:other.service") == [(1, GIB), (1, GIB), (2, None), (2, None)]
     assert ask(path, "SELECT pid, last_seq FROM process ORDER BY pid") == [(7, None), (8, 1)]
 
 
-def test_a_process_that_comes_back_goes_on_in_the_same_series(store, path):
+def test_a_process_that_comes_back_goes_on_in_the_same_series(store, path, history):
     write_all(store, poll(1, holding(7)), poll(2), poll(3, holding(7)))
-    values = "SELECT seq, value FROM readable WHERE kind = 'process' AND quantity = 'used_bytes' ORDER BY seq"
-    assert ask(path, values) == [(1, GIB), (2, None), (3, GIB)]
+    assert values(history, pid=7) == [(1, GIB), (2, None), (3, GIB)]
     assert ask(path, "SELECT count(DISTINCT id), last_seq FROM process") == [(1, None)]
 
 
@@ -120,9 +147,7 @@ def test_a_gpu_that_is_gone_takes_its_series_with_it(store, path, history):
     both = Poll(at, (ledger(at, holding(7)), ledger(at, holding(8), on=gpu(1))))
     write_all(store, both, poll(2, holding(7)))
     assert [each.gpu for each in history.latest().ledgers] == [gpu(0)]
-    assert ask(path, f"SELECT count(*) FROM readable WHERE uuid = '{gpu(1).uuid}' AND value IS NULL") != [
-        (0,)
-    ]
+    assert values(history, gpu=gpu(1).uuid, pid=8) == [(1, GIB), (2, None)]
     assert ask(path, "SELECT last_seq FROM process WHERE pid = 8") == [(1,)]
 
 
@@ -234,9 +259,10 @@ def test_another_reason_is_another_gap(store, history):
     ]
 
 
-def test_blindness_ends_no_series(store, path, history):
+def test_blindness_ends_no_series(store, history):
     write_all(store, poll(1, holding(7)), blind(2, HUNG), poll(3, holding(7)))
-    assert ask(path, "SELECT count(*) FROM sample WHERE value IS NULL") == [(0,)]
+    assert values(history, pid=7) == [(1, GIB)]
+    assert [p.wall - START for p in history.readings(history.series(pid=7), 0, 2e9)] == [1, 3]
     assert history.at(START + 2).ledgers == ()
 
 
@@ -268,15 +294,15 @@ def test_what_went_on_while_nobody_looked_is_taken_up_where_it_stands(path):
         store.write(poll(1, holding(7), holding(8)))
     with closing(opened(path)) as store:
         store.write(poll(2, holding(7), holding(9), wall=START + 60))
-        moved = ask(path, "SELECT pid, value FROM readable WHERE seq = 2 AND kind = 'process' ORDER BY pid")
-    assert moved == [(8, None), (9, GIB)]
+        with closing(History.open(path)) as history:
+            assert [values(history, pid=pid) for pid in (8, 9)] == [[(1, GIB), (60, None)], [(60, GIB)]]
 
 
 def test_a_life_that_stored_nothing_leaves_no_trace(path):
     with closing(opened(path)) as store:
         store.write(poll(1))
     opened(path).close()
-    assert [len(ask_after(path, f"SELECT id FROM {table}")) for table in ("run", "gap")] == [1, 1]
+    assert [len(ask_after(path, f"SELECT id FROM {table}")) for table in ("run", "gap", "hour")] == [1, 1, 1]
 
 
 def test_closing_twice_is_closing_once(path):
@@ -350,7 +376,7 @@ def test_the_first_poll_of_a_life_may_fail_too(path, full_disk):
 
 
 def test_a_poll_that_stands_already_is_left_as_it_is_and_an_older_one_refused(store, path):
-    write_all(store, poll(1, holding(7)), poll(2, holding(7)), poll(2, holding(7)))
-    assert count(path, "poll") == 2
+    write_all(store, poll(1, holding(7)), *(poll(2, holding(7, Bytes(2 * GIB))) for _ in range(2)))
+    assert count(path, "tick") == 2
     with pytest.raises(StoreError, match="ascending order"):
         store.write(poll(1, holding(7)))

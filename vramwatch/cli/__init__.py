@@ -13,6 +13,8 @@ VERBS = {
     "run": "Watch the GPUs and keep their history (the daemon).",
     "status": "Who holds what now, GPU by GPU.",
     "history": "Who held what, when.",
+    "export": "History as CSV, to be replayed or looked at elsewhere.",
+    "forget": "Delete what history holds of an owner or a user.",
     "release": "Let go of the GPUs for a reset, a MIG switch or a driver upgrade.",
     "resume": "Take the GPUs up again after a release.",
     "doctor": "What stands between vramwatch and its readings.",

@@ -1,8 +1,8 @@
 """What doctor looks at: one function a subject, each answering with what it found and what to do."""
 
 import os
-import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import metadata
@@ -10,16 +10,17 @@ from pathlib import Path
 
 from vramwatch import control
 from vramwatch.assembly import look_once, surroundings
+from vramwatch.cli.looking import stored_status
+from vramwatch.cli.views.status import OVER, standing_words
+from vramwatch.cli.views.words import pids
+from vramwatch.clock import MonotonicClock
 from vramwatch.config import Config
 from vramwatch.control import ControlError
 from vramwatch.core.errors import StoreError
 from vramwatch.core.model import FaultKind, MemoryBasis, Poll
 from vramwatch.core.units import MIB, show_bytes, show_seconds
 from vramwatch.store import History
-from vramwatch.store.location import locate
-
-STALE = 60.0
-"""Seconds: the slowest pace that is allowed by default is 5 s, so this is a daemon that stands still."""
+from vramwatch.store.location import locate_or_default
 
 LITTLE_SPACE = 512 * MIB
 """Below this a busy server's history may fill the disk within days."""
@@ -52,7 +53,7 @@ def examine(config: Config, store_path: Path | None) -> list[Finding]:
         *_packages(),
         *_gpus(look_once(config)),
         _processes(),
-        *_store(locate(store_path, config.store.path)),
+        *_store(locate_or_default(store_path, config.store.path)),
         _daemon(config),
     ]
 
@@ -70,7 +71,7 @@ def _gpus(poll: Poll) -> Iterator[Finding]:
     for ledger in poll.ledgers:
         gpu, memory = ledger.gpu, ledger.memory
         text = f"{gpu.name} {gpu.uuid}: {show_bytes(memory.used)} of {show_bytes(memory.total)} used"
-        withheld = sum(holding.held is None for holding in ledger.holdings)
+        withheld = [holding.pid for holding in ledger.holdings if holding.held is None]
         if ledger.reading.claims_fault:
             remedy = "without the list of processes nothing can be attributed on this GPU"
             yield Finding(
@@ -79,7 +80,10 @@ def _gpus(poll: Poll) -> Iterator[Finding]:
         elif withheld:
             remedy = "the driver withholds bytes under WSL and WDDM; totals are right, shares unknown"
             yield Finding(
-                f"GPU {gpu.ordinal}", Grade.WARN, f"{text}; {withheld} processes without bytes", remedy
+                f"GPU {gpu.ordinal}",
+                Grade.WARN,
+                f"{text}; it does not say what {pids(withheld)} held",
+                remedy,
             )
         elif memory.basis is MemoryBasis.V1:
             remedy = "the driver is older than R510: what it reserves for itself stands in 'used'"
@@ -120,21 +124,21 @@ def _processes() -> Finding:
 
 def _store(path: Path) -> Iterator[Finding]:
     try:
-        history = History.open(path)
-        span = history.span()
+        with closing(History.open(path)) as history:
+            span, status = (
+                history.span(),
+                stored_status(history, path, MonotonicClock(first_seq=0).now(), None),
+            )
     except StoreError as error:
         yield Finding("store", Grade.WARN, str(error), "vramwatch run begins one")
         return
     size = show_bytes(path.stat().st_size)
-    if span is None:
+    if span is None or status is None:
         yield Finding("store", Grade.WARN, f"{path} ({size}) holds no reading yet", "vramwatch run fills it")
         return
-    age = time.time() - span[1]
-    text = f"{path} ({size}) holds {show_seconds(span[1] - span[0])}, the newest {show_seconds(age)} old"
-    if age > STALE:
-        yield Finding("store", Grade.WARN, text, "no daemon is filling it: vramwatch run")
-    else:
-        yield Finding("store", Grade.OK, text)
+    text = f"{path} ({size}) holds {show_seconds(span[1] - span[0])}"
+    grade = Grade.WARN if status.standing in OVER else Grade.OK
+    yield Finding("store", grade, text, standing_words(status))
     disk = os.statvfs(path.parent)
     if (free := disk.f_bavail * disk.f_frsize) < LITTLE_SPACE:
         yield Finding("disk", Grade.WARN, f"{show_bytes(free)} free at {path.parent}", "make room")

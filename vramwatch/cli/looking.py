@@ -1,15 +1,16 @@
 """Where a verb's figures come from: the store while a daemon fills it, else one reading of the driver."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import tzinfo
 from pathlib import Path
 
-from vramwatch.cli.views.status import Status, age, is_old
-from vramwatch.cli.views.words import blame
+from vramwatch.cli.selection import pick_gpu
+from vramwatch.cli.views.status import OLD_SECONDS, OVER, Standing, Status, age, is_old, standing_words
+from vramwatch.cli.views.words import blame, join_sentences
 from vramwatch.core.errors import NoDeviceError, StoreError, VramwatchError
-from vramwatch.core.model import FaultKind, Instant, Poll, SeriesKey
-from vramwatch.core.units import Seconds, show_seconds
+from vramwatch.core.model import FaultKind, Gpu, Instant, Poll, SeriesKey
+from vramwatch.core.units import Seconds
 from vramwatch.store import History
 
 CHANGE_SPAN = Seconds(3600.0)
@@ -18,81 +19,90 @@ CHANGE_SPAN = Seconds(3600.0)
 READ_EVERY = Seconds(5.0)
 """How often the driver is asked without a daemon: each time the whole of it is opened and closed."""
 
+SIMULATED, RECORDED = "simulated:", "replay:"
+"""How the boot ids of simulated servers and of recordings begin (sources/simulated.py, replay.py)."""
+
+JUST_BEFORE = 0.001
+"""Seconds: the store keeps the wall clock to a millisecond."""
+
 TRY = "run `make try` in a checkout to see vramwatch on a simulated server"
-NOT_KEPT = "No history is being kept; vramwatch run keeps it."
+NOT_KEPT = "These figures are the driver's own of just now. No history is being kept; vramwatch run keeps it"
 
 
 class Looking:
     """Answers with the present Status, again and again; the store is opened once.
 
-    Without ``read_once`` the store at ``path`` is all that is asked, however old it is.
+    Without ``read_once`` the store at ``path`` is all that is asked, however old it is. ``gpus``: of
+    these alone, as written by a person (see ``selection.pick_gpu``); none: of all.
     """
 
-    def __init__(self, path: Path, read_once: Callable[[], Poll] | None, zone: tzinfo | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        read_once: Callable[[], Poll] | None,
+        zone: tzinfo | None,
+        gpus: Sequence[str] = (),
+    ) -> None:
         self._path = path
         self._read_once = read_once
         self._zone = zone
+        self._gpus = gpus
         self._history: History | None = None
         self._read: Poll | None = None
         self._latest: Status | None = None
 
     def look(self, now: Instant) -> tuple[Status, str]:
-        """Return the present Status and what a reader must know of where it comes from ("": nothing).
+        """Return the present Status and what a reader must know beside its standing ("": nothing).
 
-        Errors: at the first look, what forbids every answer (NoDeviceError); later the latest Status
-        stays, and the error is told.
+        Errors: at the first look, what forbids every answer (NoDeviceError, StoreError, UsageError); later
+        the latest Status stays, and the error is told.
         """
         try:
-            self._latest, note = self._look(now)
+            status, note = self._look(now)
+            self._latest = replace(status, poll=_pick(status.poll, self._gpus))
         except VramwatchError as error:
             if self._latest is None:
                 raise
-            self._latest, note = replace(self._latest, now=now), str(error)
+            self._latest, note = replace(self._latest, now=now), join_sentences(str(error))
         return self._latest, note
 
     def _look(self, now: Instant) -> tuple[Status, str]:
         if self._read_once is None:
             stored = self._stored(now)
             if stored is None:
-                raise StoreError(self._how_old(stored))
-            return stored, f"{self._how_old(stored)}." if is_old(stored) or self._is_stopped(stored) else ""
+                raise StoreError(f"{self._path} holds no reading yet; vramwatch run fills it")
+            return stored, ""
         return self._look_at_the_present(now, self._read_once)
 
     def _look_at_the_present(self, now: Instant, read_once: Callable[[], Poll]) -> tuple[Status, str]:
         try:
             stored = self._stored(now)
-            stopped = stored is not None and self._is_stopped(stored)
         except StoreError as error:
-            why = f"No daemon is running, or its store cannot be used: {error}"
+            why = join_sentences("No daemon is running, or its store cannot be used", str(error))
         else:
-            if stored and not stopped and not is_old(stored):
+            if stored and stored.standing not in OVER:
                 return stored, ""
-            why = f"No daemon is running: {self._how_old(stored)}."
-        return Status(self._fresh(now, why, read_once), now, self._zone), f"{why} {NOT_KEPT}"
+            why = self._why_not_the_store(stored)
+        return Status(self._fresh(now, why, read_once), now, self._zone), join_sentences(why, NOT_KEPT)
 
     def _stored(self, now: Instant) -> Status | None:
         """Return the newest Status of the store; None if it has none. Errors: StoreError."""
         if self._history is None:
             self._history = History.open(self._path)
-        poll = self._history.latest()
-        return stored_status(self._history, poll, now, self._zone) if poll else None
+        return stored_status(self._history, self._path, now, self._zone)
 
-    def _is_stopped(self, stored: Status) -> bool:
-        """Whether the store says that its daemon ended. Errors: StoreError."""
-        gaps = self._history.gaps(stored.poll.at.wall, stored.now.wall) if self._history else []
-        return any(gap.reason is FaultKind.STOPPED and gap.until is None for gap in gaps)
-
-    def _how_old(self, stored: Status | None) -> str:
+    def _why_not_the_store(self, stored: Status | None) -> str:
         if stored is None:
-            return f"{self._path} holds no reading"
-        return f"the newest reading in {self._path} is {show_seconds(age(stored.poll.at, stored.now))} old"
+            return join_sentences("No daemon is running", f"{self._path} holds no reading")
+        last = f"vramwatch status --store {self._path} shows what stood last"
+        return join_sentences(standing_words(stored), last)
 
     def _fresh(self, now: Instant, why: str, read_once: Callable[[], Poll]) -> Poll:
         """Return a reading of the driver, at most READ_EVERY old. Errors: NoDeviceError."""
         if self._read is None or age(self._read.at, now) >= READ_EVERY:
             poll = read_once()
             if not poll.ledgers and all(missing.gpu is None for missing in poll.missing):
-                raise NoDeviceError(f"{why} Nor can it be read now: {_no_device(poll)}")
+                raise NoDeviceError(join_sentences(why, f"Nor can the driver be asked: {_no_device(poll)}"))
             self._read = poll
         return self._read
 
@@ -107,20 +117,104 @@ def _no_device(poll: Poll) -> str:
     return f"no GPU can be read, because {blame(faults[0])}; vramwatch doctor says what to do"
 
 
-def stored_status(history: History, poll: Poll, now: Instant, zone: tzinfo | None) -> Status:
-    """Return ``poll`` with what the store knows beside it: changes, and since when GPUs are blind."""
-    at = poll.at.wall
+def stored_status(history: History, path: Path, now: Instant, zone: tzinfo | None) -> Status | None:
+    """Return the newest Status of the store at ``path``; None if it has none. Errors: StoreError."""
+    poll = history.latest()
+    if poll is None:
+        return None
+    status = _with_standing(history, path, Status(poll, now, zone))
+    if status.standing in OVER:
+        status = replace(status, poll=_with_last_figures(history, poll))
+    return _with_history(history, status, poll.at.wall)
+
+
+def _with_standing(history: History, path: Path, status: Status) -> Status:
+    """Return ``status`` with how the daemon that fills the store stands now."""
+    at = status.poll.at
+    if at.boot_id.startswith(RECORDED):
+        return replace(status, standing=Standing.RECORDED)
+    for gap in history.gaps(at.wall, at.wall):
+        if gap.reason is FaultKind.STOPPED and gap.until is None:
+            return replace(status, standing=Standing.STOPPED, stopped=gap.since)
+    if not is_old(status):
+        return status
+    simulated = at.boot_id.startswith(SIMULATED) and _is_being_written(path, status.now)
+    return replace(status, standing=Standing.CATCHING_UP if simulated else Standing.SILENT)
+
+
+def _is_being_written(path: Path, now: Instant) -> bool:
+    """Whether the store or its log was written within the time after which a reading is old."""
+    files = (path, path.with_name(path.name + "-wal"))
+    return any(abs(now.wall - _written_at(each)) < OLD_SECONDS for each in files)
+
+
+def _written_at(path: Path) -> float:
+    """Return when the file was last written, unix seconds; 0 where there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _pick(poll: Poll, written: Collection[str]) -> Poll:
+    """Return ``poll`` of the GPUs that were asked for by name; of all where none was, or none is known.
+
+    Errors: UsageError for a name that fits no Gpu of the Poll, or several.
+    """
+    known = [ledger.gpu for ledger in poll.ledgers] + [each.gpu for each in poll.missing if each.gpu]
+    if not written or not known:
+        return poll
+    return _of(poll, {pick_gpu(name, known).uuid for name in written})
+
+
+def _of(poll: Poll, uuids: Collection[str]) -> Poll:
+    """Return ``poll`` of these devices with their MIG instances, and of these instances."""
+
+    def is_asked_for(gpu: Gpu) -> bool:
+        return gpu.uuid in uuids or gpu.parent in uuids
+
+    return replace(
+        poll,
+        ledgers=tuple(ledger for ledger in poll.ledgers if is_asked_for(ledger.gpu)),
+        missing=tuple(each for each in poll.missing if each.gpu is None or is_asked_for(each.gpu)),
+    )
+
+
+def _with_last_figures(history: History, poll: Poll) -> Poll:
+    """Return ``poll``, or where all GPUs were blind at it, the last one before with its figures.
+
+    What was missing stays that of ``poll``. ``poll`` itself where the last life of the daemon saw nothing.
+    """
+    since = _since(history, poll, poll.at.wall).get(None)
+    if poll.ledgers or since is None:
+        return poll
+    before = history.at(since - JUST_BEFORE)
+    if before and not before.ledgers:
+        before = history.at(before.at.wall)  # the daemon was stopped then, and this is its last poll
+    return replace(before, missing=poll.missing) if before and before.ledgers else poll
+
+
+def _with_history(history: History, status: Status, newest: float) -> Status:
+    """Return ``status`` with what the store knows beside it: changes, and since when GPUs are blind.
+
+    ``newest``: when they were so last, unix seconds.
+    """
+    at = status.poll.at.wall
     first = (history.span() or (at, at))[0]
     span = min(CHANGE_SPAN, at - first)
     moved = history.change(at - span, at) if span > 0 else {}
-    return Status(
-        poll,
-        now,
-        zone,
+    return replace(
+        status,
         changes=_differences(moved),
         span=span if span > 0 else None,
-        since={gap.gpu: gap.since for gap in history.gaps(at, at)},
+        since=_since(history, status.poll, newest),
     )
+
+
+def _since(history: History, poll: Poll, wall: float) -> dict[str | None, float]:
+    """Return since when each Gpu (UUID; None: all) is blind for the reason that ``poll`` gives."""
+    reasons = {(each.gpu.uuid if each.gpu else None, each.fault.kind) for each in poll.missing}
+    return {gap.gpu: gap.since for gap in history.gaps(wall, wall) if (gap.gpu, gap.reason) in reasons}
 
 
 def past_status(history: History, moment: float, zone: tzinfo | None, gpu: str | None) -> Status | None:
@@ -133,13 +227,8 @@ def past_status(history: History, moment: float, zone: tzinfo | None, gpu: str |
         return None
     passed = moment - poll.at.wall
     now = replace(poll.at, wall=moment, boottime=poll.at.boottime + passed)
-    shown = replace(
-        poll,
-        ledgers=tuple(ledger for ledger in poll.ledgers if gpu in (None, ledger.gpu.uuid)),
-        missing=tuple(each for each in poll.missing if each.gpu is None or gpu in (None, each.gpu.uuid)),
-    )
-    since = {gap.gpu: gap.since for gap in history.gaps(moment, moment)}
-    return Status(shown, now, zone, since=since, past=True)
+    shown = poll if gpu is None else _of(poll, {gpu})
+    return Status(shown, now, zone, since=_since(history, poll, moment), past=True)
 
 
 def _differences(moved: Mapping[SeriesKey, tuple[float | None, float | None]]) -> dict[SeriesKey, int]:

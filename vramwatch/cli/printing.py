@@ -3,17 +3,28 @@
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
-from vramwatch.cli.views.records import COLUMNS, gpu_records, status_record, status_rows
-from vramwatch.cli.views.series_records import point_row, series_json
+from vramwatch.cli.views.growth import COLUMNS as GROWTH_COLUMNS
+from vramwatch.cli.views.growth import Growth, growth_record, growth_rows
+from vramwatch.cli.views.records import COLUMNS, Json, gpu_records, status_record, status_rows
+from vramwatch.cli.views.series_records import (
+    STEP_COLUMNS,
+    point_record,
+    point_row,
+    series_json,
+    step_record,
+    step_row,
+)
 from vramwatch.cli.views.status import Status
 from vramwatch.core.model import Gpu
-from vramwatch.store import GapRow, Point, SeriesRow
+from vramwatch.store import GapRow, Point, SeriesRow, Step
 
 SeriesPoints = Iterable[tuple[SeriesRow, Iterator[Point]]]
 """Each series with its points, read when they are asked for."""
+
+SeriesSteps = Iterable[tuple[SeriesRow, Sequence[Step]]]
 
 
 def print_statuses(statuses: Iterable[Status], output_format: str) -> None:
@@ -37,13 +48,7 @@ def print_json(record: object) -> None:
 
 def print_points(points: Iterable[Point], gpus: Mapping[str, Gpu]) -> bool:
     """Print CSV rows in the order of time; return whether there was any."""
-    table = csv.writer(sys.stdout, lineterminator="\n")
-    table.writerow(COLUMNS)
-    some = False
-    for point in points:
-        table.writerow(point_row(point, gpus))
-        some = True
-    return some
+    return _print_rows(COLUMNS, (point_row(point, gpus) for point in points))
 
 
 def print_series(
@@ -53,15 +58,57 @@ def print_series(
 
     Returns whether there was any.
     """
+    told = ((row, "points", map(point_record, points)) for row, points in series)
+    return _print_objects(told, gaps, gpus, lines=lines)
+
+
+def print_steps(
+    series: SeriesSteps, gaps: Iterable[GapRow], gpus: Mapping[str, Gpu], output_format: str
+) -> bool:
+    """Print one object a series that has steps, or a row of CSV a step; return whether there was any."""
+    if output_format != "csv":
+        told = ((row, "steps", (step_record(row, step) for step in steps)) for row, steps in series)
+        return _print_objects(told, gaps, gpus, lines=output_format == "ndjson")
+    return _print_rows(STEP_COLUMNS, (step_row(row, step, gpus) for row, steps in series for step in steps))
+
+
+def print_growths(growths: Sequence[Growth], gpus: Mapping[str, Gpu], output_format: str) -> None:
+    """Print one object a growth, as a list or one a line, or a row of CSV."""
+    if output_format == "csv":
+        _print_rows(GROWTH_COLUMNS, growth_rows(growths, gpus))
+    elif output_format == "ndjson":
+        sys.stdout.writelines(json.dumps(growth_record(each, gpus)) + "\n" for each in growths)
+    else:
+        print_json([growth_record(each, gpus) for each in growths])
+
+
+def _print_rows(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bool:
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(header)
+    some = False
+    for row in rows:
+        table.writerow(row)
+        some = True
+    return some
+
+
+def _print_objects(
+    series: Iterable[tuple[SeriesRow, str, Iterator[Json]]],
+    gaps: Iterable[GapRow],
+    gpus: Mapping[str, Gpu],
+    *,
+    lines: bool,
+) -> bool:
+    """Print an object for each series that has records, with the name under which they stand in it."""
     opening, between, closing = ("", "", "") if lines else ("[\n", ",\n", "]\n")
     sys.stdout.write(opening)
     some = False
-    for row, points in series:
-        first = next(points, None)
+    for row, what, records in series:
+        first = next(records, None)
         if first is None:
             continue
         sys.stdout.write(between if some else "")
-        sys.stdout.writelines(series_json(row, chain([first], points), gaps, gpus))
+        sys.stdout.writelines(series_json(row, what, chain([first], records), gaps, gpus))
         sys.stdout.write("\n")
         some = True
     sys.stdout.write(closing)

@@ -90,12 +90,15 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
     from vramwatch.config import sentence
     from vramwatch.control import ControlServer
     from vramwatch.daemon import Daemon
-    from vramwatch.store import Store
+    from vramwatch.store import Retention, Store
     from vramwatch.store.location import default_for_writing
     from vramwatch.web.health import HealthServer
 
     with contextlib.ExitStack() as house:
-        store = Store.open(config.store.path or default_for_writing(), config.source_name, __version__)
+        path = config.store.path or default_for_writing()
+        kept = config.store
+        retention = Retention(kept.raw, kept.minutes, kept.hours, kept.max_size)
+        store = Store.open(path, config.source_name, __version__, retention)
         house.callback(store.close)
         feed = config.source.open(store.next_seq())
         house.callback(feed.source.close)

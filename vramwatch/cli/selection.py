@@ -1,32 +1,64 @@
-"""Which series an answer is about: what --gpu, --pid, --owner and --quantity pick out."""
+"""Which series an answer is about: what --gpu, --pid, --owner and their like pick out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from vramwatch.cli.views.text import clean
 from vramwatch.core.errors import UsageError
-from vramwatch.core.model import Gpu, Owner, SubjectKind
+from vramwatch.core.model import Gpu, Owner, ProcessFacts, SubjectKind
 from vramwatch.core.series import USED_BYTES
-from vramwatch.store import SeriesRow
+from vramwatch.store import History, SeriesRow
 
 MOST_NAMED = 20
 """Names that a message lists of what there is."""
 
+SUMMED = tuple(kind for kind in SubjectKind if kind is not SubjectKind.PROCESS)
+"""Subjects that are no single process; a process's bytes stand with its owner among them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What was asked for; None: not asked for."""
+    """What was asked for; None: not asked for. Names may be globs."""
 
     gpu: str | None = None  # as written: ordinal, UUID, or its beginning
     pid: int | None = None
-    owner: str | None = None  # key, name, or glob of either
+    owner: str | None = None  # key or name
     quantity: str = USED_BYTES
+    engine: str | None = None
+    container: str | None = None  # name or id
+    pod: str | None = None  # name, namespace/name or uid
+    unit: str | None = None
+    job: str | None = None  # number or name
+    user: str | None = None  # name or uid
 
     @property
     def is_open(self) -> bool:
         """Whether nothing narrows the answer down."""
-        return self.gpu is None and self.pid is None and self.owner is None and self.quantity == USED_BYTES
+        return self == Selection()
+
+    @property
+    def is_of_processes(self) -> bool:
+        """Whether processes are asked for, one by one."""
+        return any((self.pid, self.engine, self.container, self.pod, self.unit, self.job, self.user))
+
+    def takes(self, process: ProcessFacts) -> bool:
+        """Return whether ``process`` has all that was asked for but its pid and its engine."""
+        return all(
+            any(text is not None and fnmatchcase(text, written) for text in texts)
+            for written, texts in _named(self, process)
+            if written is not None
+        )
+
+
+def _named(wanted: Selection, process: ProcessFacts) -> Iterator[tuple[str | None, tuple[str | None, ...]]]:
+    """Yield what was written for each property beside the texts that it may mean."""
+    container, pod, slurm = process.container, process.pod, process.slurm
+    yield wanted.container, (container.name, container.id) if container else ()
+    yield wanted.pod, (pod.name, f"{pod.namespace}/{pod.name}", pod.uid) if pod else ()
+    yield wanted.unit, (process.unit,)
+    yield wanted.job, (slurm.job, slurm.name) if slurm else ()
+    yield wanted.user, (process.user, None if process.uid is None else str(process.uid))
 
 
 def pick_gpu(written: str, gpus: Iterable[Gpu]) -> Gpu:
@@ -46,25 +78,39 @@ def pick_gpu(written: str, gpus: Iterable[Gpu]) -> Gpu:
     raise UsageError(f"--gpu {written!r} is not among the GPUs of this store: {there or 'it has none'}")
 
 
-def pick_series(selection: Selection, rows: Sequence[SeriesRow]) -> list[SeriesRow]:
-    """Return the series of ``rows`` that ``selection`` asks for, none twice over.
+def pick_series(selection: Selection, history: History, uuid: str | None) -> list[SeriesRow]:
+    """Return the series that ``selection`` asks for on the Gpu ``uuid`` (None: on all), none twice over.
 
-    A pid's are its process's, an owner's are the owner's own; a Gpu's are its whole and, for used_bytes,
-    its owners, ghosts and unattributed bytes, not the processes, whose bytes stand with their owners.
+    What names processes gets the processes' own; an owner's are the owner's own; a Gpu's are its whole
+    and, for used_bytes, its owners, ghosts and unattributed bytes, not the processes, whose bytes stand
+    with their owners.
 
-    Errors: UsageError for a quantity that no series has.
+    Errors: UsageError for a quantity that no series has; StoreError.
     """
-    quantities = sorted({row.key.quantity for row in rows})
-    if rows and selection.quantity not in quantities:
-        listed = ", ".join(quantities)
-        raise UsageError(f"--quantity {selection.quantity!r} is not kept in this store; it has {listed}")
-    wanted = [row for row in rows if row.key.quantity == selection.quantity]
-    if selection.owner is not None:
-        wanted = [row for row in wanted if row.owner and is_owner(selection.owner, row.owner)]
-    if selection.pid is not None:
-        return [row for row in wanted if row.process and row.process.key.pid == selection.pid]
-    summed = [row for row in wanted if row.key.kind is not SubjectKind.PROCESS]
-    return summed or wanted  # what only processes have, such as an engine's KV bytes
+    quantity = selection.quantity
+    if selection.is_of_processes:
+        rows = history.series(
+            gpu=uuid,
+            kind=SubjectKind.PROCESS,
+            pid=selection.pid,
+            quantity=quantity,
+            engine=selection.engine,
+        )
+        found = [row for row in rows if row.process and selection.takes(row.process)]
+    else:
+        found = [
+            row for kind in SUMMED for row in history.series(gpu=uuid, kind=kind, quantity=quantity)
+        ] or history.series(gpu=uuid, quantity=quantity)  # what only processes have, as engine_kv_bytes
+    if not found:
+        _check_quantity(quantity, history, uuid)
+    written = selection.owner
+    return [row for row in found if written is None or (row.owner and is_owner(written, row.owner))]
+
+
+def _check_quantity(quantity: str, history: History, uuid: str | None) -> None:
+    kept = sorted({row.key.quantity for row in history.series(gpu=uuid)})
+    if kept and quantity not in kept:
+        raise UsageError(f"--quantity {quantity!r} is not kept in this store; it has {', '.join(kept)}")
 
 
 def is_owner(written: str, owner: Owner) -> bool:

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +22,20 @@ if TYPE_CHECKING:
 @config_option
 @store_option
 @format_option
+@click.option(
+    "--gpu",
+    "gpus",
+    multiple=True,
+    help="One GPU: its ordinal (0, 0:1), its UUID, or how that begins. May be repeated.",
+)
 @click.option("--watch", is_flag=True, help="Look again every second, until Ctrl-C.")
-def command(config_path: Path | None, store_path: Path | None, output_format: str, watch: bool) -> None:
+def command(
+    config_path: Path | None,
+    store_path: Path | None,
+    output_format: str,
+    gpus: tuple[str, ...],
+    watch: bool,
+) -> None:
     """Who holds what now, GPU by GPU.
 
     From the store while a daemon runs; without one the driver is read once. With --store that store
@@ -31,23 +43,24 @@ def command(config_path: Path | None, store_path: Path | None, output_format: st
     """
     if watch and output_format == "json":
         raise UsageError("--watch prints many answers, and json is one; use --format ndjson")
-    looking = _open(config_path, store_path)
+    looking = _open(config_path, store_path, gpus)
     try:
         if output_format == "text":
             _show_text(looking, watch)
         else:
             from vramwatch.cli.printing import print_statuses
+            from vramwatch.cli.views.status import standing_words
 
-            print_statuses(_looks(looking, watch), output_format)
+            print_statuses(_looks(looking, watch, standing_words), output_format)
     except KeyboardInterrupt:
         if not watch:
             raise
 
 
-def _open(config_path: Path | None, store_path: Path | None) -> "Looking":
+def _open(config_path: Path | None, store_path: Path | None, gpus: tuple[str, ...]) -> "Looking":
     from vramwatch import config
     from vramwatch.cli.looking import Looking
-    from vramwatch.store.location import locate
+    from vramwatch.store.location import locate_or_default
 
     configuration = config.load(config.find(config_path), os.environ, {})
 
@@ -56,8 +69,8 @@ def _open(config_path: Path | None, store_path: Path | None) -> "Looking":
 
         return look_once(configuration)
 
-    path = locate(store_path, configuration.store.path)
-    return Looking(path, None if store_path else read_once, zone=None)
+    path = locate_or_default(store_path, configuration.store.path)
+    return Looking(path, None if store_path else read_once, None, gpus)
 
 
 def _show_text(looking: "Looking", watch: bool) -> None:
@@ -67,34 +80,40 @@ def _show_text(looking: "Looking", watch: bool) -> None:
     from vramwatch.cli.views.terminal import terminal
     from vramwatch.cli.views.text import Line, Tone, wrap
 
-    def draw() -> list[Line]:
+    def draw(height: int) -> list[Line]:
         target = terminal(sys.stdout)
         status, note = looking.look(_now())
-        return [
-            *wrap(note, target.width, 0, Tone.WARNING),
-            *status_lines(status, target.width, target.glyphs),
-        ]
+        above = wrap(note, target.width, 0, Tone.WARNING)
+        return above + status_lines(status, target.width, target.glyphs, max(height - len(above), 0))
 
     target = terminal(sys.stdout)
     if watch and target.interactive:
         live(target, draw, time.sleep)
         return
-    for status in _looks(looking, watch):
+    for status in _looks(looking, watch, lambda _: ""):
         target.show(status_lines(status, target.width, target.glyphs))
         if watch:
             target.show([Line()])
 
 
-def _looks(looking: "Looking", watch: bool) -> "Iterator[Status]":
-    """Yield one Status, or with ``watch`` one a second until Ctrl-C; words about it go to stderr once."""
-    from vramwatch.cli.views.live import REFRESH
+def _looks(looking: "Looking", watch: bool, words: "Callable[[Status], str]") -> "Iterator[Status]":
+    """Yield one Status, or with ``watch`` one a second until Ctrl-C.
 
-    told = ""
+    What must be known beside it goes to stderr, with the ``words`` that its form has no place for; under
+    ``watch`` not again until something else is to be said.
+    """
+    from vramwatch.cli.views.live import REFRESH
+    from vramwatch.cli.views.terminal import tell
+    from vramwatch.cli.views.words import join_sentences
+
+    told = None
     while True:
         status, note = looking.look(_now())
-        if note and note != told:
-            click.echo(f"vramwatch: {note}", err=True)
-        told = note
+        said = join_sentences(words(status), note)
+        subject = (status.standing, bool(note))  # the words themselves hold an age, and differ each second
+        if said and subject != told:
+            tell(f"vramwatch: {said}", sys.stderr)
+        told = subject
         yield status
         if not watch:
             return

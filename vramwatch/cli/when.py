@@ -42,6 +42,14 @@ def parse_when(text: str, now: float, zone: tzinfo | None) -> float:
     return moment
 
 
+def parse_span(since: str, until: str, now: float, zone: tzinfo | None) -> tuple[float, float]:
+    """Return the moments of ``--since`` and ``--until``, neither after ``now``. Errors: UsageError."""
+    begin, end = parse_when(since, now, zone), min(parse_when(until, now, zone), now)
+    if begin >= end:
+        raise UsageError(f"nothing lies between --since {since} and --until {until}; --since must be earlier")
+    return begin, end
+
+
 def _moment(written: str, now: float, zone: tzinfo | None) -> float | None:
     """Return the moment in unix seconds, bounds unchecked; None if no form fits."""
     if _UNIX.fullmatch(written):

@@ -10,11 +10,12 @@ from pydantic.functional_validators import AfterValidator
 from vramwatch.core.cadence import Rates
 from vramwatch.core.owners import OwnerRule
 from vramwatch.core.ports import Feed
-from vramwatch.core.units import Bytes, Seconds
+from vramwatch.core.units import GIB, Bytes, Seconds
 from vramwatch.quantities import Address, Duration, Fraction, Loopback, Size, duration_text
 
 DEFAULT_SOURCE = "nvml"
 CONTROL_SOCKET = "control.sock"
+DAY = 86400.0
 MAX_OWNERS = 1000
 """Rules; each is tried once for every new process."""
 
@@ -125,6 +126,31 @@ class StoreOptions(Section):
             "for a service or root, in the user's otherwise."
         ),
     )
+    raw: Annotated[Seconds, Duration("1h", "3650d")] = Field(
+        Seconds(7 * DAY),
+        description="How long every sample that was read is kept, back from the newest.",
+    )
+    minutes: Annotated[Seconds, Duration("1h", "3650d")] = Field(
+        Seconds(90 * DAY),
+        description="How long a roll-up of every minute is kept; not below raw.",
+    )
+    hours: Annotated[Seconds, Duration("1h", "3650d")] = Field(
+        Seconds(730 * DAY),
+        description="How long a roll-up of every hour is kept; not below minutes.",
+    )
+    max_size: Annotated[Bytes | None, Size("16MiB", "64TiB")] = Field(
+        Bytes(2 * GIB),
+        description="How large the database may grow: the oldest goes first; null: as large as it will.",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "StoreOptions":
+        for lesser, greater in (("raw", "minutes"), ("minutes", "hours")):
+            low, high = getattr(self, lesser), getattr(self, greater)
+            if low > high:
+                bound = duration_text(low)
+                raise Misfit({greater: f"{duration_text(high)} is below {lesser}; write at least {bound}"})
+        return self
 
 
 class OwnerMatch(Section):

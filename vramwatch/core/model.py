@@ -266,6 +266,7 @@ class ProcessFacts:
     slurm: SlurmJob | None = None
     namespace_pid: int | None = None  # the pid as the process itself sees it
     started: float | None = None  # unix seconds
+    owner_key: str | None = None  # of the Owner that a recording tells it counts for
 
 
 @dataclass(frozen=True, slots=True)

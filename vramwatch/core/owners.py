@@ -1,4 +1,4 @@
-"""Which Owner a process counts for: the first name that applies, of nine kinds of names."""
+"""Which Owner a process counts for: the first name that applies, of ten kinds of names."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -77,13 +77,15 @@ class OwnerRule:
 def owner_of(facts: ProcessFacts, engine: EngineFacts | None, rules: Iterable[OwnerRule] = ()) -> Owner:
     """Return the Owner of a process, by the first that applies; never raises.
 
-    A configured rule; Slurm job name + user; systemd unit; namespace + workload + container; compose
-    project + service, or container name; engine + model; uid + program; the pid, if that is all that
-    is known. Keys: "rule:chat", "slurm:alice/train", "unit:llama.service", "workload:prod/chat/server",
-    "service:shop/api", "container:name", "engine:1000/vllm/Llama-3-8B", "program:1000/train.py", "pid:4242".
+    A configured rule; the key that a recording tells; Slurm job name + user; systemd unit; namespace +
+    workload + container; compose project + service, or container name; engine + model; uid + program;
+    the pid, if that is all that is known. Keys: "rule:chat", "slurm:alice/train", "unit:llama.service",
+    "workload:prod/chat/server", "service:shop/api", "container:name", "engine:1000/vllm/Llama-3-8B",
+    "program:1000/train.py", "pid:4242".
     """
     return (
         next((_by_rule(rule) for rule in rules if rule.matches(facts, engine)), None)
+        or told_owner(facts.owner_key or "")
         or _by_slurm(facts)
         or _by_unit(facts)
         or _by_workload(facts)
@@ -92,6 +94,36 @@ def owner_of(facts: ProcessFacts, engine: EngineFacts | None, rules: Iterable[Ow
         or _by_program(facts)
         or _by_pid(facts)
     )
+
+
+def told_owner(key: str) -> Owner | None:
+    """Return the Owner whose key ``owner_of`` once wrote, named as it named it; None: this is no such key."""
+    kind, _, rest = key.partition(":")
+    if kind not in _KINDS or not rest:
+        return None
+    return Owner(key, _NAMES.get(kind, str)(rest) or rest, _KINDS[kind])
+
+
+_KINDS = {
+    "rule": OwnerKind.RULE,
+    "slurm": OwnerKind.SLURM,
+    "unit": OwnerKind.UNIT,
+    "workload": OwnerKind.WORKLOAD,
+    "service": OwnerKind.SERVICE,
+    "container": OwnerKind.SERVICE,
+    "engine": OwnerKind.ENGINE,
+    "program": OwnerKind.PROGRAM,
+    "pid": OwnerKind.UNKNOWN,
+}
+"""How a key begins -> which rule wrote it."""
+
+_NAMES: Mapping[str, Callable[[str], str]] = {
+    "workload": lambda rest: "/".join(rest.split("/")[:2]),  # namespace/workload, without the container
+    "engine": lambda rest: " ".join(rest.split("/", 2)[1:]),  # without the uid
+    "program": lambda rest: rest.partition("/")[2],  # without the uid
+    "pid": lambda rest: f"pid {rest}",
+}
+"""What people call the owner, of the rest of its key; where it is not named, the rest itself."""
 
 
 def _by_rule(rule: OwnerRule) -> Owner:

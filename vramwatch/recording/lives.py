@@ -7,6 +7,7 @@ while its Gpu still had rows.
 from dataclasses import dataclass, field
 
 from vramwatch.core.model import Container, ProcessFacts, ProcessKey, ProcessState
+from vramwatch.core.owners import told_owner
 from vramwatch.core.units import Seconds
 from vramwatch.recording.moments import Moment, Part, ends_life
 from vramwatch.recording.row import EXIT, RESTART, Row
@@ -154,7 +155,9 @@ def _learn(life: _Life, row: Row) -> None:
 
 
 def _facts(life: _Life) -> ProcessFacts:
-    """An owner as recorded has no parts any more, so it stands as a container's name, which is kept whole."""
+    """An owner is told by its key, as exports have it; any other name stands as a container's, whole."""
+    is_key = told_owner(life.owner) is not None
+    container = Container(id="", runtime="unknown", name=life.owner) if life.owner and not is_key else None
     return ProcessFacts(
         key=life.key,
         state=ProcessState.ALIVE if life.ended is None else ProcessState.GONE,
@@ -162,6 +165,7 @@ def _facts(life: _Life) -> ProcessFacts:
         name=life.program.rpartition("/")[2][:COMM_LENGTH],
         argv=(life.program,) if life.program else (),
         title=life.program,
-        container=Container(id="", runtime="unknown", name=life.owner) if life.owner else None,
+        container=container,
         started=life.started,
+        owner_key=life.owner if is_key else None,
     )

@@ -1,21 +1,18 @@
-"""The ledgers of one poll as rows: GPUs, who is on them, and the values that changed."""
+"""The ledgers of one poll as rows: GPUs, who is on them, what was read of them and what changed."""
 
-from dataclasses import replace
+import json
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection, and_, insert, select, update
 
 from vramwatch.core.model import Gpu, Holding, Instant, Ledger, ProcessKey, SeriesKey, SubjectKind
 from vramwatch.core.series import USED_BYTES, process_key, process_subject, samples
 from vramwatch.store import tables as t
-from vramwatch.store.known import Known, KnownGpu, KnownSeries, Note, Standing
+from vramwatch.store.columns import Value
+from vramwatch.store.known import Known, KnownGpu, KnownHour, KnownSeries, Note, Standing, Sweep
 from vramwatch.store.people import depart, meet, owner_id
-from vramwatch.store.rows import Values, gpu_values, join_words, storable, unit_of
-
-_INSERT_SAMPLE = insert(t.sample)  # built once: SQLAlchemy keeps what it compiled of it
-_INSERT_LEDGER = insert(t.ledger)
-
-_NOTHING: Values = dict.fromkeys(("basis", "explanations", "listed_seq"))
-"""What is noted of a GPU that is no longer there: the columns of a Note."""
+from vramwatch.store.rows import Values, gpu_values, join_words, kept_value, storable, unit_of
+from vramwatch.store.ticks import GpuTick, as_expected
 
 _LISTED_KINDS = frozenset(
     {
@@ -29,23 +26,37 @@ _LISTED_KINDS = frozenset(
 """Subjects whose used bytes are read with the process list."""
 
 
+@dataclass(slots=True)
+class _Page:
+    """What the poll says of one GPU."""
+
+    read: Sweep = ()
+    changes: dict[int, Value | None] = field(default_factory=dict)  # None: no value from here on
+
+
 class Book:
-    """Enters the ledgers of one poll. The rows of the two large tables wait for ``flush``."""
+    """Enters the ledgers of one poll. What was read and what changed is handed out by ``gpus``."""
 
     def __init__(self, connection: Connection, known: Known, at: Instant) -> None:
         self._connection = connection
         self._known = known
         self._at = at
-        self._changed: dict[int, float | None] = {}  # series id -> new value; None: it has none from here on
-        self._notes: list[Values] = []
+        self._seq_before = known.last.seq if known.last else 0
+        self._pages: dict[int, _Page] = {}  # by the GPU's id
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether any value differs from the poll before."""
+        return any(page.changes for page in self._pages.values())
 
     def enter(self, ledger: Ledger) -> None:
         """Enter what differs from the ledger before of the same GPU."""
         gpu = self.find(ledger.gpu)
-        if ledger.listed and (gpu.note is None or gpu.note[2] != ledger.listed.seq):
+        if ledger.listed and gpu.listed != ledger.listed.seq:
             # The poll that read this list may never have been stored; then its figures count from here.
             ledger = replace(ledger, listed=self._at)
-        self._note(gpu, ledger)
+        gpu.listed = ledger.listed.seq if ledger.listed else 0
+        gpu.note = self._note((ledger.memory.basis.value, join_words(ledger.explanations)))
         self._stand(gpu, ledger)
         self._values(gpu, ledger)
 
@@ -56,8 +67,46 @@ class Book:
             self._step_off(gpu, key)
         for series in list(gpu.series):
             self._end(gpu, series)
-        if gpu.note is not None:
-            self._notes.append({"gpu": gpu.id, "seq": self._at.seq, **_NOTHING})
+
+    def gpus(self, hour: KnownHour, *, complete: bool) -> tuple[GpuTick, ...]:
+        """Return the GPUs of which something is not as expected. ``complete``: all, with every value."""
+        there = {gpu.id: gpu for gpu in self._known.gpus.values()}
+        told = [
+            GpuTick(id, 0, 0, 0, tuple(page.changes.items()))
+            for id, page in self._pages.items()
+            if id not in there
+        ]
+        for id, gpu in there.items():
+            page = self._pages.get(id) or _Page()
+            changes = page.changes
+            if complete:
+                changes = changes | {series.id: series.value for series in gpu.series.values()}
+            now = GpuTick(id, gpu.note, self._sweep(hour, page.read), gpu.listed, tuple(changes.items()))
+            if complete or gpu.told is None or now != as_expected(gpu.told, self._seq_before, self._at.seq):
+                told.append(now)
+            gpu.told = now
+        return tuple(told)
+
+    def _page(self, gpu: KnownGpu) -> _Page:
+        return self._pages.setdefault(gpu.id, _Page())
+
+    def _sweep(self, hour: KnownHour, read: Sweep) -> int:
+        if not read:
+            return 0
+        found = hour.sweeps.get(read)
+        if found is None:
+            found = hour.sweeps[read] = len(hour.sweeps) + 1
+            row = {"hour": hour.id, "id": found, "series": json.dumps(read, separators=(",", ":"))}
+            self._connection.execute(insert(t.sweep), row)
+        return found
+
+    def _note(self, note: Note) -> int:
+        found = self._known.notes.get(note)
+        if found is None:
+            values = dict(zip(("basis", "explanations"), note, strict=True))
+            found = self._connection.execute(insert(t.note), values).lastrowid
+            self._known.notes[note] = found
+        return found
 
     def find(self, gpu: Gpu) -> KnownGpu:
         """Return what is known of ``gpu``, written down or brought up to date if need be."""
@@ -74,23 +123,6 @@ class Book:
             known = self._known.gpus[gpu.uuid] = KnownGpu(found, gpu)
         known.gpu = gpu
         return known
-
-    def flush(self) -> None:
-        """Write the rows that waited."""
-        seq = self._at.seq
-        if self._notes:
-            self._connection.execute(_INSERT_LEDGER, self._notes)
-        if self._changed:
-            rows = [{"series": id, "seq": seq, "value": value} for id, value in self._changed.items()]
-            self._connection.execute(_INSERT_SAMPLE, rows)
-
-    def _note(self, gpu: KnownGpu, ledger: Ledger) -> None:
-        listed = ledger.listed.seq if ledger.listed else None
-        note: Note = (ledger.memory.basis.value, join_words(ledger.explanations), listed)
-        if note != gpu.note:
-            gpu.note = note
-            columns = zip(_NOTHING, note, strict=True)
-            self._notes.append({"gpu": gpu.id, "seq": self._at.seq, **dict(columns)})
 
     def _stand(self, gpu: KnownGpu, ledger: Ledger) -> None:
         """Enter who stands how on ``gpu``, and that the others have stepped off it."""
@@ -125,15 +157,18 @@ class Book:
 
     def _values(self, gpu: KnownGpu, ledger: Ledger) -> None:
         """Enter the values that changed, and end the series that a new process list says nothing of."""
-        told = samples(ledger)
-        for sample in told:
-            known = gpu.series.get(sample.series)
-            if known is None:
-                known = self._begin(gpu, sample.series, ledger)
-            if known.value != sample.value:
-                known.value = self._changed[known.id] = sample.value
+        page, read, listed = self._page(gpu), [], set()
+        for sample in samples(ledger):
+            known = gpu.series.get(sample.series) or self._begin(gpu, sample.series, ledger)
+            value = kept_value(known.unit, sample.value)
+            if value is None:
+                continue
+            read.append(known.id)
+            listed.add(sample.series)
+            if known.value != value:
+                known.value = page.changes[known.id] = value
+        page.read = tuple(read)
         if ledger.is_fresh or ledger.listed is None:
-            listed = {sample.series for sample in told}
             for series in [s for s in gpu.series if _follows_from_list(s) and s not in listed]:
                 self._end(gpu, series)
 
@@ -149,7 +184,7 @@ class Book:
             found = self._connection.execute(insert(t.series), row).lastrowid
         else:
             self._connection.execute(update(t.series).where(t.series.c.id == found).values(ended_seq=None))
-        known = gpu.series[key] = KnownSeries(found, None)
+        known = gpu.series[key] = KnownSeries(found, unit_of(key.quantity))
         return known
 
     def _whose(self, key: SeriesKey, ledger: Ledger) -> Values:
@@ -165,7 +200,7 @@ class Book:
     def _end(self, gpu: KnownGpu, key: SeriesKey) -> None:
         """Enter that a series has no value from here on."""
         known = gpu.series.pop(key)
-        self._changed[known.id] = None
+        self._page(gpu).changes[known.id] = None
         ended = update(t.series).where(t.series.c.id == known.id).values(ended_seq=self._at.seq)
         self._connection.execute(ended)
 

@@ -20,6 +20,15 @@ def locate(explicit: Path | None, configured: Path | None) -> Path:
     return SYSTEM if os.access(SYSTEM, os.R_OK) else _of_the_user()
 
 
+def locate_or_default(explicit: Path | None, configured: Path | None) -> Path:
+    """Return the path at which a reader looks for a store that is still to come.
+
+    Where there is one, or one was named, as ``locate``; else where a daemon of this user would make it.
+    """
+    found = locate(explicit, configured)
+    return found if explicit or configured or os.access(found, os.F_OK) else default_for_writing()
+
+
 def default_for_writing() -> Path:
     """Return the path at which a daemon without ``store.path`` keeps its store.
 

@@ -13,12 +13,21 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from vramwatch.core.errors import StoreError
+from vramwatch.store.damage import StoreDamaged
 from vramwatch.store.migrations import APPLICATION_ID, VERSION, migrate
 
 DIRECTORY_MODE = 0o750
 FILE_MODE = 0o640  # the group reads, the daemon alone writes
 
+_PRIMARY_CODE = 0xFF  # https://sqlite.org/rescode.html: the rest says more of it
+
+_NO_LOCKS = (
+    "{}: its disk gives no locks, as network disks may not, and without them the store would be damaged; "
+    "choose a local disk with --store"
+)
+
 BUSY_TIMEOUT_MS = 5000  # a checkpoint of a large log on a slow disk lasts a second or two
+POLL_BUSY_TIMEOUT_MS = 200  # what cannot be written by then waits in memory: no poll may be late for it
 JOURNAL_SIZE_LIMIT_BYTES = 16 * 1024**2  # a log that a long reader made grow is cut back to this
 
 _PRAGMAS = f"""
@@ -26,7 +35,6 @@ PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
 PRAGMA busy_timeout = {BUSY_TIMEOUT_MS};
 PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT_BYTES};
-PRAGMA foreign_keys = ON;
 """
 
 
@@ -36,9 +44,18 @@ def told(path: Path) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise StoreError(f"{path}: the store cannot be used: {error.orig}") from error
+        raise _fault(path, error.orig) from error
     except (sqlite3.Error, OverflowError) as error:  # the second: an integer of more than 64 bits
-        raise StoreError(f"{path}: the store cannot be used: {error}") from error
+        raise _fault(path, error) from error
+
+
+def _fault(path: Path, told: BaseException | None) -> StoreError:
+    code = getattr(told, "sqlite_errorcode", 0) & _PRIMARY_CODE
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StoreDamaged(f"{path}: the store cannot be used, it is damaged: {told}")
+    if code == sqlite3.SQLITE_PROTOCOL:
+        return StoreError(_NO_LOCKS.format(path))
+    return StoreError(f"{path}: the store cannot be used: {told}")
 
 
 @contextmanager
@@ -46,17 +63,18 @@ def understood(path: Path) -> Iterator[None]:
     """Turn what a row raises that no vramwatch of this schema wrote into StoreError."""
     try:
         yield
-    except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(
+    except (LookupError, TypeError, ValueError) as error:
+        raise StoreDamaged(
             f"{path}: the store holds what this vramwatch does not understand: {error!r}; "
             "read it with the version that wrote it, or restore it from a copy"
         ) from error
 
 
-def lock(path: Path) -> int:
+def lock(path: Path) -> tuple[int, bool]:
     """Return a descriptor that keeps every other daemon away from the store at ``path`` until it is closed.
 
-    The lock is flock(2) on ``<path>.lock``, which holds the daemon's pid. Makes the directories above.
+    And whether a daemon had a store there before. The lock is flock(2) on ``<path>.lock``, which holds the
+    daemon's pid. Makes the directories above.
     Errors: StoreError, when another daemon has it or the directory cannot be written.
     """
     beside = path.with_name(path.name + ".lock")
@@ -70,16 +88,26 @@ def lock(path: Path) -> int:
         ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
         os.close(descriptor)
         raise StoreError(
             f"{path}: another vramwatch daemon (pid {holder}) writes this store; "
             "stop it, or give this one a store of its own with --store"
         ) from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
+    except OSError as error:
+        os.close(descriptor)
+        raise StoreError(_NO_LOCKS.format(path)) from error
+    had_store = os.fstat(descriptor).st_size > 0
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        os.close(descriptor)
+        raise StoreError(
+            f"{path}: the store cannot be written: {error.strerror}; make room, or use --store"
+        ) from error
+    return descriptor, had_store
 
 
 def open_for_writing(path: Path, program: str) -> Connection:
@@ -97,11 +125,56 @@ def open_for_writing(path: Path, program: str) -> Connection:
                     "PRAGMA auto_vacuum = INCREMENTAL"
                 )  # takes effect before the first table alone
             connection.executescript(_PRAGMAS)
+            _refuse_without_log(connection, path)
             migrate(connection, version, program)
+            connection.execute("PRAGMA foreign_keys = ON")  # only now: a step may make a table anew
+            _check(connection, path)
+            connection.execute(f"PRAGMA busy_timeout = {POLL_BUSY_TIMEOUT_MS}")
         except BaseException:
             connection.close()
             raise
         return _wrap(lambda: connection)
+
+
+def _refuse_without_log(connection: sqlite3.Connection, path: Path) -> None:
+    """Errors: StoreError, where processes cannot share memory over the file, as the log needs it."""
+    if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        raise StoreError(_NO_LOCKS.format(path))
+
+
+def check(path: Path) -> None:
+    """Look at the file itself, past what the writer has in memory of it. Errors: StoreError, StoreDamaged."""
+    with told(path):
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            _check(connection, path)
+        finally:
+            connection.close()
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    """Look at the tables that writing needs, which stay small. Errors: StoreDamaged."""
+    for table in _CHECKED:
+        for (told,) in connection.execute(f"PRAGMA quick_check({table})"):
+            if told != "ok":
+                raise StoreDamaged(f"{path}: the store cannot be used, it is damaged: {told}")
+
+
+_CHECKED = [
+    "run",
+    "pace",
+    "gpu",
+    "owner",
+    "alias",
+    "process",
+    "holding",
+    "series",
+    "gap",
+    "hour",
+    "tick",
+    "sweep",
+    "note",
+]
 
 
 def open_for_reading(path: Path) -> tuple[Connection, bool]:
@@ -202,7 +275,7 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
             raise
-        raise StoreError(f"{path}: this is not a vramwatch store; name another with --store") from error
+        raise StoreDamaged(f"{path}: this is not a vramwatch store; name another with --store") from error
     if application != APPLICATION_ID and (application or version or tables):
         raise StoreError(
             f"{path}: this is another program's database and is left alone; name another with --store"
@@ -218,3 +291,11 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
 def _wrap(connect: Callable[[], sqlite3.Connection], **options: str) -> Connection:
     """Return SQLAlchemy's view of one SQLite connection; closing it closes the other."""
     return create_engine("sqlite://", creator=connect, poolclass=NullPool, **options).connect()
+
+
+def driver(connection: Connection) -> sqlite3.Connection:
+    """Return the SQLite connection below ``connection``, for what SQLAlchemy has no words for."""
+    found = connection.connection.driver_connection
+    if not isinstance(found, sqlite3.Connection):
+        raise TypeError(f"{found!r} is no connection to SQLite")
+    return found

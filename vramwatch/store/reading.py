@@ -1,12 +1,9 @@
 """The reader: what was, for the verbs. Never writes, and works beside a daemon and without one.
 
-People ask by wall clock, which may step back; polls are ordered by seq. A moment is therefore the poll
-with the largest wall that is not after it (of several, the newest), found by the index on ``poll.wall``;
-a span is every poll whose wall lies in it, told in the order of seq.
+What a moment and a span are: see ``moments``.
 """
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +25,22 @@ from vramwatch.core.model import (
     SubjectKind,
 )
 from vramwatch.store import tables as t
+from vramwatch.store.moments import KeptHour, hour_of, hours, instant_of, moment, newest_seq
 from vramwatch.store.opening import has_log, open_for_reading, told, understood
-from vramwatch.store.rebuilding import instant_of, polls, rebuild
-from vramwatch.store.rows import event_of, fault_of, gpu_of, owner_of, process_of, value_of
+from vramwatch.store.rebuilding import rebuild
+from vramwatch.store.rollups import Rollup
+from vramwatch.store.rows import event_of, fault_of, gpu_of, owner_of, process_of, to_ms
+from vramwatch.store.spans import (
+    Grid,
+    Told,
+    changes_within,
+    gpus_of,
+    peak_wall,
+    read_within,
+    told_by_step,
+)
 
-POINTS_AT_ONCE = 1000
-"""Rows that ``samples`` holds in memory at a time."""
+HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,18 @@ class Point:
     wall: float
     series: SeriesRow
     value: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The readings of one series from ``start`` (unix seconds) for one step. In the series' unit."""
+
+    start: float
+    count: int  # readings; at least 1
+    minimum: float
+    mean: float  # of the readings
+    maximum: float
+    last: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +110,9 @@ class History:
     def latest(self) -> Poll | None:
         """Return the newest poll, rebuilt (see ``rebuilding``); None: none was stored yet."""
         with self._reading() as connection:
-            row = connection.execute(polls().order_by(t.poll.c.seq.desc()).limit(1)).first()
-            return None if row is None else rebuild(connection, row)
+            seq = connection.scalar(_NEWEST)
+            newest = moment(connection, seq) if seq else None
+            return rebuild(connection, newest) if newest else None
 
     def at(self, wall: float) -> Poll | None:
         """Return what was known at ``wall`` (unix seconds): the newest poll then; None: none was stored yet.
@@ -100,21 +120,29 @@ class History:
         Where the daemon was stopped, that poll's instant with one Missing, and no ledger: nobody looked.
         """
         with self._reading() as connection:
-            row = connection.execute(polls().where(t.poll.c.seq == _newest_seq(connection, wall))).first()
-            if row is None:
+            seq = newest_seq(connection, wall)
+            at = instant_of(connection, seq)
+            if at is None:
                 return None
-            stopped = connection.execute(_stop_after(instant_of(row), wall)).first()
+            stopped = connection.execute(_stop_after(at, wall)).first()
             if stopped is not None:
-                return Poll(instant_of(row), missing=(Missing(None, fault_of(stopped)),))
-            return rebuild(connection, row)
+                return Poll(at, missing=(Missing(None, fault_of(stopped)),))
+            found = moment(connection, seq)
+            return rebuild(connection, found) if found else None
 
-    def series(
+    def series(  # noqa: PLR0917 - every one of them is asked for by name
         self,
         gpu: str | None = None,
         kind: SubjectKind | None = None,
         owner: str | None = None,
         pid: int | None = None,
         quantity: str | None = None,
+        engine: str | None = None,
+        container: str | None = None,
+        pod: str | None = None,
+        unit: str | None = None,
+        job: str | None = None,
+        user: str | None = None,
     ) -> list[SeriesRow]:
         """Return the series that fit all that is given, oldest first.
 
@@ -129,6 +157,12 @@ class History:
                 (t.owner.c.key, owner),
                 (t.process.c.pid, pid),
                 (t.series.c.quantity, quantity),
+                (t.process.c.engine, engine),
+                (t.process.c.container, container),
+                (t.process.c.pod, pod),
+                (t.process.c.unit, unit),
+                (t.process.c.job, job),
+                (t.process.c.user, user),
             )
             if value is not None
         ]
@@ -141,62 +175,89 @@ class History:
         """Yield the values of ``rows`` that began within ``since`` and ``until``, in the order of polls.
 
         First, for each series, the value that already held at ``since``, stamped with it. None: the
-        series has no value from there on. Memory is bounded, however long the span.
+        series has no value from there on. Where the samples are gone, what each minute or hour ended
+        with, if it differs. Memory is bounded, however long the span.
         """
         by_id = {row.id: row for row in rows}
-        listed = select(func.json_each(json.dumps(list(by_id))).table_valued("value").c.value)
         with self._reading() as connection:
-            before = _newest_seq(connection, since)
-            held = select(t.series, t.newest_value(before).label("value")).where(t.series.c.id.in_(listed))
-            for row in connection.execute(held.order_by(t.series.c.id)).all():
-                if row.value is not None:
-                    yield Point(since, by_id[row.id], value_of(row.unit, row.value))
-            first, last = connection.execute(_within(since, until)).one()
-            began = (
-                select(t.sample, t.poll.c.wall, t.series.c.unit)
-                .select_from(
-                    t.sample.join(t.poll, t.poll.c.seq == t.sample.c.seq).join(
-                        t.series, t.series.c.id == t.sample.c.series
-                    )
-                )
-                .where(
-                    t.sample.c.series.in_(listed),
-                    t.sample.c.seq.between(first, last),
-                    t.poll.c.wall > since,
-                    t.poll.c.wall <= until,
-                )
-                .order_by(t.sample.c.seq, t.sample.c.series)
-                .execution_options(yield_per=POINTS_AT_ONCE)
-            )
-            for row in connection.execute(began):
-                yield Point(row.wall, by_id[row.series], value_of(row.unit, row.value))
+            held = _values_at(connection, since, by_id)
+            for id in sorted(held):
+                yield Point(since, by_id[id], held[id])
+            gpus = gpus_of(connection, by_id)
+            for hour in hours(connection, since, until):
+                for wall, id, value in changes_within(hour, by_id, gpus, to_ms(since), to_ms(until)):
+                    if value != held.get(id):
+                        held[id] = value
+                        yield Point(wall / 1000, by_id[id], value)
+
+    def readings(self, rows: Iterable[SeriesRow], since: float, until: float) -> Iterator[Point]:
+        """Yield every sample of ``rows`` that was read within the span, in the order of polls.
+
+        That is as far back as samples are kept. Memory is bounded, however long the span.
+        """
+        by_id = {row.id: row for row in rows}
+        with self._reading() as connection:
+            gpus = gpus_of(connection, by_id)
+            for hour in hours(connection, since, until):
+                for wall, id, value in read_within(hour, by_id, gpus, to_ms(since), to_ms(until)):
+                    yield Point(wall / 1000, by_id[id], value)
+
+    def steps(
+        self, rows: Iterable[SeriesRow], since: float, until: float, step: float
+    ) -> Mapping[int, list[Step]]:
+        """Return what was read of each of ``rows``, by its id, in each step of ``step`` seconds.
+
+        Steps ascend and begin at ``since``; with whole hours as ``step`` at the hour of the clock (UTC)
+        in which ``since`` lies. Steps without a sample are absent, and so are series without a step.
+        Where only minutes or hours are left, each counts for the step in which it begins.
+        """
+        begin = since // HOUR * HOUR if step % HOUR == 0 else since
+        grid = Grid(to_ms(begin), to_ms(until), to_ms(step))
+        with self._reading() as connection:
+            told = told_by_step(connection, {row.id for row in rows}, grid)
+        return {id: _steps(each, grid) for id, each in told.items()}
+
+    def peaks(self, rows: Iterable[SeriesRow], since: float, until: float) -> Mapping[int, Point]:
+        """Return the largest sample of each of ``rows`` within the span, by its id: the first of several.
+
+        A series that was not read within the span is absent.
+        """
+        by_id = {row.id: row for row in rows}
+        whole = Grid(to_ms(since), to_ms(until), to_ms(until) - to_ms(since) + 1)
+        found = {}
+        with self._reading() as connection:
+            gpus = gpus_of(connection, by_id)
+            kept: dict[int, KeptHour | None] = {}
+            for id, told in told_by_step(connection, by_id, whole).items():
+                best = max(told, key=lambda each: each.rollup.maximum)
+                if best.hour not in kept:
+                    kept[best.hour] = hour_of(connection, best.hour)
+                hour = kept[best.hour]
+                if hour is not None:
+                    peak = best.rollup.maximum
+                    wall = peak_wall(hour, id, peak, whole, among=by_id, on=gpus)
+                    found[id] = Point(wall / 1000, by_id[id], peak)
+        return found
 
     def value_at(self, row: SeriesRow, wall: float) -> float | None:
         """Return the value that ``row`` had at ``wall`` (unix seconds); None: it had none."""
         with self._reading() as connection:
-            newest = t.newest_value(_newest_seq(connection, wall)).label("value")
-            found = connection.execute(select(t.series, newest).where(t.series.c.id == row.id)).one()
-            return value_of(found.unit, found.value)
+            return _values_at(connection, wall, {row.id}).get(row.id)
 
-    def change(self, since: float, until: float) -> Mapping[SeriesKey, tuple[float | None, float | None]]:
+    def change(
+        self, since: float, until: float, quantity: str | None = None
+    ) -> Mapping[SeriesKey, tuple[float | None, float | None]]:
         """Return the values that every series had at ``since`` and at ``until``; None: it had none.
 
-        Series that had none at either moment are left out.
+        ``quantity``: of the series of this one alone. Series without a value at either are left out.
         """
-        columns = t.series.c
+        rows = select(t.series, t.gpu.c.uuid).select_from(t.series.join(t.gpu, t.gpu.c.id == t.series.c.gpu))
+        if quantity is not None:
+            rows = rows.where(t.series.c.quantity == quantity)
         with self._reading() as connection:
-            first, last = _newest_seq(connection, since), _newest_seq(connection, until)
-            values = (
-                select(t.series, t.gpu.c.uuid)
-                .add_columns(t.newest_value(first).label("first"), t.newest_value(last).label("last"))
-                .select_from(t.series.join(t.gpu, t.gpu.c.id == columns.gpu))
-                .where(or_(columns.ended_seq.is_(None), columns.ended_seq > first))
-            )
-            return {
-                _series_key(row): (value_of(row.unit, row.first), value_of(row.unit, row.last))
-                for row in connection.execute(values)
-                if row.first is not None or row.last is not None
-            }
+            keys = {row.id: _series_key(row) for row in connection.execute(rows)}
+            first, last = (_values_at(connection, wall, keys) for wall in (since, until))
+        return {key: (first.get(id), last.get(id)) for id, key in keys.items() if id in first or id in last}
 
     def gaps(self, since: float, until: float) -> list[GapRow]:
         """Return the stretches without readings that touch the span, oldest first."""
@@ -222,10 +283,9 @@ class History:
     def span(self) -> tuple[float, float] | None:
         """Return the wall clock of the first and of the newest poll; None: none was stored yet."""
         with self._reading() as connection:
-            ends = select(func.min(t.poll.c.seq).label("seq")).union(select(func.max(t.poll.c.seq)))
-            walls = select(t.poll.c.wall).where(t.poll.c.seq.in_(ends)).order_by(t.poll.c.seq)
-            found = connection.scalars(walls).all()
-            return (found[0], found[-1]) if found else None
+            ends = connection.scalar(select(func.min(t.hour.c.id))), connection.scalar(_NEWEST)
+            first, last = (instant_of(connection, seq or 0) for seq in ends)
+            return (first.wall, last.wall) if first and last else None
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -236,6 +296,8 @@ class History:
                 self._opened, self._immutable = open_for_reading(self._path)
             yield self._opened
 
+
+_NEWEST = select(t.tick.c.last_seq).order_by(t.tick.c.seq.desc()).limit(1)
 
 _SERIES = select(
     t.series,
@@ -261,17 +323,23 @@ def _facts(row: Row[Any]) -> ProcessFacts:
     return process_of(ProcessKey(row.boot_id, row.pid, row.start_ticks), row.facts)[0]
 
 
-def _newest_seq(connection: Connection, wall: float) -> int:
-    """Return the seq of the newest poll at ``wall``; 0: none was stored yet."""
-    column = t.poll.c.wall
-    until = select(t.poll.c.seq).where(column <= wall).order_by(column.desc(), t.poll.c.seq.desc())
-    return connection.scalar(until.limit(1)) or 0
+def _values_at(connection: Connection, wall: float, ids: Collection[int]) -> dict[int, float | None]:
+    """Return the values that those of ``ids`` had at ``wall`` that had one."""
+    found = moment(connection, newest_seq(connection, wall), ids)
+    return {id: found.values[id] for id in ids if id in found.values} if found else {}
 
 
-def _within(since: float, until: float) -> Select[Any]:
-    """Return a select of the lowest and the highest seq whose wall lies after ``since``, up to ``until``."""
-    wall = t.poll.c.wall
-    return select(func.min(t.poll.c.seq), func.max(t.poll.c.seq)).where(wall > since, wall <= until)
+def _steps(told: Iterable[Told], grid: Grid) -> list[Step]:
+    merged: dict[int, Rollup] = {}
+    for each in told:
+        before = merged.get(each.step)
+        merged[each.step] = each.rollup if before is None else before.then(each.rollup)
+    return [
+        Step(
+            (grid.since + place * grid.step) / 1000, r.count, r.minimum, r.total / r.count, r.maximum, r.last
+        )
+        for place, r in sorted(merged.items())
+    ]
 
 
 def _stop_after(at: Instant, wall: float) -> Select[Any]:

@@ -3,14 +3,16 @@
 Kept to the byte: the figures of every ledger, who held what, why bytes were unattributed, how old the
 process list was, what was missing, the pace and the events. What a source reads now and then
 (temperature, power, peaks, gauges) is as last read. Gpus and the facts of a process, but for its state,
-are as last known. Claims stand as holdings; how a failed list failed is not kept.
+are as last known. Claims stand as holdings; how a failed list failed is not kept. Times are
+kept to a millisecond, the share of driver time to a hundredth of a percent.
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, or_, select
+from sqlalchemy import Connection, Row, or_, select
 
 from vramwatch.core.model import (
     ClaimKind,
@@ -35,43 +37,34 @@ from vramwatch.core.model import (
 from vramwatch.core.series import PEAK_BYTES, USED_BYTES
 from vramwatch.core.units import Bytes, Seconds
 from vramwatch.store import tables as t
-from vramwatch.store.rows import event_of, fault_of, gpu_of, owner_of, process_of, split_words, value_of
+from vramwatch.store.columns import Value
+from vramwatch.store.moments import Moment, instant_of
+from vramwatch.store.rows import SHARE_PARTS, event_of, fault_of, gpu_of, owner_of, process_of, split_words
+from vramwatch.store.spans import listed
 
 
-def polls() -> Select[Any]:
-    """Return a select of what ``instant_of`` and ``rebuild`` read of a poll."""
-    return select(
-        t.poll, t.run.c.boot_id, t.pace.c.interval, t.pace.c.list_interval, t.pace.c.lowered_because
-    ).select_from(
-        t.poll.join(t.run, t.run.c.id == t.poll.c.run).outerjoin(t.pace, t.pace.c.id == t.poll.c.pace)
-    )
-
-
-def instant_of(row: Row[Any]) -> Instant:
-    return Instant(row.seq, row.wall, row.boottime, row.boot_id)
-
-
-def rebuild(connection: Connection, row: Row[Any]) -> Poll:
-    """Return the Poll whose row ``polls`` selected. Ledgers ascend in their Gpu's ordinal."""
-    at = instant_of(row)
+def rebuild(connection: Connection, moment: Moment) -> Poll:
+    """Return the Poll of which ``moment`` is kept. Ledgers ascend in their Gpu's ordinal."""
+    at = moment.at
     missing = _missing(connection, at.seq)
     blind = {each.gpu.uuid if each.gpu else None for each in missing}
-    ledgers = () if None in blind else _ledgers(connection, at, blind)
+    ledgers = () if None in blind else _ledgers(connection, moment, blind)
     happened = select(t.event).where(t.event.c.seq == at.seq).order_by(t.event.c.id)
     return Poll(
         at,
         ledgers,
         missing,
         events=tuple(event_of(event) for event in connection.execute(happened)),
-        pace=_pace(row),
+        pace=_pace(connection, moment),
     )
 
 
-def _pace(row: Row[Any]) -> Pace | None:
-    if row.pace is None:
+def _pace(connection: Connection, moment: Moment) -> Pace | None:
+    row = connection.execute(select(t.pace).where(t.pace.c.id == moment.pace)).first()
+    if row is None:
         return None
     interval, list_interval = Seconds(row.interval), Seconds(row.list_interval)
-    return Pace(interval, list_interval, row.driver_share, row.lowered_because)
+    return Pace(interval, list_interval, moment.share / SHARE_PARTS, row.lowered_because)
 
 
 def _missing(connection: Connection, seq: int) -> tuple[Missing, ...]:
@@ -98,28 +91,51 @@ class _Figures:
     process: dict[int, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))  # by id
 
 
-def _ledgers(connection: Connection, at: Instant, blind: set[str | None]) -> tuple[Ledger, ...]:
-    figures = _figures(connection, at.seq)
-    standing = _standing(connection, at.seq)
-    ledgers = [
-        _ledger(at, row, figures[row.id], standing[row.id])
-        for row in _notes(connection, at.seq)
-        if row.uuid not in blind
-    ]
+def _ledgers(connection: Connection, moment: Moment, blind: set[str | None]) -> tuple[Ledger, ...]:
+    figures = _figures(connection, moment.values)
+    standing = _standing(connection, moment.at.seq)
+    notes = _notes(connection)
+    ledgers = []
+    for row in connection.execute(select(t.gpu)):
+        note = notes.get(moment.notes.get(row.id, 0)) if moment.notes is not None else _UNKNOWN
+        if note is not None and row.uuid not in blind and row.id in figures:
+            listed = _listed(connection, moment, row.id)
+            ledgers.append(
+                _ledger(
+                    moment.at, row, note, listed=listed, figures=figures[row.id], standing=standing[row.id]
+                )
+            )
     return tuple(sorted(ledgers, key=lambda ledger: _position(ledger.gpu)))
 
 
-def _figures(connection: Connection, seq: int) -> dict[int, _Figures]:
-    columns = t.series.c
+_Note = tuple[MemoryBasis, tuple[Explanation, ...]]
+_UNKNOWN: _Note = (MemoryBasis.V2, ())
+"""Where the hour's roll-up alone is left."""
+
+
+def _notes(connection: Connection) -> dict[int, _Note]:
+    return {
+        row.id: (MemoryBasis(row.basis), tuple(Explanation(word) for word in split_words(row.explanations)))
+        for row in connection.execute(select(t.note))
+    }
+
+
+def _listed(connection: Connection, moment: Moment, gpu: int) -> Instant | None:
+    """Return when the process list was read; as of the moment itself where that is no longer kept."""
+    seq = moment.listed.get(gpu)
+    if seq is None or seq == moment.at.seq:
+        return moment.at
+    return instant_of(connection, seq) if seq else None
+
+
+def _figures(connection: Connection, values: Mapping[int, Value]) -> dict[int, _Figures]:
     told = (SubjectKind.GPU.value, SubjectKind.PROCESS.value)  # the others are sums of these
-    valid = and_(columns.kind.in_(told), or_(columns.ended_seq.is_(None), columns.ended_seq > seq))
+    within = t.series.c.id.in_(listed(values.keys()))
     figures: dict[int, _Figures] = defaultdict(_Figures)
-    for row in connection.execute(select(t.series, t.newest_value(seq).label("value")).where(valid)):
-        value = value_of(row.unit, row.value)
-        if value is not None:
-            of = figures[row.gpu]
-            place = of.gpu if row.process is None else of.process[row.process]
-            place[row.quantity] = value
+    for row in connection.execute(select(t.series).where(within, t.series.c.kind.in_(told))):
+        of = figures[row.gpu]
+        place = of.gpu if row.process is None else of.process[row.process]
+        place[row.quantity] = values[row.id]
     return figures
 
 
@@ -141,38 +157,23 @@ def _standing(connection: Connection, seq: int) -> dict[int, list[Row[Any]]]:
     return standing
 
 
-def _notes(connection: Connection, seq: int) -> list[Row[Any]]:
-    """Return, for every Gpu that was there, what its ledger said beside its figures."""
-    newest = (
-        select(t.ledger.c.seq)
-        .where(t.ledger.c.gpu == t.gpu.c.id, t.ledger.c.seq <= seq)
-        .order_by(t.ledger.c.seq.desc())
-        .limit(1)
-        .correlate(t.gpu)
-        .scalar_subquery()
-    )
-    note = t.ledger.alias()
-    there = (
-        select(t.gpu, note.c.basis, note.c.explanations, note.c.listed_seq)
-        .add_columns(t.poll.c.wall, t.poll.c.boottime, t.run.c.boot_id)
-        .select_from(
-            t.gpu.outerjoin(note, and_(note.c.gpu == t.gpu.c.id, note.c.seq == newest))
-            .outerjoin(t.poll, t.poll.c.seq == note.c.listed_seq)
-            .outerjoin(t.run, t.run.c.id == t.poll.c.run)
-        )
-    )
-    # Asked in SQL, "is it there?" would make SQLite begin with the large table.
-    return [row for row in connection.execute(there) if row.basis is not None]
-
-
-def _ledger(at: Instant, note: Row[Any], figures: _Figures, standing: list[Row[Any]]) -> Ledger:
+def _ledger(
+    at: Instant,
+    gpu: Row[Any],
+    note: _Note,
+    *,
+    listed: Instant | None,
+    figures: _Figures,
+    standing: list[Row[Any]],
+) -> Ledger:
     told = figures.gpu
+    basis, explanations = note
     total, used, reserved = (Bytes(int(told[f"{name}_bytes"])) for name in ("total", "used", "reserved"))
-    memory = Memory(total, used, Bytes(total - used - reserved), reserved, MemoryBasis(note.basis))
+    memory = Memory(total, used, Bytes(total - used - reserved), reserved, basis)
     holdings = sorted((_holding(row, figures.process[row.process]) for row in standing), key=_order)
     held = sum(holding.held for holding in holdings if holding.held is not None)
     reading = Reading(
-        gpu_of(note),
+        gpu_of(gpu),
         memory,
         utilization=told.get("utilization_ratio"),
         temperature=told.get("temperature_celsius"),
@@ -180,10 +181,6 @@ def _ledger(at: Instant, note: Row[Any], figures: _Figures, standing: list[Row[A
         peaks={each.pid: each.peak for each in holdings if each.peak is not None},
         gauges=_gauges(standing, figures),
     )
-    explanations = tuple(Explanation(word) for word in split_words(note.explanations))
-    listed = None
-    if note.listed_seq is not None:
-        listed = Instant(note.listed_seq, note.wall, note.boottime, note.boot_id)
     return Ledger(at, reading, tuple(holdings), Bytes(used - held), explanations, listed)
 
 

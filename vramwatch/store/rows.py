@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from sqlalchemy import Row
@@ -26,6 +26,7 @@ from vramwatch.core.model import (
     Tenant,
 )
 from vramwatch.core.units import Bytes
+from vramwatch.store.columns import Value
 
 Values = dict[str, object]
 """One row to be written: column -> value."""
@@ -57,9 +58,33 @@ def storable(values: Values) -> Values:
     }
 
 
-def value_of(unit: str, stored: float | None) -> float | None:
-    """Return a sample's value, an int for bytes, else a float: SQLite keeps whole numbers as integers."""
+SHARE_PARTS = 10_000
+"""The share of driver time is kept to a hundredth of a percent."""
+
+LARGEST = 1 << 62
+"""Beyond it no figure is kept: 4 EiB, more than any GPU or counter of one has."""
+
+
+def kept_value(unit: str, told: float) -> Value | None:
+    """Return the value that is kept of ``told``: an int for bytes, else a float; None: none can be."""
+    if not abs(told) <= LARGEST:  # nor does any comparison hold for NaN
+        return None
+    return int(told) if unit == "bytes" else float(told) + 0.0  # the sum has no negative zero
+
+
+def value_of(unit: str, stored: float | None) -> Value | None:
+    """Return a value from a plain column: SQLite keeps whole numbers as integers."""
     return stored if stored is None or unit == "bytes" else float(stored)
+
+
+def to_ms(seconds: float) -> int:
+    """Return a time as it is kept: in whole milliseconds."""
+    return round(seconds * 1000)
+
+
+def kept_instant(at: Instant) -> Instant:
+    """Return ``at`` as it is kept."""
+    return replace(at, wall=to_ms(at.wall) / 1000, boottime=to_ms(at.boottime) / 1000)
 
 
 def gpu_values(gpu: Gpu) -> Values:

@@ -1,6 +1,7 @@
 """The writer: one daemon a store, one transaction a poll."""
 
 import os
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,45 +10,87 @@ from typing import Self
 from sqlalchemy import Connection, select
 
 from vramwatch.core.errors import StoreError
-from vramwatch.core.model import Owner, Poll, ProcessKey
+from vramwatch.core.model import Instant, Owner, Poll, ProcessKey
+from vramwatch.core.units import Seconds
 from vramwatch.store import tables as t
+from vramwatch.store.damage import StoreDamaged, is_ours_by_its_header, set_aside
+from vramwatch.store.forgetting import Forgotten, forget, wipe
 from vramwatch.store.known import Known, recall
-from vramwatch.store.opening import lock, open_for_writing, told, understood
-from vramwatch.store.recording import end_run, record
-from vramwatch.store.rows import owner_of
+from vramwatch.store.opening import check, lock, open_for_writing, told, understood
+from vramwatch.store.recording import end_run, record, write_waiting
+from vramwatch.store.retention import DEFAULT, Retention
+from vramwatch.store.rows import kept_instant, owner_of
+from vramwatch.store.tending import Job, next_job
+from vramwatch.store.ticks import Tick
 
 OWNERS_REMEMBERED = 4096
 """Processes whose Owner is handed to a daemon that starts again: more than one boot has alive at a time."""
 
 
+_OVER = object()
+
+LOOK_AGAIN = 60.0
+"""Seconds of boot time after which ``tend`` looks for something to do again, where nothing was due."""
+
+
 class Store:
     """What polls are written to. For one thread at a time."""
 
-    def __init__(self, path: Path, connection: Connection, lock: int, source: str, version: str) -> None:
+    def __init__(
+        self, path: Path, connection: Connection, source: str, version: str, retention: Retention
+    ) -> None:
         self._path = path
         self._connection = connection
-        self._lock = lock
+        self._lock: int | None = None
         self._source = source
         self._version = version
+        self._retention = retention
         self._run: int | None = None  # set when this life's first poll is stored
+        self._waiting: tuple[Tick, ...] = ()  # polls that were taken and are not committed yet
+        self._job: Job | None = None
+        self._looked: tuple[int | None, float] | None = None  # hour and boot time at which nothing was due
+        self._checked: int | None = None  # the hour in which the file was last looked at
         self._known: Known | None = self._recall()
 
     @classmethod
-    def open(cls, path: Path, source: str, version: str) -> Self:
+    def open(cls, path: Path, source: str, version: str, retention: Retention = DEFAULT) -> Self:
         """Return the store at ``path``, made if there is none, locked against every other daemon.
 
-        Directories are made with mode 0750 and files with 0640. ``source``: where this life's readings
-        come from; ``version``: of vramwatch. Errors: StoreError, when another daemon has the store, when
-        it is of a newer schema, another program's or damaged, or when its place cannot be written.
+        Directories are made with mode 0750 and files with 0640. A store that is damaged is set aside with
+        its date, and a new one begun. ``source``: where this life's readings come from; ``version``: of
+        vramwatch. Errors: StoreError, when another daemon has the store, when it is of a newer schema or
+        another program's, or when its place cannot be written.
         """
         with ExitStack() as undo:
-            held = lock(path)
+            held, had_store = lock(path)
             undo.callback(os.close, held)
-            connection = open_for_writing(path, version)
-            undo.callback(connection.close)
-            store = cls(path, connection, held, source, version)
+            if not had_store:
+                undo.callback(os.ftruncate, held, 0)  # so that the next one does not think there was one
+            known = had_store or is_ours_by_its_header(path)
+            try:
+                store = cls._open(path, source, version, retention)
+            except StoreDamaged as damage:
+                if not known:
+                    raise
+                set_aside(path, damage)
+                store = cls._open(path, source, version, retention)
+            store._lock = held
             undo.pop_all()
         return store
+
+    @classmethod
+    def _open(cls, path: Path, source: str, version: str, retention: Retention) -> Self:
+        with ExitStack() as undo:
+            connection = open_for_writing(path, version)
+            undo.callback(connection.close)
+            store = cls(path, connection, source, version, retention)
+            undo.pop_all()
+        return store
+
+    @property
+    def waiting(self) -> int:
+        """How many polls were taken and are not committed yet."""
+        return len(self._known.waiting if self._known else self._waiting)
 
     def next_seq(self) -> int:
         """Return the seq for the next poll: 1 in a new store. Errors: StoreError."""
@@ -75,27 +118,85 @@ class Store:
     def write(self, poll: Poll) -> None:
         """Store ``poll`` in one transaction. A poll that is already the newest stored is left as it is.
 
+        One in which nothing changed is taken into memory and stored with the next, at the latest after
+        ``recording.RUN_SECONDS``. A store that turns out to be damaged is set aside and a new one begun.
         Errors: StoreError; then nothing of it is stored, and the same poll may be written again.
         """
+        try:
+            self._write(poll)
+        except StoreDamaged as damage:
+            self._begin_anew(damage)
+            self._write(poll)
+
+    def _write(self, poll: Poll) -> None:
         known = self._known_now()
         if known.last is not None and poll.at.seq <= known.last.seq:
-            if poll.at == known.last:
+            if kept_instant(poll.at) == known.last:
                 return  # its commit was reported as failed, and yet it stands
             raise StoreError(
                 f"{self._path}: poll {poll.at.seq} comes after poll {known.last.seq} was stored; "
                 "polls are written in ascending order"
             )
-        self._known = None  # worthless unless the transaction stands
+        self._known, self._waiting = None, known.waiting  # what is known is worthless if this fails
         with told(self._path), self._connection.begin():
             record(self._connection, known, poll, self._source, self._version)
         self._known, self._run = known, known.run
+
+    def tend(self, now: Instant, budget: Seconds) -> bool:
+        """Do one slice of what the store needs, for about ``budget`` seconds; return whether more is due.
+
+        Once an hour the file is looked at. Hours that have closed are compacted, old ones rolled up and let
+        go of, the size kept, free space given back. What has begun is ended even if it takes longer.
+        Errors: StoreError.
+        """
+        until = time.perf_counter() + budget
+        try:
+            while self._tend_once(now):
+                if time.perf_counter() >= until:
+                    return True
+        except StoreDamaged as damage:
+            self._begin_anew(damage)
+        return False
+
+    def _tend_once(self, now: Instant) -> bool:
+        """Take one slice; return whether there was any."""
+        hour = self._known.hour.id if self._known and self._known.hour else None
+        if hour != self._checked:
+            check(self._path)
+            self._checked = hour
+            return True
+        if self._job is None and self._looked is not None:
+            at_hour, since = self._looked
+            if at_hour == hour and 0 <= now.boottime - since < LOOK_AGAIN:
+                return False
+        job, self._job = self._job, None  # what fails is not gone on with
+        with told(self._path), understood(self._path), self._connection.begin():
+            job = job or next_job(self._connection, self._retention)
+            if job is not None and next(job, _OVER) is not _OVER:
+                self._job = job
+        self._looked = (hour, now.boottime) if job is None else None
+        return job is not None
+
+    def forget(self, owner: str | None = None, user: str | None = None) -> Forgotten:
+        """Delete what is known of an owner (its key or name), or of a user's processes, at every level.
+
+        What still runs is met anew at its next reading. Errors: StoreError; then nothing is deleted.
+        """
+        known = self._known_now()
+        self._job, self._known, self._waiting = None, None, ()
+        with told(self._path), understood(self._path), self._connection.begin():
+            write_waiting(self._connection, known)
+            forgotten = forget(self._connection, owner, user)
+        with told(self._path):
+            wipe(self._connection)
+        return forgotten
 
     def close(self) -> None:
         """Mark this life as ended cleanly, and let go of the store. A second call does nothing.
 
         Errors: StoreError, when that could not be written; the store is let go of all the same.
         """
-        if self._connection.closed:
+        if self._lock is None:
             return
         try:
             known = self._known_now()
@@ -103,13 +204,25 @@ class Store:
                 end_run(self._connection, known)
         finally:
             self._connection.close()
-            os.close(self._lock)
+            if self._lock is not None:
+                os.close(self._lock)
+            self._lock = None
+
+    def _begin_anew(self, damage: StoreDamaged) -> None:
+        """Set the store aside and begin another in its place. Errors: StoreError."""
+        self._connection.close()
+        set_aside(self._path, damage)
+        self._job, self._run, self._known, self._waiting, self._looked = None, None, None, (), None
 
     def _known_now(self) -> Known:
+        if self._connection.closed:
+            self._connection = open_for_writing(self._path, self._version)
         if self._known is None:
             self._known = self._recall()
         return self._known
 
     def _recall(self) -> Known:
         with told(self._path), understood(self._path), self._connection.begin():
-            return recall(self._connection, self._run)
+            known = recall(self._connection, self._run)
+        known.wait_on(self._waiting)
+        return known

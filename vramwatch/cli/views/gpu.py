@@ -10,6 +10,7 @@ from vramwatch.cli.views.text import Glyphs, Line, Span, Tone, clean, columns, f
 from vramwatch.cli.views.words import GHOST_STATE, change_words, explain, pids
 from vramwatch.cli.when import show_when
 from vramwatch.core.model import (
+    Explanation,
     Holding,
     Instant,
     Ledger,
@@ -45,6 +46,8 @@ class Frame:
     marks: Mapping[str, Mark]
     changes: Mapping[SeriesKey, int]
     span: float | None  # seconds that ``changes`` cover
+    shows_free: bool = True  # whether what is free and reserved has rows of its own
+    most_owners: int | None = None  # so many of a Gpu have a row each, the largest; None: all
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,9 @@ def _heading(ledger: Ledger, frame: Frame, indent: int) -> list[Line]:
 def _age_lines(ledger: Ledger, frame: Frame, indent: int) -> list[Line]:
     """Say how old the process list is, where that matters."""
     if ledger.listed is None:
-        return wrap("its process list has not been read yet", frame.width, indent + 2, Tone.WARNING)
+        if Explanation.NO_LIST in ledger.explanations:
+            return []  # which is a sentence of its own
+        return wrap("no process list was ever read", frame.width, indent + 2, Tone.WARNING)
     lag = _lag(ledger.listed, ledger.at)
     if lag <= LIST_AGE_SAID:
         return []
@@ -159,11 +164,24 @@ def _within(parts: list[Part], used: int) -> list[Part]:
 
 
 def _rows(ledger: Ledger, frame: Frame) -> list[Row]:
-    rows = [_owner_row(ledger, share, frame) for share in shares(ledger)]
+    rows = _largest([_owner_row(ledger, share, frame) for share in shares(ledger)], frame.most_owners)
     rows += [_ghost_row(holding, ledger, frame) for holding in ledger.holdings if holding.ghost]
     if ledger.unattributed or ledger.explanations:
         rows.append(_unattributed_row(ledger, frame))
-    rows.append(Row(frame.glyphs.free, "free", ledger.memory.free, tone=Tone.FAINT))
+    return [*rows, *_free_rows(ledger, frame)] if frame.shows_free else rows
+
+
+def _largest(rows: list[Row], most: int | None) -> list[Row]:
+    """Return the first ``most`` of the rows, which are largest first, and one row for all others."""
+    if most is None or len(rows) <= most + 1:
+        return rows
+    rest = rows[most:]
+    known = [row.held for row in rest if row.held is not None]
+    return [*rows[:most], Row("+", f"{len(rest)} more", sum(known) if known else None, tone=Tone.FAINT)]
+
+
+def _free_rows(ledger: Ledger, frame: Frame) -> list[Row]:
+    rows = [Row(frame.glyphs.free, "free", ledger.memory.free, tone=Tone.FAINT)]
     v1 = ledger.memory.basis is MemoryBasis.V1
     if v1 or ledger.memory.reserved:
         reserved = None if v1 else ledger.memory.reserved
@@ -226,17 +244,25 @@ def _name_width(rows: list[Row], frame: Frame, indent: int) -> int:
     room = frame.width - indent - 4 - figures
     if frame.width >= ROOMY:
         room = room * 3 // 5  # the rest is for the notes
-    return max(SHORTEST_NAME, min(room, max(columns(row.name) for row in rows)))
+    return max(SHORTEST_NAME, min(room, max((columns(row.name) for row in rows), default=0)))
 
 
 def _row_lines(row: Row, name_width: int, frame: Frame, indent: int) -> list[Line]:
+    """Return the lines of ``row``; a name that has no room beside its figures has a line of its own."""
     figure = show_bytes(row.held, signed=row.signed)
-    spans = [
-        Span(" " * indent + "  "),
-        Span(row.letter, row.tone, row.colour),
-        Span(" " + left(row.name, name_width, frame.glyphs.ellipsis)),
-        Span(right(figure, FIGURE)),
-    ]
+    margin, mark = Span(" " * indent + "  "), Span(row.letter, row.tone, row.colour)
+    if columns(row.name) > name_width:
+        name = fit(row.name, frame.width - indent - 4, frame.glyphs.ellipsis)
+        above = [Line((margin, mark, Span(" " + name)))]
+        spans = [Span(" " * (indent + 4 + name_width))]
+    else:
+        above = []
+        spans = [margin, mark, Span(" " + left(row.name, name_width, frame.glyphs.ellipsis))]
+    return above + _figure_lines(row, [*spans, Span(right(figure, FIGURE))], frame, indent)
+
+
+def _figure_lines(row: Row, spans: list[Span], frame: Frame, indent: int) -> list[Line]:
+    """Return ``spans`` with the change and the note of ``row`` behind them, or the note below."""
     if frame.span is not None:
         change = show_bytes(row.change, signed=True) if row.has_change else ""
         spans.append(Span(right(change, FIGURE), Tone.FAINT))

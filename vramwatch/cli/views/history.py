@@ -1,90 +1,56 @@
-"""History as people read it: a table of steps for one series, or each Gpu's owners side by side."""
+"""What the views of history share: what was found, how it is called, and what happened in between."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from vramwatch.cli.views.status import NARROWEST, WIDEST
-from vramwatch.cli.views.text import Glyphs, Line, Span, Tone, clean, columns, fit, left, line, right, wrap
-from vramwatch.cli.views.tracks import Grid, Step, Track
-from vramwatch.cli.views.words import because
+from vramwatch.cli.views.text import Line, Tone, clean, wrap
+from vramwatch.cli.views.tracks import Grid, Subject, Track
+from vramwatch.cli.views.words import because, happened
 from vramwatch.core.model import Gpu, SubjectKind
 from vramwatch.core.units import show_bytes
 
 if TYPE_CHECKING:
-    from vramwatch.store import GapRow
+    from vramwatch.store import EventRow, GapRow
 
-MOST_SERIES = 8
-"""Tables that one answer prints; the series after them get a line each."""
-
-MOST_GAPS = 5
-"""Gaps told one by one; of more, as a GPU that comes and goes makes them, one line tells the sum."""
-
-MOST_OWNERS = 12
-"""Owners of one Gpu that the overview names."""
+MOST_TOLD = 5
+"""Gaps, and events, told one by one; of more, as a GPU that comes and goes makes, one line tells the sum."""
 
 FIGURE = 11
 """Columns of a figure with a space before it: the longest is "-1023 MiB"."""
 
 ROOMY = 60
-"""Columns from which a table shows all its figures; below it the most telling two."""
-
-WIDEST_BAR = 40
-"""Columns of the bar at a step's end; a longer one says no more."""
+"""Columns from which a table shows all its figures; below it the most telling ones."""
 
 DAY = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What was found within ``grid``: tracks (largest first) and gaps, with the names of the GPUs."""
+    """What was found within ``grid``: tracks, gaps and events, with the names of the GPUs.
+
+    ``rest``: the series beside the tracks with their peaks, largest first.
+    """
 
     tracks: Sequence[Track]
     gaps: Sequence["GapRow"]
     grid: Grid
     gpus: Mapping[str, Gpu]
     zone: tzinfo | None
+    events: Sequence["EventRow"] = ()
+    rest: Sequence[tuple[Subject, float]] = ()
 
 
-def table_lines(past: Past, width: int, glyphs: Glyphs) -> list[Line]:
-    """Return a table for each of the largest series: a line a step, and a line where readings are missing."""
-    width = min(max(width, NARROWEST), WIDEST)
-    lines = _span_lines(past, width)
-    told = [track for track in past.tracks if not _is_no_ghost(track)]
-    for track in told[:MOST_SERIES]:
-        lines += [*_track_lines(track, past, width, glyphs), Line()]
-    rest = told[MOST_SERIES:]
-    if rest:
-        lines.append(line(f"{len(rest)} smaller series, by name and peak:", Tone.FAINT))
-    for track in rest:
-        lines.append(_name_and_peak(track, past, width, glyphs))
-    return lines
+def readable_width(width: int) -> int:
+    """Return the columns that a view uses of a terminal's ``width``."""
+    return min(max(width, NARROWEST), WIDEST)
 
 
-def overview_lines(past: Past, width: int, glyphs: Glyphs) -> list[Line]:
-    """Return a block for each Gpu: what it and its largest owners held first, last and at most."""
-    width = min(max(width, NARROWEST), WIDEST)
-    lines = _span_lines(past, width)
-    told = [track for track in past.tracks if not _is_no_ghost(track)]
-    by_gpu = sorted(told, key=lambda track: _gpu_order(track.series.key.gpu, past))
-    for uuid, group in groupby(by_gpu, key=lambda track: track.series.key.gpu):
-        lines += [line(gpu_name(uuid, past.gpus), Tone.STRONG), _columns_line(width)]
-        tracks = sorted(group, key=lambda track: track.series.key.kind is not SubjectKind.GPU)
-        shown = tracks[: MOST_OWNERS + 1]
-        for track in shown:
-            lines += _overview_row(track, past, width, glyphs)
-        if len(tracks) > len(shown):
-            lines.append(line(f"  and {len(tracks) - len(shown)} smaller ones", Tone.FAINT))
-        lines += gap_lines([gap for gap in past.gaps if gap.gpu in (None, uuid)], past, width)
-        lines.append(Line())
-    return lines
-
-
-def _is_no_ghost(track: Track) -> bool:
+def is_no_ghost(series: Subject, peak: float) -> bool:
     """Whether this is the series of ghosts of a Gpu that had none."""
-    return track.series.key.kind is SubjectKind.GHOST and track.peak == 0
+    return series.key.kind is SubjectKind.GHOST and peak == 0
 
 
 def gpu_name(uuid: str, gpus: Mapping[str, Gpu]) -> str:
@@ -93,9 +59,15 @@ def gpu_name(uuid: str, gpus: Mapping[str, Gpu]) -> str:
     return f"GPU {gpu.ordinal}  {clean(gpu.name)}" if gpu else f"GPU {clean(uuid)}"
 
 
-def subject_name(track: Track) -> str:
+def gpu_order(uuid: str, gpus: Mapping[str, Gpu]) -> tuple[list[int], str]:
+    """Return a key that sorts GPUs as people count them."""
+    gpu = gpus.get(uuid)
+    parts = gpu.ordinal.split(":") if gpu else []
+    return [int(part) for part in parts if part.isdecimal()], uuid
+
+
+def subject_name(series: Subject) -> str:
     """Return what people call the subject of a series, safe to print."""
-    series = track.series
     owner = clean(series.owner.name) or clean(series.owner.key) if series.owner else clean(series.key.subject)
     if series.key.kind is SubjectKind.PROCESS and series.process:
         facts = series.process
@@ -105,6 +77,11 @@ def subject_name(track: Track) -> str:
         SubjectKind.UNATTRIBUTED: "unattributed",
         SubjectKind.GHOST: "ghosts",
     }.get(series.key.kind, owner)
+
+
+def title(series: Subject, gpus: Mapping[str, Gpu]) -> str:
+    """Return "GPU 0  NVIDIA H100  chat  used_bytes"."""
+    return f"{gpu_name(series.key.gpu, gpus)}  {subject_name(series)}  {series.key.quantity}"
 
 
 def show_value(quantity: str, value: float, signed: bool = False) -> str:
@@ -119,24 +96,15 @@ def show_value(quantity: str, value: float, signed: bool = False) -> str:
     return f"{value:{sign}.6g}{suffix}"
 
 
-def gap_lines(gaps: Sequence["GapRow"], past: Past, width: int) -> list[Line]:
-    """Return "-- 03:10..03:14 no readings: the driver did not answer --" for each, or one line for many."""
-    if len(gaps) > MOST_GAPS:
-        stretch = f"{_clock(gaps[0].since, past)}..{_end(gaps[-1], past)}"
-        told = [f"-- {stretch} no readings {len(gaps)} times, last: {because(gaps[-1].reason)} --"]
-    else:
-        told = [
-            f"-- {_clock(gap.since, past)}..{_end(gap, past)} no readings: {because(gap.reason)} --"
-            for gap in gaps
-        ]
-    return [each for words in told for each in wrap(words, width, 0, Tone.WARNING)]
+def clock(wall: float, over: Grid, zone: tzinfo | None) -> str:
+    """Return a time of the span, no more exact than its steps ask for."""
+    local = datetime.fromtimestamp(wall, zone)
+    day = "%m-%d " if over.until - over.since > DAY else ""
+    return local.strftime(f"{day}%H:%M:%S" if over.step < 60 else f"{day}%H:%M")
 
 
-def _end(gap: "GapRow", past: Past) -> str:
-    return "now" if gap.until is None else _clock(gap.until, past)
-
-
-def _span_lines(past: Past, width: int) -> list[Line]:
+def span_lines(past: Past, width: int) -> list[Line]:
+    """Return "2026-11-22 03:00:00 .. 2026-11-23 03:00:00"."""
     since, until = (
         datetime.fromtimestamp(wall, past.zone).strftime("%Y-%m-%d %H:%M:%S")
         for wall in (past.grid.since, past.grid.until)
@@ -144,108 +112,53 @@ def _span_lines(past: Past, width: int) -> list[Line]:
     return wrap(f"{since} .. {until}", width, 0, Tone.FAINT)
 
 
-def _gpu_order(uuid: str, past: Past) -> tuple[list[int], str]:
-    gpu = past.gpus.get(uuid)
-    parts = gpu.ordinal.split(":") if gpu else []
-    return [int(part) for part in parts if part.isdecimal()], uuid
+# --- what happened in between -------------------------------------------------------------------
 
 
-def _clock(wall: float, past: Past) -> str:
-    """Return a time of the span, no more exact than the span asks for."""
-    local = datetime.fromtimestamp(wall, past.zone)
-    day = "%m-%d " if past.grid.until - past.grid.since > DAY else ""
-    return local.strftime(f"{day}%H:%M:%S" if past.grid.step < 60 else f"{day}%H:%M")
+def gaps_of(uuid: str, past: Past) -> list["GapRow"]:
+    return [gap for gap in past.gaps if gap.gpu in (None, uuid)]
 
 
-# --- one series, step by step -------------------------------------------------------------------
+def events_of(uuid: str, past: Past) -> list["EventRow"]:
+    return [row for row in past.events if row.event.gpu in (None, uuid)]
 
 
-def _track_lines(track: Track, past: Past, width: int, glyphs: Glyphs) -> list[Line]:
-    key = track.series.key
-    title = f"{gpu_name(key.gpu, past.gpus)}  {subject_name(track)}  {key.quantity}"
-    lines = [line(fit(title, width, glyphs.ellipsis), Tone.STRONG), _head_line(past, width)]
-    gaps = [gap for gap in past.gaps if gap.gpu in (None, key.gpu)]
-    for number in sorted(track.steps):
-        begin = past.grid.begin(number)
-        begun = [gap for gap in gaps if gap.since <= begin]
-        gaps = gaps[len(begun) :]
-        lines += gap_lines(begun, past, width)
-        if not _is_blind(begin, track, past):
-            lines.append(_step_line(track, number, past, width, glyphs))
-    lines += gap_lines(gaps, past, width)
-    if track.ended is not None:
-        lines.append(line(f"-- {_clock(track.ended, past)} ended --", Tone.FAINT))
-    return lines
+def between_lines(
+    gaps: Sequence["GapRow"], events: Sequence["EventRow"], past: Past, width: int
+) -> list[Line]:
+    """Return a line for each gap and each event, in the order of time; of many of a kind, one for all."""
+    told = sorted([*_told_gaps(gaps, past), *_told_events(events, past)], key=lambda each: each[0])
+    return [each for _, words, tone in told for each in wrap(f"-- {words} --", width, 0, tone)]
 
 
-def _is_blind(begin: float, track: Track, past: Past) -> bool:
-    """Whether nothing was read within the whole step that begins at ``begin``."""
-    end = min(begin + past.grid.step, past.grid.until)
-    return any(
-        gap.gpu in (None, track.series.key.gpu)
-        and gap.since <= begin
-        and (gap.until is None or gap.until >= end)
-        for gap in past.gaps
-    )
+def _told_gaps(gaps: Sequence["GapRow"], past: Past) -> list[tuple[float, str, Tone]]:
+    """Return since, words and tone: "03:10..03:14 no readings: the driver did not answer"."""
+    if len(gaps) > MOST_TOLD:
+        stretch = f"{clock(gaps[0].since, past.grid, past.zone)}..{_end(gaps[-1], past)}"
+        words = f"{stretch} no readings {len(gaps)} times, last: {because(gaps[-1].reason)}"
+        return [(gaps[0].since, words, Tone.WARNING)]
+    return [
+        (
+            gap.since,
+            f"{clock(gap.since, past.grid, past.zone)}..{_end(gap, past)} no readings: {because(gap.reason)}",
+            Tone.WARNING,
+        )
+        for gap in gaps
+    ]
 
 
-def _head_line(past: Past, width: int) -> Line:
-    stamp = len(_clock(past.grid.since, past))
-    names = ("last", "min", "max") if width >= ROOMY else ("last", "max")
-    return line(" " * stamp + "".join(right(name, FIGURE) for name in names), Tone.FAINT)
+def _told_events(events: Sequence["EventRow"], past: Past) -> list[tuple[float, str, Tone]]:
+    """Return when, words and tone: "03:10 released by alice (uid 1000): for 15m"."""
+    told = [
+        (row.wall, f"{clock(row.wall, past.grid, past.zone)} {happened(row.event)}", Tone.FAINT)
+        for row in events[-MOST_TOLD:]
+    ]
+    left = len(events) - len(told)
+    if left:
+        stretch = " .. ".join(clock(row.wall, past.grid, past.zone) for row in (events[0], events[left - 1]))
+        told.insert(0, (events[0].wall, f"{stretch} {left} earlier events", Tone.FAINT))
+    return told
 
 
-def _step_line(track: Track, number: int, past: Past, width: int, glyphs: Glyphs) -> Line:
-    step = track.steps[number]
-    stamp = _clock(past.grid.begin(number), past)
-    text = stamp + "".join(
-        right(show_value(track.series.key.quantity, value), FIGURE) for value in _figures(step, width)
-    )
-    room = min(width - columns(text) - 2, WIDEST_BAR)
-    filled = round(room * max(step.last, 0) / track.peak) if track.peak > 0 and room > 0 else 0
-    return Line((Span(text), Span("  " + glyphs.filled * filled, Tone.FAINT)))
-
-
-def _figures(step: Step, width: int) -> tuple[float, ...]:
-    return (step.last, step.low, step.high) if width >= ROOMY else (step.last, step.high)
-
-
-def _name_and_peak(track: Track, past: Past, width: int, glyphs: Glyphs) -> Line:
-    key = track.series.key
-    figure = show_value(key.quantity, track.peak)
-    name = f"{gpu_name(key.gpu, past.gpus)}  {subject_name(track)}"
-    return line("  " + left(name, width - FIGURE - 2, glyphs.ellipsis) + right(figure, FIGURE))
-
-
-# --- the owners of a Gpu side by side -----------------------------------------------------------
-
-
-def _columns_line(width: int) -> Line:
-    names = ("first", "last", "change", "peak") if width >= ROOMY else ("last", "change")
-    room = width - FIGURE * len(names) - _when_columns(width)
-    return line(" " * room + "".join(right(name, FIGURE) for name in names), Tone.FAINT)
-
-
-def _when_columns(width: int) -> int:
-    """Return the columns for when the peak was: " at 11-22 03:10"."""
-    return 16 if width >= ROOMY else 0
-
-
-def _overview_row(track: Track, past: Past, width: int, glyphs: Glyphs) -> list[Line]:
-    quantity = track.series.key.quantity
-    first, last, peak = (show_value(quantity, value) for value in (track.first, track.last, track.peak))
-    change = show_value(quantity, track.last - track.first, signed=True)
-    when = f"at {_clock(track.peak_at, past)}"
-    figures = (first, last, change, peak) if width >= ROOMY else (last, change)
-    room = width - FIGURE * len(figures) - _when_columns(width)
-    name = "  " + left(subject_name(track), room - 2, glyphs.ellipsis)
-    row = name + "".join(right(figure, FIGURE) for figure in figures)
-    told = _comings_and_goings(track, past)
-    if width >= ROOMY:
-        return [line(f"{row} {when}"), *(line(f"    {each}", Tone.FAINT) for each in told)]
-    return [line(row), *wrap(", ".join([f"peak {peak} {when}", *told]), width, 4, Tone.FAINT)]
-
-
-def _comings_and_goings(track: Track, past: Past) -> list[str]:
-    told = [f"came {_clock(track.came, past)}"] if track.came > past.grid.since else []
-    return told + ([f"ended {_clock(track.ended, past)}"] if track.ended is not None else [])
+def _end(gap: "GapRow", past: Past) -> str:
+    return "now" if gap.until is None else clock(gap.until, past.grid, past.zone)

@@ -10,10 +10,11 @@ REFRESH = 1.0
 """Seconds between two looks."""
 
 
-def live(target: Terminal, look: Callable[[], Sequence[Line]], wait: Callable[[float], None]) -> None:
+def live(target: Terminal, look: Callable[[int], Sequence[Line]], wait: Callable[[float], None]) -> None:
     """Draw what ``look`` returns on the whole screen, once a second; return on Ctrl-C.
 
-    The terminal is left as it was found, with the last view below the prompt.
+    ``look`` is told how many lines the screen has; what it returns beyond them is cut. The terminal is
+    left as it was found, with the last view below the prompt.
     """
     from rich.live import Live
 
@@ -27,8 +28,8 @@ def live(target: Terminal, look: Callable[[], Sequence[Line]], wait: Callable[[f
             redirect_stderr=False,
         ) as screen:
             while True:
-                drawn = look()
                 height = shutil.get_terminal_size().lines
+                drawn = look(height)
                 screen.update(rich_text(crop(drawn, height)), refresh=True)
                 wait(REFRESH)
     except KeyboardInterrupt:

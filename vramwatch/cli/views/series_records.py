@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from vramwatch.cli.views.records import Json, moment, row
-from vramwatch.cli.views.tracks import Point, Subject
+from vramwatch.cli.views.tracks import Point, Step, Subject
 from vramwatch.cli.views.words import because
 from vramwatch.core.model import Gpu
 
@@ -46,29 +46,65 @@ def point_record(point: Point) -> Json:
     return {**moment("time", point.wall), point.series.key.quantity: point.value}
 
 
+STEP_COLUMNS = (
+    "time", "time_iso", "gpu", "ordinal", "subject_kind", "owner", "pid", "quantity",
+    "count", "minimum", "mean", "maximum", "last",
+)  # fmt: skip
+"""Of the CSV of steps: a row for each step with readings."""
+
+
+def step_record(series: Subject, step: Step) -> Json:
+    """Return one step; its time is its beginning. The unit of its figures is at the end of their keys."""
+    unit = series.key.quantity.rpartition("_")[2]
+    return {
+        **moment("time", step.start),
+        "count": step.count,
+        f"minimum_{unit}": step.minimum,
+        f"mean_{unit}": step.mean,
+        f"maximum_{unit}": step.maximum,
+        f"last_{unit}": step.last,
+    }
+
+
 def series_json(
-    series: Subject, points: Iterable[Point], gaps: Iterable["GapRow"], gpus: Mapping[str, Gpu]
+    series: Subject,
+    what: str,
+    records: Iterable[Json],
+    gaps: Iterable["GapRow"],
+    gpus: Mapping[str, Gpu],
 ) -> Iterator[str]:
-    """Yield the pieces of one JSON object, so that a long series never stands in memory whole."""
-    yield f'{{"series": {json.dumps(series_record(series, gpus))}, "points": ['
+    """Yield the pieces of one JSON object, so that a long series never stands in memory whole.
+
+    ``what``: the key of ``records``, "points" or "steps".
+    """
+    yield f'{{"series": {json.dumps(series_record(series, gpus))}, "{what}": ['
     separator = ""
-    for point in points:
-        yield separator + json.dumps(point_record(point))
+    for record in records:
+        yield separator + json.dumps(record)
         separator = ", "
     own = [gap_record(gap) for gap in gaps if gap.gpu in (None, series.key.gpu)]
     yield f'], "gaps": {json.dumps(own)}}}'
 
 
+def step_row(series: Subject, step: Step, gpus: Mapping[str, Gpu]) -> tuple[Any, ...]:
+    """Return one row of STEP_COLUMNS."""
+    begin = _row(series, step.start, None, gpus)[:-1]
+    return (*begin, step.count, step.minimum, step.mean, step.maximum, step.last)
+
+
 def point_row(point: Point, gpus: Mapping[str, Gpu]) -> tuple[Any, ...]:
     """Return one row of records.COLUMNS; an empty value: the series ended there."""
-    series = point.series
+    return _row(point.series, point.wall, point.value, gpus)
+
+
+def _row(series: Subject, wall: float, value: float | None, gpus: Mapping[str, Gpu]) -> tuple[Any, ...]:
     key = series.key
     return row(
-        point.wall,
+        wall,
         gpus.get(key.gpu) or Gpu(key.gpu, "", ""),
         key.kind,
         key.quantity,
-        point.value,
+        value,
         owner=series.owner.key if series.owner else "",
         pid=series.process.key.pid if series.process else None,
     )

@@ -1,15 +1,16 @@
 """A Poll as people see it: every Gpu as a bar divided by owner, with what the figures mean."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
+from enum import Enum, auto
 
 from vramwatch.cli.views.bar import marks
-from vramwatch.cli.views.gpu import Frame, gpu_lines
-from vramwatch.cli.views.text import Glyphs, Line, Span, Tone, clean, line, wrap
+from vramwatch.cli.views.gpu import Frame, gpu_lines, shares
+from vramwatch.cli.views.text import Glyphs, Line, Tone, clean, line, wrap
 from vramwatch.cli.views.words import blame
 from vramwatch.cli.when import show_when
-from vramwatch.core.model import Gpu, Instant, Ledger, Missing, Pace, Poll, SeriesKey
+from vramwatch.core.model import Fault, FaultKind, Gpu, Instant, Ledger, Missing, Pace, Poll, SeriesKey
 from vramwatch.core.units import show_seconds
 
 NARROWEST, WIDEST = 40, 160
@@ -17,6 +18,20 @@ NARROWEST, WIDEST = 40, 160
 
 OLD_POLLS, OLD_SECONDS = 3, 30.0
 """A reading of so many intervals and so many seconds is old: whoever made it has stopped."""
+
+
+class Standing(Enum):
+    """How whoever made a Poll stands at the moment it is looked at."""
+
+    PRESENT = auto()  # a daemon that goes on, or the look itself
+    CATCHING_UP = auto()  # a simulation that hurries through the past
+    STOPPED = auto()  # a daemon that said so when it ended
+    SILENT = auto()  # a daemon that has written nothing for too long
+    RECORDED = auto()  # a recording that was played
+
+
+OVER = frozenset({Standing.STOPPED, Standing.SILENT, Standing.RECORDED})
+"""Nobody reads on: what the Poll says of its own future no longer holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +49,8 @@ class Status:
     span: float | None = None  # seconds; None: no history to compare with
     since: Mapping[str | None, float] = field(default_factory=dict)
     past: bool = False  # asked for as it was then: its age is no fault
+    standing: Standing = Standing.PRESENT
+    stopped: float | None = None  # unix seconds at which the daemon was, if later than the Poll
 
 
 def age(then: Instant, now: Instant) -> float:
@@ -47,26 +64,66 @@ def is_old(status: Status) -> bool:
     return age(status.poll.at, status.now) > max(OLD_SECONDS, OLD_POLLS * interval)
 
 
-def status_lines(status: Status, width: int, glyphs: Glyphs) -> list[Line]:
-    """Return the view of ``status`` in ``width`` columns; at least 40 are used."""
+def standing_words(status: Status) -> str:
+    """Return the sentence about whoever made the Poll, and what to do; empty where it is the present."""
+    behind = show_seconds(age(status.poll.at, status.now))
+    match status.standing:
+        case Standing.PRESENT:
+            return ""
+        case Standing.CATCHING_UP:
+            return f"Simulated, catching up with the present: {behind} behind"
+        case Standing.SILENT:
+            return (
+                f"The daemon has written nothing for {behind}; if it has ended, start it with: vramwatch run"
+            )
+        case Standing.STOPPED:
+            ended = status.poll.at.wall if status.stopped is None else status.stopped
+            at = show_when(ended, status.now.wall, status.zone, seconds=True)
+            return f"The daemon was stopped at {at}; start it with: vramwatch run"
+        case Standing.RECORDED:
+            return "From a recording: none of this is the present"
+
+
+def status_lines(status: Status, width: int, glyphs: Glyphs, height: int | None = None) -> list[Line]:
+    """Return the view of ``status`` in ``width`` columns; at least 40 are used.
+
+    Where that is more than ``height`` lines (None: as many as it takes), what is free and reserved has no
+    rows, and then the smallest owners of each Gpu share one; it may still be more.
+    """
     width = min(max(width, NARROWEST), WIDEST)
-    poll = status.poll
-    frame = Frame(
+    frame = _frame(status, width, glyphs)
+    lines = _lines(status, frame)
+    if height is None or len(lines) <= height:
+        return lines
+    most_owners = max((len(shares(ledger)) for ledger in status.poll.ledgers), default=0)
+    for most in range(max(1, min(most_owners, height)), 0, -1):
+        lines = _lines(status, replace(frame, shows_free=False, most_owners=most))
+        if len(lines) <= height:
+            break
+    return lines
+
+
+def _frame(status: Status, width: int, glyphs: Glyphs) -> Frame:
+    return Frame(
         width=width,
         glyphs=glyphs,
         now=status.now.wall,
         zone=status.zone,
-        marks=marks(holding.tenant.owner for ledger in poll.ledgers for holding in ledger.holdings),
+        marks=marks(holding.tenant.owner for ledger in status.poll.ledgers for holding in ledger.holdings),
         changes=status.changes,
         span=status.span,
     )
-    lines = _heading(status, width)
+
+
+def _lines(status: Status, frame: Frame) -> list[Line]:
+    poll = status.poll
+    lines = _heading(status, frame.width)
     for entry, depth in in_order((*poll.ledgers, *poll.missing)):
         lines.append(Line())
         if isinstance(entry, Ledger):
             lines += gpu_lines(entry, frame, depth)
         else:
-            lines += _missing_lines(entry, status, width, depth)
+            lines += _missing_lines(entry, status, frame.width, depth)
     if not poll.ledgers and not poll.missing:
         lines += [Line(), line("The driver lists no GPU.", Tone.WARNING)]
     return lines
@@ -98,22 +155,24 @@ def _heading(status: Status, width: int) -> list[Line]:
         at = show_when(status.poll.at.wall, 0.0, status.zone, seconds=True)
         before = f", {show_seconds(round(elapsed))} before the moment asked for" if is_old(status) else ""
         return wrap(f"as read at {at}{before}", width, 0, Tone.STRONG)
+    is_stale = status.standing is Standing.PRESENT and is_old(status)
+    return [
+        *wrap(standing_words(status), width, 0, Tone.WARNING if status.standing in OVER else Tone.FAINT),
+        *wrap(_read_when(status, elapsed), width, 0, Tone.WARNING if is_stale else Tone.FAINT),
+        *([] if status.standing in OVER else _pace_lines(status.poll.pace, width)),
+    ]
+
+
+def _read_when(status: Status, elapsed: float) -> str:
+    """Return when the figures were read, and how often they are; their age where no other words say it."""
     at = show_when(status.poll.at.wall, status.now.wall, status.zone, seconds=True)
+    pace = status.poll.pace
+    rate = f", every {show_seconds(pace.interval)}" if pace and status.standing not in OVER else ""
+    if status.standing in (Standing.CATCHING_UP, Standing.SILENT, Standing.RECORDED):
+        return f"read at {at}{rate}"
     if elapsed < -1:
-        read = f"read at {at}, which is {show_seconds(-elapsed)} ahead of this machine's clock"
-    else:
-        read = f"read {show_seconds(max(0, round(elapsed)))} ago, at {at}"
-    old = is_old(status)
-    lines = [Line((Span(read, Tone.WARNING if old else Tone.FAINT), *_rate(status.poll.pace)))]
-    if old:
-        lines += wrap(
-            f"This reading is old: nothing newer for {show_seconds(elapsed)}.", width, 0, Tone.WARNING
-        )
-    return lines + _pace_lines(status.poll.pace, width)
-
-
-def _rate(pace: Pace | None) -> tuple[Span, ...]:
-    return (Span(f", every {show_seconds(pace.interval)}", Tone.FAINT),) if pace else ()
+        return f"read at {at}, which is {show_seconds(-elapsed)} ahead of this machine's clock{rate}"
+    return f"read {show_seconds(max(0, round(elapsed)))} ago, at {at}{rate}"
 
 
 def _pace_lines(pace: Pace | None, width: int) -> list[Line]:
@@ -129,8 +188,22 @@ def _pace_lines(pace: Pace | None, width: int) -> list[Line]:
 
 def _missing_lines(missing: Missing, status: Status, width: int, depth: int) -> list[Line]:
     gpu = missing.gpu
-    start = status.since.get(gpu.uuid if gpu else None)
-    since = f" since {show_when(start, status.now.wall, status.zone)}" if start is not None else ""
     who = f"GPU {gpu.ordinal}  {clean(gpu.name)}" if gpu else "All GPUs"
-    words = f"blind{since}, because {blame(missing.fault, gpu)}"
+    words = _blind_words(missing, status)
     return [line("  " * depth + who, Tone.STRONG), *wrap(words, width, 2 + 2 * depth, Tone.WARNING)]
+
+
+def _blind_words(missing: Missing, status: Status) -> str:
+    gpu, fault = missing.gpu, missing.fault
+    start = status.since.get(gpu.uuid if gpu else None)
+    when = None if start is None else show_when(start, status.now.wall, status.zone)
+    if status.standing not in OVER:
+        since = "" if when is None else f" since {when}"
+        return f"blind{since}, because {blame(fault, gpu)}"
+    since = "blind at the end" if when is None else f"blind from {when} to the end"
+    return f"{since}, because {blame(_without_promise(fault), gpu)}"
+
+
+def _without_promise(fault: Fault) -> Fault:
+    """Return a release without its end: no daemon is left to take the GPUs up again then."""
+    return replace(fault, detail="") if fault.kind is FaultKind.RELEASED else fault

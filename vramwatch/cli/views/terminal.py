@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from vramwatch.cli.views.text import ASCII, UNICODE, Glyphs, Line, Span, Tone, plain
+from vramwatch.cli.views.text import ASCII, UNICODE, Glyphs, Line, Span, Tone, line, plain, wrap
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,6 +68,12 @@ def terminal(stream: TextIO, environment: Mapping[str, str] = os.environ) -> Ter
         interactive=interactive,
         coloured=interactive and not environment.get("NO_COLOR"),
     )
+
+
+def tell(text: str, stream: TextIO) -> None:
+    """Print words for a person: within the terminal's width where there is one, elsewhere on one line."""
+    target = terminal(stream)
+    target.show(wrap(text, target.width, 0) if stream.isatty() else [line(text)])
 
 
 def console(target: Terminal) -> "Console":

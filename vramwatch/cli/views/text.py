@@ -58,10 +58,12 @@ class Glyphs:
     free: str
     filled: str
     ellipsis: str
+    axis: tuple[str, str, str, str]  # of a plot: upright, level, at a named time, where they meet
+    braille: bool  # whether eight dots fit one character
 
 
-UNICODE = Glyphs(reserved="▒", free="·", filled="█", ellipsis="…")
-ASCII = Glyphs(reserved="#", free=".", filled="=", ellipsis="~")
+UNICODE = Glyphs(reserved="▒", free="·", filled="█", ellipsis="…", axis=("│", "─", "┬", "└"), braille=True)
+ASCII = Glyphs(reserved="#", free=".", filled="=", ellipsis="~", axis=("|", "-", "+", "+"), braille=False)
 
 
 def line(text: str, tone: Tone = Tone.PLAIN) -> Line:

@@ -1,7 +1,7 @@
-"""Samples folded into steps: what a series did within a span, in bounded memory."""
+"""What a series did within a span: its ends, its peak, and steps of equal length."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Protocol
 
@@ -10,11 +10,14 @@ from vramwatch.core.model import Owner, ProcessFacts, SeriesKey
 MOST_LINES = 40
 """Steps of one series that a person still reads as one picture."""
 
-STEPS = (
+ROUND = (
     1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200,
-    86400, 2 * 86400, 7 * 86400, 14 * 86400, 28 * 86400,
+    86400, 2 * 86400, 7 * 86400, 14 * 86400, 28 * 86400, 91 * 86400, 364 * 86400,
 )  # fmt: skip
 """Seconds that people count in."""
+
+
+HOUR = 3600.0
 
 
 class Subject(Protocol):
@@ -39,32 +42,40 @@ class Point(Protocol):
     def value(self) -> float | None: ...
 
 
-@dataclass(slots=True)
-class Step:
-    """What a series held within one step of time."""
+class Step(Protocol):
+    """The ``count`` readings, at least one, of a stretch that begins at ``start`` (unix seconds)."""
 
-    low: float
-    high: float
-    last: float
+    @property
+    def start(self) -> float: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def minimum(self) -> float: ...
+    @property
+    def mean(self) -> float: ...
+    @property
+    def maximum(self) -> float: ...
+    @property
+    def last(self) -> float: ...
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Track:
-    """What one series did. Times in unix seconds; ``steps`` by their number, none where it had no value."""
+    """What one series did within a span. Times in unix seconds; a step without readings is absent."""
 
     series: Subject
     first: float
-    came: float
     last: float
     peak: float
     peak_at: float
-    ended: float | None = None
-    steps: dict[int, Step] = field(default_factory=dict)
+    steps: Sequence[Step]
+    came: float | None = None  # None: it was there at the beginning of the span
+    ended: float | None = None  # None: it is there at the end
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Equal steps of ``step`` seconds that cover [since, until)."""
+    """Equal steps of ``step`` seconds that cover [since, until]."""
 
     since: float
     until: float
@@ -78,65 +89,25 @@ class Grid:
         return self.start + number * self.step
 
 
-def grid(since: float, until: float, zone: tzinfo | None) -> Grid:
-    """Return a grid of at most about MOST_LINES steps, at times that are round in ``zone``.
+def grid(since: float, until: float, zone: tzinfo | None, step: float | None = None) -> Grid:
+    """Return a grid of ``step`` seconds, else of at most about MOST_LINES steps, at times round in ``zone``.
 
-    ``zone`` None: the system's.
+    ``zone`` None: the system's. Where that is half an hour off, steps of hours begin with an hour of UTC,
+    as the store's do.
     """
-    span = until - since
-    step = next((float(step) for step in STEPS if span / step <= MOST_LINES), span / MOST_LINES)
-    local = datetime.fromtimestamp(since, zone)
-    offset = (local if zone else local.astimezone()).utcoffset() or timedelta()
-    return Grid(since, until, step, since - (since + offset.total_seconds()) % step)
-
-
-def fold(points: Iterable[Point], over: Grid) -> list[Track]:
-    """Return one Track for every series that had a value, highest peak first.
-
-    ``points`` ascend in the order of polls; where the wall clock stepped back, what came later counts
-    for the step that was reached. Memory: series x steps, however many points there are.
-    """
-    tracks: dict[SeriesKey, Track] = {}
-    reached: dict[SeriesKey, int] = {}
-    for point in points:
-        key = point.series.key
-        number = max(over.number(point.wall), reached.get(key, 0))
-        track = tracks.get(key)
-        if track is not None:
-            ongoing = number - (point.wall <= over.begin(number))
-            _hold(track, reached[key], ongoing)
-        reached[key] = number
-        if point.value is not None:
-            tracks[key] = _take(track, point, point.value, number)
-        elif track is not None and track.ended is None:
-            track.ended = point.wall
-    for key, track in tracks.items():
-        _hold(track, reached[key], over.number(over.until))
-    return sorted(tracks.values(), key=lambda track: (-track.peak, track.series.key.subject))
-
-
-def _take(track: Track | None, point: Point, value: float, number: int) -> Track:
-    if track is None:
-        track = Track(point.series, value, point.wall, value, value, point.wall)
-    track.ended = None
-    track.last = value
-    if value > track.peak:
-        track.peak, track.peak_at = value, point.wall
-    _touch(track, number)
-    return track
-
-
-def _hold(track: Track, since: int, until: int) -> None:
-    """The last value went on through the steps ``since`` .. ``until``."""
-    if track.ended is None:
-        for number in range(since, until + 1):
-            _touch(track, number)
-
-
-def _touch(track: Track, number: int) -> None:
-    value = track.last
-    step = track.steps.get(number)
     if step is None:
-        track.steps[number] = Step(value, value, value)
-        return
-    step.low, step.high, step.last = min(step.low, value), max(step.high, value), value
+        step = round_step(until - since, MOST_LINES)
+    start = round_before(since, step, zone)
+    return Grid(since, until, step, start - start % HOUR if step % HOUR == 0 else start)
+
+
+def round_step(span: float, most: int) -> float:
+    """Return the shortest of ROUND seconds of which at most ``most`` make up ``span``."""
+    return next((float(step) for step in ROUND if span / step <= most), span / most)
+
+
+def round_before(wall: float, step: float, zone: tzinfo | None) -> float:
+    """Return the newest multiple of ``step`` on the clock of ``zone`` that is at or before ``wall``."""
+    local = datetime.fromtimestamp(wall, zone)
+    offset = (local if zone else local.astimezone()).utcoffset() or timedelta()
+    return wall - (wall + offset.total_seconds()) % step

@@ -1,7 +1,7 @@
 """Sentences for what the records say in one word."""
 
 from vramwatch.cli.views.text import clean
-from vramwatch.core.model import Explanation, Fault, FaultKind, GhostKind, Gpu, Ledger
+from vramwatch.core.model import Event, Explanation, Fault, FaultKind, GhostKind, Gpu, Ledger
 from vramwatch.core.units import show_bytes, show_seconds
 
 PIDS_NAMED = 4
@@ -56,12 +56,23 @@ _EXPLAINED = {
 }
 
 
+def join_sentences(*sentences: str) -> str:
+    """Return the sentences, each with its full stop, as one text; empty ones are left out."""
+    return " ".join(f"{sentence.rstrip('. ')}." for sentence in sentences if sentence)
+
+
 def because(reason: str) -> str:
     """Return a Fault's or a Gap's reason as a clause: "the driver did not answer"."""
     try:
         return BECAUSE[FaultKind(reason)]
     except ValueError:
         return clean(reason)
+
+
+def happened(event: Event) -> str:
+    """Return an Event as a clause: "released by alice (uid 1000): for 15m"."""
+    author = f" by {clean(event.author)}" if event.author else ""
+    return f"{str(event.kind).replace('_', ' ')}{author}: {clean(event.detail)}"
 
 
 def blame(fault: Fault, gpu: Gpu | None = None) -> str:
@@ -89,7 +100,9 @@ def explain(explanation: Explanation, ledger: Ledger) -> str:
     if explanation is Explanation.NO_LIST:
         fault = ledger.reading.claims_fault
         return (
-            f"The process list could not be read: {blame(fault)}." if fault else "No process list was read."
+            f"The process list could not be read: {blame(fault)}."
+            if fault
+            else "No process list was ever read."
         )
     return _EXPLAINED[explanation]
 

@@ -1,9 +1,15 @@
 """The steps that make the store's tables: NNNN_what.sql, taken in order, never changed once released."""
 
 import sqlite3
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from vramwatch.store.migrations.from_samples import carry_over
+
 _STEPS = tuple(sorted(Path(__file__).parent.glob("[0-9]*.sql")))
+
+_AND_THEN: Mapping[int, Callable[[sqlite3.Connection], None]] = {2: carry_over}
+"""What a step does to the rows, within its transaction, once its statements have run."""
 
 APPLICATION_ID = int.from_bytes(b"VRAM")
 """Tells the store from another program's database: PRAGMA application_id, shown by file(1)."""
@@ -20,6 +26,8 @@ def migrate(connection: sqlite3.Connection, since: int, program: str) -> None:
     for version, step in enumerate(_STEPS[since:], start=since + 1):
         try:
             connection.executescript(f"BEGIN IMMEDIATE;\n{step.read_text()}")
+            if version in _AND_THEN:
+                _AND_THEN[version](connection)
             connection.execute(
                 "INSERT INTO schema_version (version, program) VALUES (?, ?)", (version, program)
             )

@@ -1,0 +1,176 @@
+"""``vramwatch forget``: with a daemon, without one, and for whom."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from contextlib import closing
+
+import pytest
+from click.testing import CliRunner
+
+from tests.polls import holding, owner, poll, tenant
+from vramwatch.cli import main
+from vramwatch.control import ControlError, ControlServer
+from vramwatch.core.errors import StoreError
+from vramwatch.core.units import GIB, Bytes
+from vramwatch.store import History, Store
+
+PATIENCE = 20.0
+
+CHAT, TRAIN = owner("chat"), owner("train")
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """A store with two owners, two users, and the configuration that names it."""
+    monkeypatch.delenv("VRAMWATCH_CONFIG", raising=False)
+    path = tmp_path / "vramwatch.db"
+    with closing(Store.open(path, "nvml", "0.1.0")) as store:
+        for seq in range(1, 20):
+            alice = holding(10, Bytes(GIB), tenant=tenant(10, CHAT, user="alice", uid=1000))
+            bob = holding(20, Bytes(2 * GIB), tenant=tenant(20, TRAIN, user="bob", uid=1001))
+            store.write(poll(seq, alice, bob))
+        store.write(poll(20))
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"store: {{path: {path}}}\ncontrol: {{socket: {tmp_path / 'control.sock'}, group: null}}\n"
+    )
+    return config
+
+
+def forget(house, *arguments, code=0, answer=None):
+    result = CliRunner().invoke(
+        main, ["forget", "--config", str(house), *arguments], input=answer, catch_exceptions=False
+    )
+    assert result.exit_code == code, result.output
+    return result
+
+
+def wait_for(holds):
+    """Ask again and again, for what another process does."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        with contextlib.suppress(StoreError):
+            if holds():
+                return
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def owners(house):
+    with closing(History.open(house.parent / "vramwatch.db")) as history:
+        return {row.owner.name for row in history.series() if row.owner}
+
+
+def test_an_owner_is_deleted_after_it_was_shown_and_agreed_to(house):
+    result = forget(house, "--owner", "chat", answer="y\n")
+    assert "unit:chat.service: processes 1, series 2" in result.stdout
+    assert "deleted: owners 1, processes 1, series 2" in result.stdout
+    assert owners(house) == {"train"}
+
+
+@pytest.mark.parametrize("answer", ["n\n", "\n", ""])
+def test_nothing_is_deleted_unless_somebody_agrees(house, answer):
+    forget(house, "--owner", "chat", answer=answer, code=1)
+    assert owners(house) == {"chat", "train"}
+
+
+def test_a_user_goes_with_all_processes(house):
+    forget(house, "--user", "bob", "--yes")
+    with closing(History.open(house.parent / "vramwatch.db")) as history:
+        assert {row.process.user for row in history.series() if row.process} == {"alice"}
+
+
+def test_several_owners_go_by_glob(house):
+    forget(house, "--owner", "unit:*", "--yes")
+    assert owners(house) == set()
+
+
+def test_the_whole_gpu_is_not_forgotten(house):
+    forget(house, "--owner", "*", "--yes")
+    with closing(History.open(house.parent / "vramwatch.db")) as history:
+        assert any(row.key.quantity == "used_bytes" for row in history.series())
+
+
+def test_the_daemon_that_holds_the_store_is_asked(house):
+    asked = []
+
+    def answer(request):
+        asked.append((request.verb, dict(request.arguments)))
+        return {"owners": 1, "processes": 1, "series": 2, "samples": 38}
+
+    path = house.parent / "vramwatch.db"
+    with (
+        closing(Store.open(path, "nvml", "0.1.0")),
+        closing(ControlServer(house.parent / "control.sock", None, answer)),
+    ):
+        result = forget(house, "--owner", "chat", "--yes")
+    assert asked == [("forget", {"owner": CHAT.key})]
+    assert "deleted: owners 1, processes 1, series 2, samples 38" in result.stdout
+
+
+def test_a_daemon_that_refuses_is_quoted(house):
+    def answer(request):
+        raise ControlError("mallory may not ask this")
+
+    with (
+        closing(Store.open(house.parent / "vramwatch.db", "nvml", "0.1.0")),
+        closing(ControlServer(house.parent / "control.sock", None, answer)),
+    ):
+        result = forget(house, "--user", "bob", "--yes", code=1)
+    assert "mallory may not ask this" in result.stderr
+    assert owners(house) == {"chat", "train"}
+
+
+def test_no_daemon_is_asked_about_a_store_that_is_not_its_own(house, tmp_path):
+    other = tmp_path / "other.db"
+    with closing(Store.open(other, "nvml", "0.1.0")) as store:
+        store.write(poll(1, holding(10, Bytes(GIB), CHAT)))
+
+        def answer(request):
+            raise AssertionError("the wrong daemon was asked")
+
+        with closing(ControlServer(house.parent / "control.sock", None, answer)):
+            result = forget(house, "--store", str(other), "--owner", "chat", "--yes", code=74)
+    assert f"pid {os.getpid()}" in result.stderr
+
+
+def test_a_running_daemon_forgets_and_goes_on(house):
+    path = house.parent / "vramwatch.db"
+    path.unlink()
+    command = [sys.executable, "-m", "vramwatch", "run", "--source", "simulated", "--store", str(path)]
+    fast = [
+        "--set",
+        "source.simulated.start=1h",
+        "--set",
+        "source.simulated.speed=600",
+        "--set",
+        "http.listen=null",
+    ]
+    daemon = subprocess.Popen([*command, *fast, "--config", str(house)], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: path.exists() and "chat.service" in owners(house))
+        forget(house, "--owner", "chat.service", "--yes")
+        with closing(History.open(path)) as history:
+            before = history.span()
+            wait_for(lambda: history.span() > before)
+        assert daemon.poll() is None
+    finally:
+        daemon.terminate()
+        assert daemon.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "either --owner or --user"),
+        (["--owner", "chat", "--user", "bob"], "either --owner or --user"),
+        (["--owner", "nobody"], "there are: chat, train"),
+        (["--user", "nobody"], "no process of a user 'nobody'"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(house, arguments, told):
+    assert told in forget(house, *arguments, "--yes", code=2).stderr
+    assert owners(house) == {"chat", "train"}

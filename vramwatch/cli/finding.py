@@ -1,0 +1,111 @@
+"""What the store has for a question: series, gaps and events of a span, and why there may be nothing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import tzinfo
+
+from vramwatch.cli.selection import Selection, owners_there, pick_gpu, pick_series
+from vramwatch.cli.views.status import OLD_SECONDS
+from vramwatch.cli.when import show_when
+from vramwatch.core.model import FaultKind, Gpu, SubjectKind
+from vramwatch.store import EventRow, GapRow, History, Point, SeriesRow
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Between which moments; unix seconds."""
+
+    since: float
+    until: float
+    now: float
+    zone: tzinfo | None = None
+
+    def __str__(self) -> str:
+        since, until = (
+            show_when(wall, self.now, self.zone, seconds=True) for wall in (self.since, self.until)
+        )
+        return f"{since} and {until}"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the store has for a question. ``span`` is what was asked for as far as the store reaches.
+
+    ``if_empty``: the sentence that says why, where there is nothing.
+    """
+
+    history: History
+    rows: Sequence[SeriesRow]
+    gaps: Sequence[GapRow]
+    events: Sequence[EventRow]
+    gpus: Mapping[str, Gpu]
+    span: Span
+    if_empty: str
+
+    def changes(self, rows: Sequence[SeriesRow]) -> Iterator[Point]:
+        """Yield the values of ``rows`` where they changed."""
+        return self.history.samples(rows, self.span.since, self.span.until)
+
+    def readings(self, rows: Sequence[SeriesRow]) -> Iterator[Point]:
+        """Yield every value of ``rows`` that was read."""
+        return self.history.readings(rows, self.span.since, self.span.until)
+
+
+def find(history: History, selection: Selection, asked: Span) -> Found:
+    """Return what there is within ``asked``. Errors: UsageError, StoreError."""
+    gpus = {gpu.uuid: gpu for gpu in history.gpus()}
+    uuid = pick_gpu(selection.gpu, gpus.values()).uuid if selection.gpu is not None else None
+    rows = pick_series(selection, history, uuid)
+    span = _covered(history, asked)
+    if span is None:
+        return Found(history, (), (), (), gpus, asked, nothing_between(history, asked))
+    why = nothing_between(history, asked) if rows else _none_such(history, selection, uuid, asked)
+    gaps = [gap for gap in _gaps(history, asked) if uuid is None or gap.gpu in (None, uuid)]
+    return Found(history, rows, gaps, history.events(span.since, span.until), gpus, span, why)
+
+
+def nothing_between(history: History, asked: Span) -> str:
+    """Return the sentence that says when there are readings, if not then."""
+    whole = _whole_span(history, asked)
+    if whole is None:
+        return "the store has no reading yet"
+    when = f"between {asked}" if asked.since < asked.until else f"at {str(asked).partition(' and ')[0]}"
+    return f"no reading {when}; the store has readings between {whole}"
+
+
+def _none_such(history: History, selection: Selection, uuid: str | None, asked: Span) -> str:
+    whole = _whole_span(history, asked)
+    if selection.is_of_processes:
+        what = f"pid {selection.pid}" if selection.pid is not None else "such a process"
+        return f"{what} was not seen here; the store has readings between {whole}"
+    if selection.owner is not None:
+        there = owners_there(history.series(gpu=uuid, kind=SubjectKind.OWNER))
+        return f"no owner here is called {selection.owner!r}; there are: {there or 'none'}"
+    return f"the store has no {selection.quantity} of these GPUs; it has readings between {whole}"
+
+
+def _covered(history: History, asked: Span) -> Span | None:
+    """Return the part of ``asked`` between the first and the newest reading; None: there is none.
+
+    Beyond the newest reading nothing is known, and the last value must not seem to hold on.
+    """
+    whole = _whole_span(history, asked)
+    if whole is None or whole.until < asked.since or asked.until < whole.since:
+        return None
+    return replace(asked, since=max(asked.since, whole.since), until=min(asked.until, whole.until))
+
+
+def _whole_span(history: History, asked: Span) -> Span | None:
+    """Return from the first to the newest reading, in ascending order also where the wall clock stepped."""
+    ends = history.span()
+    return replace(asked, since=min(ends), until=max(ends)) if ends else None
+
+
+def _gaps(history: History, asked: Span) -> list[GapRow]:
+    """Return the gaps that touch the span, with the one since the newest reading that nobody could store."""
+    gaps = history.gaps(asked.since, asked.until)
+    whole = _whole_span(history, asked)
+    told = any(gap.gpu is None and gap.until is None for gap in gaps)
+    if whole and not told and asked.until - whole.until > OLD_SECONDS:
+        gaps.append(GapRow(None, FaultKind.STOPPED, "no daemon writes this store", whole.until, None))
+    return gaps

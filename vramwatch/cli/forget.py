@@ -1,0 +1,114 @@
+"""``vramwatch forget``: delete what history holds of an owner or a user."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vramwatch import __version__
+from vramwatch.cli.asking import control_socket, find_store
+from vramwatch.cli.options import config_option, store_option
+from vramwatch.core.errors import StoreError, UsageError
+
+if TYPE_CHECKING:
+    from vramwatch.store import History, SeriesRow
+
+COUNTED = ("owners", "processes", "series", "samples")
+"""What a reply counts, in the order in which it is told."""
+
+Wanted = Mapping[str, str]
+"""One deletion: {"owner": key} or {"user": name}."""
+
+
+@click.command(short_help="Delete what history holds of an owner or a user.")
+@click.option("--owner", help="Owners by key or name; * and ? stand for anything.")
+@click.option("--user", help="All processes of this user, by name.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@config_option
+@store_option
+def command(
+    owner: str | None, user: str | None, yes: bool, config_path: Path | None, store_path: Path | None
+) -> None:
+    """Delete processes with their names, commands and samples, also from the compressed hours, for good.
+
+    The running daemon does it, for root and for members of its group (control.group); without one, whoever
+    may write the store. What still runs is recorded anew from the next reading on.
+    """
+    from vramwatch.store import History
+
+    if (owner is None) == (user is None):
+        raise UsageError("write whose history to delete: either --owner or --user")
+    path = find_store(config_path, store_path)
+    history = History.open(path)
+    rows = _rows(history, owner, user)
+    history.close()
+    click.echo(f"From {path}, for good, and also from its compressed hours:")
+    for line in _lines(rows):
+        click.echo(line)
+    if not yes:
+        click.confirm("Delete this?", abort=True, err=True)
+    deletions: list[Wanted] = [{"user": user}] if user else [{"owner": key} for key in _keys(rows)]
+    is_configured = path == find_store(config_path, None)
+    forgotten = _forget(path, control_socket(config_path) if is_configured else None, deletions)
+    counts = {what: sum(int(reply[what]) for reply in forgotten) for what in COUNTED}
+    click.echo("deleted: " + ", ".join(f"{what} {count}" for what, count in counts.items()))
+
+
+def _rows(history: "History", owner: str | None, user: str | None) -> "Sequence[SeriesRow]":
+    """Return the series that are to go. Errors: UsageError where there are none."""
+    from vramwatch.cli.selection import is_owner, owners_there
+    from vramwatch.core.model import SubjectKind
+
+    if user is not None:
+        rows = history.series(kind=SubjectKind.PROCESS, user=user)
+        if not rows:
+            raise UsageError(f"history holds no process of a user {user!r}")
+        return rows
+    everyone = history.series()
+    rows = [row for row in everyone if row.owner and is_owner(owner or "", row.owner)]
+    if not rows:
+        there = owners_there(everyone) or "none"
+        raise UsageError(f"history holds no owner {owner!r}; there are: {there}")
+    return rows
+
+
+def _keys(rows: "Sequence[SeriesRow]") -> list[str]:
+    return sorted({row.owner.key for row in rows if row.owner})
+
+
+def _lines(rows: "Sequence[SeriesRow]") -> list[str]:
+    """Return a line for each owner: how many processes and series of it are to go."""
+    from vramwatch.cli.views.text import clean
+
+    lines = []
+    for key in _keys(rows):
+        own = [row for row in rows if row.owner and row.owner.key == key]
+        processes = len({row.process.key for row in own if row.process})
+        lines.append(f"  {clean(key)}: processes {processes}, series {len(own)}")
+    return lines
+
+
+def _forget(path: Path, socket: Path | None, deletions: Sequence[Wanted]) -> list[Mapping[str, Any]]:
+    """Delete under the store's lock, or have the daemon that holds it delete; return what was counted.
+
+    ``socket``: of the daemon whose store this is; None: not known, and no other may be asked.
+    Errors: StoreError, ControlError.
+    """
+    from vramwatch import control
+    from vramwatch.store import Store
+
+    try:
+        store = Store.open(path, "forget", __version__)
+    except StoreError as locked:
+        if socket is None:
+            raise
+        try:
+            return [control.request(socket, "forget", each) for each in deletions]
+        except control.ControlError as error:
+            raise control.ControlError(f"{locked}; nor did the daemon delete it: {error}") from error
+    try:
+        return [asdict(store.forget(**each)) for each in deletions]
+    finally:
+        store.close()

@@ -1,0 +1,240 @@
+"""What lies within a span, hour by hour, from the finest level or the coarsest that answers."""
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, func, select
+
+from vramwatch.store import tables as t
+from vramwatch.store.columns import Value
+from vramwatch.store.hours import Part, Track
+from vramwatch.store.moments import KeptHour, hours
+from vramwatch.store.rollups import MinuteTrack, Rollup, roll_up, stretches
+from vramwatch.store.rows import to_ms, value_of
+
+OUTSIDE = -1
+"""The step of a poll that lies in none."""
+
+
+class Grid(NamedTuple):
+    """Steps of ``step`` milliseconds from ``since`` on, up to and with ``until``."""
+
+    since: int
+    until: int
+    step: int
+
+    def place(self, wall: int) -> int:
+        """Return the step in which ``wall`` lies, or OUTSIDE."""
+        return (wall - self.since) // self.step if self.since <= wall <= self.until else OUTSIDE
+
+
+class Told(NamedTuple):
+    """Samples of one series from one hour, in one step."""
+
+    hour: int
+    order: int  # within the hour
+    step: int
+    rollup: Rollup
+
+
+class Change(NamedTuple):
+    """From ``wall`` (ms) on ``series`` had ``value``; None: none any more."""
+
+    wall: int
+    series: int
+    value: Value | None
+
+
+def told_by_step(connection: Connection, series: Collection[int], grid: Grid) -> dict[int, list[Told]]:
+    """Return the samples of each of ``series`` within the steps, in the order of polls."""
+    gpus = gpus_of(connection, series)
+    whole: dict[int, int] = {}  # hour -> the step that it lies in
+    found: dict[int, list[Told]] = defaultdict(list)
+    for hour in hours(connection, grid.since / 1000, grid.until / 1000):
+        step = _whole_in(hour.row, grid)
+        if step != OUTSIDE:
+            whole[hour.row.id] = step
+            continue
+        for id, each in _told_finely(hour, series, gpus, grid):
+            found[id].append(each)
+    for id, each in _told_by_hour(connection, series, whole):
+        found[id].append(each)
+    for told in found.values():
+        told.sort(key=lambda each: each[:2])
+    return found
+
+
+def _whole_in(row: Row[Any], grid: Grid) -> int:
+    """Return the step in which a closed hour lies with all its polls, or OUTSIDE."""
+    if row.last_seq is None:
+        return OUTSIDE
+    first, last = grid.place(to_ms(row.since_wall)), grid.place(to_ms(row.until_wall))
+    return first if first == last else OUTSIDE
+
+
+def _told_by_hour(
+    connection: Connection, series: Collection[int], whole: Mapping[int, int]
+) -> Iterator[tuple[int, Told]]:
+    if not whole:
+        return
+    columns = t.hourly.c  # as plain as it is because there may be 40,000 rows of it
+    names = ("series", "hour", "count", "minimum", "maximum", "last", "mean")
+    rows = select(*(columns[name] for name in names), t.series.c.unit).select_from(
+        t.hourly.join(t.series, t.series.c.id == columns.series)
+    )
+    within = columns.hour.between(min(whole), max(whole)), columns.count > 0
+    for row in connection.execute(rows.where(columns.series.in_(listed(series)), *within)):
+        id, hour, count, low, high, last, mean, unit = tuple(row)
+        step = whole.get(hour)
+        if step is not None and unit == "bytes":
+            yield id, Told(hour, 0, step, Rollup(count, low, high, last, mean * count))
+        elif step is not None:
+            yield id, Told(hour, 0, step, Rollup(count, float(low), float(high), float(last), mean * count))
+
+
+def _told_finely(
+    hour: KeptHour, series: Collection[int], gpus: Collection[int], grid: Grid
+) -> Iterator[tuple[int, Told]]:
+    """Yield what an hour that lies not wholly within one step tells at its finest level."""
+    id = hour.row.id
+    if hour.axis is None:
+        step = grid.place(to_ms(hour.row.since_wall))
+        for one, row in hour.hourly(series).items():
+            if row._mapping["count"] and step != OUTSIDE:
+                yield one, Told(id, 0, step, _of_hour(row))
+        return
+    over = stretches([grid.place(wall) for wall in hour.axis.walls])
+    steps = [grid.place(hour.axis.walls[start]) for start, _ in over]
+    for one, track, part in tracks(hour, series, gpus):
+        for order, rollup in enumerate(roll_up(track, part.counts(one), over)):
+            if rollup and steps[order] != OUTSIDE:
+                yield one, Told(id, order, steps[order], rollup)
+    for one, minutes in hour.minute_tracks(series, gpus).items():
+        for order, rollup in enumerate(minutes.rollups):
+            step = grid.place(hour.axis.walls[hour.minutes[order][0]])
+            if rollup and step != OUTSIDE:
+                yield one, Told(id, order, step, rollup)
+
+
+def _of_hour(row: Row[Any]) -> Rollup:
+    low, high, last = (value_of(row.unit, value) or 0 for value in (row.minimum, row.maximum, row.last))
+    return Rollup(row._mapping["count"], low, high, last, row.mean * row.count)
+
+
+# --- samples ------------------------------------------------------------------------------------
+
+
+def read_within(
+    hour: KeptHour, series: Collection[int], gpus: Collection[int], since: int, until: int
+) -> Iterator[Change]:
+    """Yield every sample of ``series`` that was read in one hour within the span, in the order of polls."""
+    axis = hour.axis
+    if axis is None:
+        return
+    parts = [
+        (part, {id: [s for s in sweep if s in series] for id, sweep in part.sweeps.items()})
+        for part in hour.parts(series, gpus).values()
+    ]
+    followed = [{s: _Follower(part.tracks[s]) for s in series if s in part.tracks} for part, _ in parts]
+    for poll, wall in enumerate(axis.walls):
+        if since <= wall <= until:
+            for (part, wanted), values in zip(parts, followed, strict=True):
+                for id in wanted.get(part.reads[poll], ()):
+                    yield Change(wall, id, values[id].at(poll))
+
+
+class _Follower:
+    """Gives the value of a track at polls that ascend."""
+
+    def __init__(self, track: Track) -> None:
+        self._polls = track.polls
+        self._values = track.values
+        self._place = 0
+
+    def at(self, poll: int) -> Value | None:
+        while self._place + 1 < len(self._polls) and self._polls[self._place + 1] <= poll:
+            self._place += 1
+        return self._values[self._place]
+
+
+def changes_within(
+    hour: KeptHour, series: Collection[int], gpus: Collection[int], since: int, until: int
+) -> list[Change]:
+    """Return the values that ``series`` took in one hour after ``since`` up to ``until``, in poll order.
+
+    Where the samples are gone: what each minute, or the hour, ended with.
+    """
+    axis = hour.axis
+    if axis is None:
+        wall = to_ms(hour.row.until_wall)
+        found = [
+            (0, wall, id, None if row.ended else value_of(row.unit, row.last))
+            for id, row in hour.hourly(series).items()
+        ]
+    else:
+        found = [
+            (poll, axis.walls[poll], id, value)
+            for id, track, _ in tracks(hour, series, gpus)
+            for poll, value in zip(track.polls, track.values, strict=True)
+        ]
+        found += [
+            (end - 1, axis.walls[end - 1], id, track.at(minute))
+            for id, track in hour.minute_tracks(series, gpus).items()
+            for minute, (_, end) in enumerate(hour.minutes)
+        ]
+    found.sort(key=lambda each: (each[0], each[2]))
+    return [Change(wall, id, value) for _, wall, id, value in found if since < wall <= until]
+
+
+def peak_wall(
+    hour: KeptHour, series: int, peak: Value, span: Grid, *, among: Collection[int], on: Collection[int]
+) -> int:
+    """Return when (ms) in one hour ``series`` first had its ``peak`` within the span, if that is kept.
+
+    ``among``: the series, and ``on``: the GPUs, that are asked about; so each hour is read once for all.
+    """
+    axis = hour.axis
+    if axis is None:
+        return to_ms(hour.row.since_wall)
+    for id, track, part in tracks(hour, among, on):
+        if id != series:
+            continue
+        counts = part.counts(series)
+        ends = [*track.polls[1:], len(axis.walls)]
+        for start, end, value in zip(track.polls, ends, track.values, strict=True):
+            read = (poll for poll in range(start, end) if value == peak and counts[poll + 1] > counts[poll])
+            within = next((poll for poll in read if span.since <= axis.walls[poll] <= span.until), None)
+            if within is not None:
+                return axis.walls[within]
+    for minutes in hour.minute_tracks({series}, on).values():
+        return axis.walls[_minute_of(minutes, hour.minutes, peak)]
+    return axis.walls[0]
+
+
+def _minute_of(minutes: MinuteTrack, stretch: Sequence[tuple[int, int]], peak: Value) -> int:
+    for rollup, (start, _) in zip(minutes.rollups, stretch, strict=True):
+        if rollup and rollup.maximum == peak:
+            return start
+    return 0
+
+
+def tracks(
+    hour: KeptHour, series: Collection[int], gpus: Collection[int]
+) -> Iterator[tuple[int, Track, Part]]:
+    for part in hour.parts(series, gpus).values():
+        for id, track in part.tracks.items():
+            if id in series:
+                yield id, track, part
+
+
+def gpus_of(connection: Connection, series: Collection[int]) -> list[int]:
+    return list(
+        connection.scalars(select(t.series.c.gpu).where(t.series.c.id.in_(listed(series))).distinct())
+    )
+
+
+def listed(ids: Collection[int]) -> Any:
+    """Return ``ids`` as a subquery: a statement takes 32766 parameters at most."""
+    return select(func.json_each(json.dumps(list(ids))).table_valued("value").c.value)
