@@ -15,8 +15,8 @@ from tests.nvml.state import FUNCTIONS
 
 LISTS = tuple(name for name in FUNCTIONS if "RunningProcess" in name)
 DELAY = 5000  # microseconds in every call that lists processes
-WARM_UP = 30.0  # seconds: what reading everything at the start has cost is paid back
-SPAN = 60.0  # seconds
+WARM_UP = 60.0  # seconds: what reading everything at the start has cost is paid back
+SPAN = 180.0  # seconds
 SHARE_GOAL = 0.5  # percent of wall time: the default of poll.driver_share
 SENTENCE = "Reading more slowly"
 MICRO = 1e-6

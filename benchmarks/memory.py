@@ -26,7 +26,7 @@ from vramwatch.store import Store
 
 POLLS = 100_000
 SAMPLE_EVERY = 5_000  # polls
-RENEW_EVERY = 100  # polls: about forty restarts an hour on the whole server
+RENEW_EVERY = 100  # polls: 36 restarts an hour on the whole server
 START = 1_700_000_000.0  # unix seconds; any moment will do
 
 FLAT = 1.0
@@ -35,6 +35,8 @@ FLAT = 1.0
 
 class HandClock:
     """A clock that is moved by each poll and calls ``between`` before it. Implements core.ports.Clock."""
+
+    lag = Seconds(0.0)  # a clock that waits for the poll is never ahead of it
 
     def __init__(self, first_seq: int, last_seq: int, between: Callable[[int], None]) -> None:
         self._seq = first_seq - 1
