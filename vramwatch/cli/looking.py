@@ -63,7 +63,7 @@ class Looking:
             stored = self._stored(now)
             stopped = stored is not None and self._is_stopped(stored)
         except StoreError as error:
-            why = f"No daemon is running, or its store cannot be used: {error}"
+            why = f"No daemon is running, or its store cannot be used: {error}."
         else:
             if stored and not stopped and not is_old(stored):
                 return stored, ""

@@ -14,7 +14,7 @@ def sentence(config: Config) -> str:
         f"at most {poll.driver_share * 100:g} % of the time inside the driver"
     )
     listen = config.http.listen
-    tell = f"tells metrics and health on http://{listen}, to this machine alone" if listen else "tells nobody"
+    tell = f"tells its health on http://{listen}, to this machine alone" if listen else "tells nobody"
     store = f"the store {config.store.path}" if config.store.path else "the store in its default place"
     touch = f"touches no process, and writes {store} alone"
     return f"vramwatch {watch}; {tell}; {touch}"
