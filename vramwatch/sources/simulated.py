@@ -29,7 +29,7 @@ class Simulated(BaseModel):
     speed: float = Field(
         1.0,
         gt=0,
-        description="Simulated seconds per second while it is behind the present; .inf: without waiting.",
+        description="Simulated seconds per second while it is behind the present; inf: without waiting.",
     )
     start: Duration = Field(Seconds(0), description="How long before now the simulated time begins, e.g. 2h.")
     duration: Duration | None = Field(
