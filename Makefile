@@ -3,6 +3,7 @@
 # make test   every test, with all the set-up they need
 # make check  format, lint, types, import contracts: what a change must pass before it is looked at
 # make bench  what it costs, beside its peers
+# make bench-detection  how growth is found, beside the rules that people use (DATA=DIR: recordings of healthy services)
 
 PYTHON ?= python3
 VENV   := .venv
@@ -10,7 +11,7 @@ BIN    := $(VENV)/bin
 FOR    ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: try run test check format bench lock clean
+.PHONY: try run test check format bench bench-detection lock clean
 
 try: $(VENV)/.base
 	@scripts/show simulated $(FOR)
@@ -35,6 +36,9 @@ format: $(VENV)/.dev
 bench: $(VENV)/.peers
 	$(MAKE) --no-print-directory -C tests/nvml
 	$(BIN)/python -m benchmarks
+
+bench-detection: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.detection $(if $(DATA),--data $(DATA)) --program "$(or $(PROGRAM),$(BIN)/python -m benchmarks.detection.baselines level-return)"
 
 # The locks name no index: pip takes the one that it is configured with, and compares the hashes.
 lock: $(VENV)/.dev

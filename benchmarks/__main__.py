@@ -2,7 +2,7 @@
 
     python -m benchmarks [NAME…]
 
-Without names everything is measured, in about half an hour. The exit code is 1 if a goal was missed.
+Without names everything is measured, in about 20 minutes. The exit code is 1 if a goal was missed.
 """
 
 import argparse

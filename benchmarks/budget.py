@@ -15,8 +15,8 @@ from tests.nvml.state import FUNCTIONS
 
 LISTS = tuple(name for name in FUNCTIONS if "RunningProcess" in name)
 DELAY = 5000  # microseconds in every call that lists processes
-WARM_UP = 30.0  # seconds: what reading everything at the start has cost is paid back
-SPAN = 60.0  # seconds
+WARM_UP = 60.0  # seconds: what reading everything at the start has cost is paid back
+SPAN = 180.0  # seconds
 SHARE_GOAL = 0.5  # percent of wall time: the default of poll.driver_share
 SENTENCE = "Reading more slowly"
 MICRO = 1e-6
@@ -43,9 +43,8 @@ def measure() -> Iterator[Finding]:
         says_so = SENTENCE in house.say("status")
     spent = Figures((calls * DELAY * MICRO / seconds * PERCENT,))
     yield at_most("slow lists: time inside list calls, by the driver's count", spent, SHARE_GOAL, "%")
-    yield told(
-        "slow lists: the same, as the daemon says", Figures((pace["driver_share_ratio"] * PERCENT,)), "%"
-    )
+    claimed = Figures((pace["driver_share_ratio"] * PERCENT,))
+    yield at_most("slow lists: time inside all calls, as the daemon says", claimed, SHARE_GOAL, "%")
     yield told("slow lists: calls that list processes", Figures((calls / seconds,)), "/s")
     yield told("slow lists: interval between lists", Figures((pace["list_interval_seconds"],)), "s")
     because = str(pace["lowered_because"])

@@ -109,7 +109,7 @@ def _of_daemon(memory: str, marks: Sequence[Mark]) -> Iterator[Finding]:
         yield told(f"{memory}: driver calls", calls, "/s")
     yield told(f"{memory}: wakeups", _rate(marks, lambda mark: mark.use.wakeups), "/s")
     written = _rate(marks, lambda mark: mark.use.written * DAY / GIB)
-    yield told(f"{memory}: written to disk, at this rate", written, "GiB a day")
+    yield told(f"{memory}: written to disk by a store minutes old", written, "GiB a day")
 
 
 def _beside_peers(memory: str, marks: Mapping[str, Sequence[Mark]]) -> Iterator[Finding]:

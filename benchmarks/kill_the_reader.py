@@ -1,27 +1,23 @@
-"""Kill the reader at random moments and compare every reading with the truth: is one ever wrong?
+"""Kill the reader at random moments and compare every reading with the truth: is one ever wrong?"""
 
-    python -m benchmarks.kill_the_reader [ROUNDS] [SEED]
+from collections.abc import Iterator
 
-Uses the test driver of tests/nvml; needs a C compiler and no GPU.
-"""
-
-import sys
-import time
-
+from benchmarks.findings import Finding
+from benchmarks.machine import GPUS
 from tests.nvml.driver import FakeDriver
 from tests.nvml_polls import kill_at_random
 
-ROUNDS, SEED = 1000, 1
+KILLS, SEED = 1000, 1
+TOLD_MOST = 200  # characters of what was wrong
 
 
-def main(rounds: int, seed: int) -> None:
-    began = time.monotonic()
-    with FakeDriver(gpus=8) as driver:
-        counts = kill_at_random(driver, rounds, seed)
-    words = ", ".join(f"{count} {name}" for name, count in counts.items())
-    print(f"seed {seed}, 8 GPUs, {time.monotonic() - began:.0f} s: {words}; no reading was wrong")
-
-
-if __name__ == "__main__":
-    given = [int(argument) for argument in sys.argv[1:]]
-    main(*given, *(ROUNDS, SEED)[len(given) :])
+def measure() -> Iterator[Finding]:
+    """Yield what became of the polls: each is the driver's truth to the byte, or a gap with its reason."""
+    name, goal = f"{KILLS} kills of the reader (seed {SEED})", "true, or a gap with a reason"
+    with FakeDriver(gpus=GPUS) as driver:
+        try:
+            counts = kill_at_random(driver, KILLS, SEED)
+        except AssertionError as wrong:
+            yield Finding(name, f"a wrong poll: {str(wrong)[:TOLD_MOST]}", goal, False)
+            return
+    yield Finding(name, ", ".join(f"{count} {what}" for what, count in counts.items()), goal, True)

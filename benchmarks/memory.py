@@ -6,15 +6,15 @@ then a process ends and another takes its place.
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks.findings import Figures, Finding, at_most, slope, told
 from benchmarks.machine import GPUS, PROCESSES, Sleepers, fill
-from benchmarks.processes import descendants, rss_bytes
+from benchmarks.processes import descendants, handed_bytes, rss_bytes
 from tests.nvml.driver import FakeDriver
-from tests.nvml.gpu import MIB
+from tests.nvml.gpu import GIB, MIB
 from vramwatch import __version__
 from vramwatch.assembly import assemble
 from vramwatch.config import load
@@ -26,7 +26,8 @@ from vramwatch.store import Store
 
 POLLS = 100_000
 SAMPLE_EVERY = 5_000  # polls
-RENEW_EVERY = 100  # polls: about forty restarts an hour on the whole server
+POLLS_A_DAY = 86_400
+RENEW_EVERY = 100  # polls: 36 restarts an hour on the whole server
 START = 1_700_000_000.0  # unix seconds; any moment will do
 
 FLAT = 1.0
@@ -35,6 +36,8 @@ FLAT = 1.0
 
 class HandClock:
     """A clock that is moved by each poll and calls ``between`` before it. Implements core.ports.Clock."""
+
+    lag = Seconds(0.0)  # a clock that waits for the poll is never ahead of it
 
     def __init__(self, first_seq: int, last_seq: int, between: Callable[[int], None]) -> None:
         self._seq = first_seq - 1
@@ -63,38 +66,48 @@ class HandClock:
 class Curve:
     """Moves the machine along before each poll and notes what the daemon holds. Polls, MiB."""
 
-    def __init__(self, driver: FakeDriver, sleepers: Sleepers) -> None:
+    def __init__(self, driver: FakeDriver, sleepers: Sleepers, renew_every: int | None) -> None:
+        """``renew_every``: polls after which a process ends and another begins; None: never."""
         self.daemon: list[tuple[int, float]] = []
         self.reader: list[tuple[int, float]] = []
+        self.handed: list[tuple[int, float]] = []  # to the kernel, to be written; bytes
         self._driver = driver
         self._sleepers = sleepers
+        self._renew_every = renew_every
 
     def move(self, poll: int) -> None:
-        if poll % RENEW_EVERY == 0:
-            self._sleepers.renew(poll // RENEW_EVERY % (GPUS * PROCESSES))
+        if self._renew_every and poll % self._renew_every == 0:
+            self._sleepers.renew(poll // self._renew_every % (GPUS * PROCESSES))
         pids = self._sleepers.pids
         fill(self._driver, pids, float(poll))
         if poll and poll % SAMPLE_EVERY == 0:
             (reader,) = set(descendants(os.getpid())) - set(pids)
             self.daemon.append((poll, rss_bytes(os.getpid()) / MIB))
             self.reader.append((poll, rss_bytes(reader) / MIB))
+            self.handed.append((poll, handed_bytes(os.getpid())))
 
 
 def measure() -> Iterator[Finding]:
     """Yield what both processes hold poll by poll, the rise over the second half, and the store's growth."""
+    yield from _measure("the same processes", None)
+    yield from _measure("36 restarts an hour", RENEW_EVERY)
+
+
+def _measure(what: str, renew_every: int | None) -> Iterator[Finding]:
     with ExitStack() as place:
         sleepers = place.enter_context(Sleepers(GPUS * PROCESSES))
         driver = place.enter_context(FakeDriver(gpus=GPUS))
         place.enter_context(_found_by_children(driver))
         folder = Path(place.enter_context(tempfile.TemporaryDirectory(prefix="vramwatch-memory-")))
-        curve = Curve(driver, sleepers)
+        curve = Curve(driver, sleepers, renew_every)
         stored = _run(folder / "vramwatch.db", curve.move)
     for name, points in (("daemon", curve.daemon), ("reader", curve.reader)):
-        yield Finding(f"{POLLS} polls: resident memory of the {name}", _listed(points))
-        second_half = points[len(points) // 2 :]
-        rise = Figures((slope(second_half) * POLLS,))
-        yield at_most(f"{POLLS} polls: its rise, from the second half", rise, FLAT, "MiB")
-    yield told(f"{POLLS} polls: store", Figures((stored / POLLS,)), "bytes a poll")
+        yield Finding(f"{what}: resident memory of the {name}", _listed(points))
+        rise = Figures((_late_slope(points) * POLLS,))
+        yield at_most(f"{what}: its rise over {POLLS} polls, by the second half", rise, FLAT, "MiB")
+    yield told(f"{what}: growth of the store", Figures((stored / POLLS,)), "bytes a poll")
+    a_day = Figures((_late_slope(curve.handed) * POLLS_A_DAY / GIB,))
+    yield told(f"{what}: handed to the kernel to be written, second half", a_day, "GiB a day")
 
 
 def _run(store_path: Path, between: Callable[[int], None]) -> int:
@@ -119,5 +132,10 @@ def _found_by_children(driver: FakeDriver) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _listed(points: list[tuple[int, float]]) -> str:
+def _late_slope(points: Sequence[tuple[int, float]]) -> float:
+    """Return the rise a poll over the second half, when all that is bounded has filled up."""
+    return slope(points[len(points) // 2 :])
+
+
+def _listed(points: Sequence[tuple[int, float]]) -> str:
     return " ".join(f"{mib:.1f}" for _, mib in points) + f" MiB, every {SAMPLE_EVERY} polls"

@@ -113,13 +113,17 @@ class ControlServer:
 
     def _reply(self, connection: socket.socket) -> Mapping[str, Any]:
         uid, author = _caller(connection)
+        try:
+            asked = _receive(connection)  # also from one who is refused: to close before would lose the reply
+        except TimeoutError:
+            return {"error": f"nothing was asked within {DEADLINE:g} s"}
         if not self._may_ask(uid):
             logger.warning("control refused author=%r", author)
             return {"error": f"{author} may not ask this: be root or join the group of control.group"}
         try:
-            message = json.loads(_receive(connection))
+            message = json.loads(asked)
             request = Request(str(message["verb"]), dict(message.get("arguments") or {}), author)
-        except (ValueError, TypeError, KeyError, TimeoutError):
+        except (ValueError, TypeError, KeyError):
             return {"error": "not a request; speak through the vramwatch command"}
         try:
             return {"reply": dict(self._answer(request))}

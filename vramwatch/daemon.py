@@ -5,7 +5,6 @@ disk: without a driver it stays up blind and tries again, without a writable sto
 newest polls in bounded memory and says so.
 """
 
-import logging
 import queue
 import threading
 import time
@@ -31,6 +30,7 @@ from vramwatch.core.model import (
 )
 from vramwatch.core.ports import Feed
 from vramwatch.core.units import Seconds, parse_seconds, show_seconds
+from vramwatch.logbook import Logbook
 from vramwatch.pipeline import Pipeline
 from vramwatch.store import Store
 from vramwatch.web.health import Vitals
@@ -55,8 +55,6 @@ TEND_LONGEST = Seconds(0.05)
 
 STUCK_POLLS, STUCK_SECONDS = 10, 30.0
 """A turn that is so many intervals and so many seconds late counts as stuck."""
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +98,7 @@ class Daemon:
         self._events: list[Event] = [Event(EventKind.STARTED, "vramwatch started")]
         self._release: Release | None = None
         self._before: Poll | None = None
-        self._blind: str | None = None
+        self._logbook = Logbook()
         self._polls = 0
         self._with_readings = 0
         self._turn_began = self._turned_at = time.monotonic()
@@ -151,7 +149,7 @@ class Daemon:
             age=time.monotonic() - self._turned_at,
             stuck_after=max(STUCK_SECONDS, STUCK_POLLS * interval),
             lag=self._feed.clock.lag,
-            blind=self._blind,
+            blind=self._logbook.blind,
             store=self._backlog.fault,
         )
 
@@ -188,7 +186,7 @@ class Daemon:
         poll = self._released_poll(at, self._release) if self._release else self._pipeline.turn(at)
         poll = replace(poll, events=(*self._events, *poll.events))
         self._events = []
-        self._tell(poll)
+        self._logbook.tell(poll)
         self._backlog.remember(poll)
         if self._require_gpu:
             self._require_gpu = _is_starting(poll)
@@ -261,7 +259,7 @@ class Daemon:
             errand.done.set()
 
     def _say_hello(self, request: Request) -> Mapping[str, Any]:
-        return {"polls": self._polls, "blind": self._blind}
+        return {"polls": self._polls, "blind": self._logbook.blind}
 
     def _let_go(self, request: Request) -> Mapping[str, Any]:
         try:
@@ -308,37 +306,9 @@ class Daemon:
             pace=Pace(RELEASED_INTERVAL, RELEASED_INTERVAL, 0.0),
         )
 
-    # --- telling ------------------------------------------------------------------
-
     def note(self, event: Event) -> None:
         """Have ``event`` stored with the next poll; called between two turns."""
         self._events.append(event)
-
-    def _tell(self, poll: Poll) -> None:
-        """One log line an event and a change between seeing and blind; nothing a poll."""
-        for event in poll.events:
-            logger.info(
-                "event kind=%s detail=%r gpu=%s author=%s", event.kind, event.detail, event.gpu, event.author
-            )
-        faults = {m.gpu.uuid if m.gpu else "all": m.fault for m in poll.missing}
-        before = (
-            {m.gpu.uuid if m.gpu else "all": m.fault for m in self._before.missing} if self._before else {}
-        )
-        for gpu, fault in faults.items():
-            if gpu not in before or before[gpu].kind is not fault.kind:
-                logger.warning("blind gpu=%s reason=%s detail=%r", gpu, fault.kind, fault.detail)
-        for gpu in before.keys() - faults.keys():
-            logger.info("reading again gpu=%s", gpu)
-        self._blind = self._blind_sentence(poll)
-
-    def _blind_sentence(self, poll: Poll) -> str | None:
-        if poll.ledgers or not poll.missing:
-            return None
-        if self._blind:
-            since = self._blind.partition(",")[0]
-        else:
-            since = f"blind since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(poll.at.wall))}"
-        return f"{since}, because {poll.missing[0].fault.detail}"
 
 
 def _has_ghosts(ledger: Ledger) -> bool:
@@ -354,7 +324,3 @@ def _refuse_blindness(poll: Poll) -> None:
         return
     why = poll.missing[0].fault.detail if poll.missing else "the driver is there and has no GPU"
     raise NoDeviceError(f"{why}; to see vramwatch without a GPU: make try")
-
-
-def _faults(poll: Poll) -> dict[str, Fault]:
-    return {missing.gpu.uuid if missing.gpu else "all": missing.fault for missing in poll.missing}

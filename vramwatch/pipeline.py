@@ -23,11 +23,11 @@ from vramwatch.core.model import (
 from vramwatch.core.owners import OwnerRule, owner_of
 from vramwatch.core.ports import Feed
 from vramwatch.core.recognition import Engine, recognise
-from vramwatch.core.units import Bytes
+from vramwatch.core.units import Bytes, Seconds
 from vramwatch.procfs import is_mps_server
 
-TENANTS_KEPT = 4096
-"""Processes remembered with engine and owner; more than a server runs in the life of its ghosts."""
+REMEMBERED_FOR = Seconds(600.0)
+"""How long a process that is on no GPU any more keeps its name here; the store keeps it for good."""
 
 
 ReadGroups = Callable[[], Mapping[str, Mapping[str, Bytes]]]
@@ -58,6 +58,7 @@ class Pipeline:
         self._cadence = Cadence()
         self._listed: dict[str, Listed] = {}
         self._tenants: dict[ProcessKey, Tenant] = {}
+        self._met: dict[ProcessKey, float] = {}  # boottime of the newest list with it, oldest first
         self._present: dict[int, Tenant] = {}
 
     def turn(self, at: Instant) -> Poll:
@@ -105,11 +106,22 @@ class Pipeline:
         """Look up who stands behind every pid that is listed now."""
         pids = {claim.pid for listed in self._listed.values() for claim in listed.claims}
         self._present = {pid: self._tenant(facts) for pid, facts in self._feed.people.facts(pids, at).items()}
+        self._forget(at.boottime)
         has_mps = any(is_mps_server(tenant.facts) for tenant in self._present.values())
         self._surroundings = replace(self._surroundings, mps=has_mps)
 
+    def _forget(self, now: float) -> None:
+        """Drop who has not been listed for a while, so that restarts without end cost no memory."""
+        for tenant in self._present.values():
+            self._met.pop(tenant.facts.key, None)
+            self._met[tenant.facts.key] = now
+        while self._met and now - next(iter(self._met.values())) > REMEMBERED_FOR:
+            gone = next(iter(self._met))
+            for known in (self._met, self._tenants, self._owners):
+                known.pop(gone, None)
+
     def _tenant(self, facts: ProcessFacts) -> Tenant:
-        known = self._tenants.pop(facts.key, None)  # and back at the end: the oldest are dropped first
+        known = self._tenants.get(facts.key)
         if known is None:
             engine = recognise(self._engines, facts)
             owner = self._owners.get(facts.key) or owner_of(facts, engine, self.rules)
@@ -119,8 +131,4 @@ class Pipeline:
         elif known.facts is not facts:  # a title that came late may name the engine; the Owner stays
             known = replace(known, facts=facts, engine=recognise(self._engines, facts) or known.engine)
         self._tenants[facts.key] = known
-        while len(self._tenants) > TENANTS_KEPT:
-            oldest = next(iter(self._tenants))
-            del self._tenants[oldest]
-            self._owners.pop(oldest, None)
         return known

@@ -134,3 +134,13 @@ def test_what_the_kernel_counts_by_control_group_is_a_series_of_its_own():
     (ledger,) = pipeline.turn(at(0)).ledgers
     (sample,) = [s for s in samples(ledger) if s.series.kind is SubjectKind.CGROUP]
     assert (sample.series.subject, sample.value) == ("/system.slice/llama.service", 9 * GIB)
+
+
+def test_processes_that_come_and_go_without_end_cost_no_memory():
+    world = World()
+    pipeline = make(world)
+    for life in range(500):
+        world.facts_now = replace(FACTS, key=ProcessKey("boot", 42, life + 1))
+        pipeline.turn(at(life * 10))
+    assert len(pipeline._tenants) == len(pipeline._met) <= 62
+    assert len(pipeline._owners) <= 62

@@ -30,14 +30,14 @@ class House:
         self.write_config("1s")
 
     def write_config(self, interval, **extra):
-        lines = [
-            f"poll: {{interval: {interval}}}",
-            f"store: {{path: {self.store}}}",
-            f"control: {{socket: {self.control}, group: null}}",
-            f"http: {{listen: '127.0.0.1:{self.port}'}}",
-            *(f"{key}: {value}" for key, value in extra.items()),
-        ]
-        self.config.write_text("\n".join(lines) + "\n")
+        sections = {
+            "poll": f"{{interval: {interval}}}",
+            "store": f"{{path: {self.store}}}",
+            "control": f"{{socket: {self.control}, group: null}}",
+            "http": f"{{listen: '127.0.0.1:{self.port}'}}",
+            **extra,
+        }
+        self.config.write_text("".join(f"{name}: {options}\n" for name, options in sections.items()))
 
     def command(self, *words):
         return [*VRAMWATCH, *words, "--config", str(self.config)]
@@ -172,6 +172,7 @@ def test_a_changed_configuration_is_taken_up_by_sighup_and_a_bad_one_is_refused(
         wait_until(lambda: house.health()[1]["polls"] >= before + 10, "it polls faster")
         said = stop(daemon)
     assert "configuration kept as it was" in said
+    assert said.rstrip().endswith("stopped")
 
 
 def test_kill_9_loses_nothing_and_the_time_without_a_daemon_is_a_known_gap(house):
@@ -204,6 +205,24 @@ def test_a_simulated_server_plays_into_a_store_of_its_own_and_ends_with_zero(hou
     assert played.returncode == 0, played.stderr
     shown = house.say("status", "--store", str(house.store), "--format", "json")
     assert len(json.loads(shown.stdout)["gpus"]) == 4
+
+
+def test_a_recording_plays_beside_a_running_daemon_and_says_how_to_ask_for_it(house, tmp_path):
+    recording = tmp_path / "day.csv"
+    recording.write_text(
+        "time,gpu,pid,used_bytes,total_bytes\n"
+        "2026-11-20T03:11:00,GPU-a,,21474836480,85899345920\n"
+        "2026-11-20T03:12:00,GPU-a,,32212254720,85899345920\n"
+    )
+    words = ["run", "--source", "replay", str(recording), "--store", str(tmp_path / "day.db")]
+    with house.running():
+        wait_until(house.store.exists, "the daemon runs")
+        played = house.say(*words)
+        assert played.returncode == 0, played.stderr
+        assert "--since 1795144260" in played.stderr
+        again = house.say(*words)
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
 
 
 def test_a_simulation_must_not_be_mixed_into_real_history(house_without_driver):

@@ -29,7 +29,7 @@ logger = logging.getLogger("vramwatch")
 
 @click.command(short_help="Watch the GPUs and keep their history.")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--source", help="Where readings come from: nvml, simulated, replay.")
+@click.option("--source", metavar="NAME", help="Where readings come from: nvml, simulated, replay.")
 @click.option(
     "--set",
     "settings",
@@ -51,7 +51,18 @@ def command(
     """Watch the GPUs and keep their history, until SIGTERM or Ctrl-C.
 
     FILES are the recordings that `--source replay` plays. A recording or a simulation ends with its
-    input, and takes a --store of its own: it must not be mixed with what really happened.
+    input and takes a --store of its own, for it must not be mixed with what really happened.
+
+    A recording is CSV (or .csv.gz) with the columns time, gpu, pid, used_bytes, total_bytes; and as far
+    as known utilization, process_start, owner, reserved_bytes, event, torch_reserved_bytes,
+    torch_allocated_bytes, engine_kv_bytes, requests_total, requests_running, requests_waiting. An empty
+    pid is the whole GPU, an empty used_bytes one that the driver withheld. Logs of
+    `nvidia-smi --query-gpu=timestamp,index,uuid,memory.used,memory.total --format=csv -l 10` are taken
+    as they are.
+
+    \b
+    vramwatch run --source replay day.csv.gz --store day.db
+    vramwatch run --source simulated --set source.simulated.speed=60 --store trial.db
     """
     from vramwatch.config import find, load
 
@@ -59,8 +70,10 @@ def command(
     overrides = _overrides(files, source, settings, store_path)
     config = load(path, os.environ, overrides)
     logging.basicConfig(level=config.log.level.upper(), format=LOG_FORMAT, stream=sys.stderr)
-    _refuse_mixed_history(config)
+    _refuse_mixed_history(config, store_path, source)
     _run(config, require_gpu, lambda: load(path, os.environ, overrides))
+    if config.source_name == "replay" and config.store.path:
+        _tell_what_was_played(config.store.path)
 
 
 def _overrides(
@@ -106,32 +119,70 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
         daemon = Daemon(
             feed, pipeline, store, find_holders=name_holders if feed.live else None, require_gpu=require_gpu
         )
-        place = config.control.place(os.environ, os.geteuid())
-        house.callback(ControlServer(place, config.control.group, daemon.answer).close)
-        if listen := config.http.listen:
-            house.callback(HealthServer(listen.host, listen.port, daemon.vitals).close)
+        if config.source_name != "replay":  # which may play beside a daemon that has both addresses
+            place = config.control.place(os.environ, os.geteuid())
+            house.callback(ControlServer(place, config.control.group, daemon.answer).close)
+            if listen := config.http.listen:
+                house.callback(HealthServer(listen.host, listen.port, daemon.vitals).close)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop())
-        signal.signal(signal.SIGHUP, lambda *_: daemon.call(lambda: _reload(daemon, pipeline, load_again)))
+        again = Reload(daemon, pipeline, config, load_again)
+        signal.signal(signal.SIGHUP, lambda *_: daemon.call(again))
         logger.info("%s", sentence(config))
         daemon.run()
+        logger.info("stopped")
 
 
-def _reload(daemon: "Daemon", pipeline: "Pipeline", load_again: "Callable[[], Config]") -> None:
-    """Take up rates, owners' rules and log level as they now stand; a bad file changes nothing."""
-    try:
-        config = load_again()
-    except ConfigError as error:
-        logger.error("configuration kept as it was because=%r", str(error))
-        daemon.note(Event(EventKind.RELOAD_REFUSED, str(error).splitlines()[0]))
-        return
-    pipeline.rates = config.poll.rates()
-    pipeline.rules = config.owner_rules()
-    logging.getLogger().setLevel(config.log.level.upper())
-    daemon.note(Event(EventKind.RELOADED, "poll, owners and log read again; the rest counts from a restart"))
+class Reload:
+    """Takes up rates, owners' rules and log level as they now stand; a bad file changes nothing."""
+
+    LASTING = ("source", "store", "control", "http")
+    """Sections that a running daemon keeps as they were at its start."""
+
+    def __init__(
+        self, daemon: "Daemon", pipeline: "Pipeline", config: "Config", load_again: "Callable[[], Config]"
+    ) -> None:
+        self._daemon = daemon
+        self._pipeline = pipeline
+        self._at_start = config
+        self._load_again = load_again
+
+    def __call__(self) -> None:
+        try:
+            config = self._load_again()
+        except ConfigError as error:
+            logger.error("configuration kept as it was because=%r", str(error))
+            self._daemon.note(Event(EventKind.RELOAD_REFUSED, str(error).splitlines()[0]))
+            return
+        self._pipeline.rates = config.poll.rates()
+        self._pipeline.rules = config.owner_rules()
+        logging.getLogger().setLevel(config.log.level.upper())
+        waiting = [name for name in self.LASTING if getattr(config, name) != getattr(self._at_start, name)]
+        rest = f"; {', '.join(waiting)} changed too, and count from the next start" if waiting else ""
+        self._daemon.note(Event(EventKind.RELOADED, f"poll, owners and log were read again{rest}"))
 
 
-def _refuse_mixed_history(config: "Config") -> None:
+def _refuse_mixed_history(config: "Config", store_path: Path | None, source: str | None) -> None:
     """A simulation or a recording must not end up in the history of what really happened."""
-    if config.source_name != "nvml" and config.store.path is None:
+    if config.source_name == "nvml":
+        return
+    if config.store.path is None or (source and store_path is None):
         raise UsageError(f"the source {config.source_name} needs a store of its own: add --store FILE")
+    if config.source_name == "replay" and config.store.path.exists():
+        raise UsageError(f"{config.store.path}: exists already; a recording is played into a new store")
+
+
+def _tell_what_was_played(store: Path) -> None:
+    from vramwatch.cli.when import iso
+    from vramwatch.store import History
+
+    history = History.open(store)
+    span = history.span()
+    if span is None:
+        click.echo("the recording holds no reading", err=True)
+        return
+    click.echo(
+        f"played {len(history.gpus())} GPUs, {iso(span[0])} to {iso(span[1])}; ask: "
+        f"vramwatch history --store {store} --since {span[0]:.0f}",
+        err=True,
+    )

@@ -6,15 +6,20 @@ from vramwatch.quantities import duration_text
 
 def sentence(config: Config) -> str:
     """Return what a daemon of this configuration does, as one line; it is logged at start."""
+    store = f"the store {config.store.path}" if config.store.path else "the store in its default place"
+    touch = f"touches no process, and writes {store} alone"
+    if config.source_name == "replay":
+        return f"vramwatch plays a recording; {touch}"
+    listen = config.http.listen
+    tell = f"tells its health on http://{listen}, to this machine alone" if listen else "tells nobody"
+    return f"vramwatch {_watch(config)}; {tell}; {touch}"
+
+
+def _watch(config: Config) -> str:
     poll = config.poll
-    watch = (
+    return (
         f"watches the GPUs of source {config.source_name} every {duration_text(poll.interval)} "
         f"({duration_text(poll.fastest)} when one is nearly full, {duration_text(poll.slowest)} when all is "
         f"quiet), "
         f"at most {poll.driver_share * 100:g} % of the time inside the driver"
     )
-    listen = config.http.listen
-    tell = f"tells metrics and health on http://{listen}, to this machine alone" if listen else "tells nobody"
-    store = f"the store {config.store.path}" if config.store.path else "the store in its default place"
-    touch = f"touches no process, and writes {store} alone"
-    return f"vramwatch {watch}; {tell}; {touch}"

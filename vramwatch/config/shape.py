@@ -225,11 +225,11 @@ class ControlOptions(Section):
 
 
 class HttpOptions(Section):
-    """Metrics and health for other programs on this machine."""
+    """Health, for other programs on this machine."""
 
     listen: Annotated[Address | None, Loopback()] = Field(
         Address("127.0.0.1", 9478),
-        description="Address of /metrics, /-/healthy and /-/ready; off: none.",
+        description="Address of /-/healthy and /-/ready; off: none.",
     )
 
 

@@ -23,11 +23,11 @@ _GENERATED = tuple(
 _UNIT = re.compile(r"(?P<prefix>[^@]+)(?:@(?P<instance>.*))?\.service", re.DOTALL)
 # Made for one run by systemd-run: src/run/run.c, make_transient_unit_name.
 _TRANSIENT = re.compile(r"run-(?:u\d+|r[0-9a-f]{32}|p\d+-i\d+)\.service")
-# They keep other people's processes and are not themselves the workload.
-_HOSTS = frozenset(
+LAUNCHERS = frozenset(
     {
-        "user@.service",
         "docker.service",
+        "snap.docker.dockerd.service",
+        "podman.service",
         "containerd.service",
         "crio.service",
         "kubelet.service",
@@ -36,13 +36,19 @@ _HOSTS = frozenset(
         "rke2-server.service",
         "rke2-agent.service",
         "slurmd.service",
-        "cron.service",
-        "crond.service",
-        "atd.service",
-        "ssh.service",
-        "sshd.service",
     }
 )
+"""Units that start containers and jobs: what runs in a container or a job of theirs is not their work."""
+
+# They keep other people's processes and are not themselves the workload.
+_HOSTS = LAUNCHERS | {
+    "user@.service",
+    "cron.service",
+    "crond.service",
+    "atd.service",
+    "ssh.service",
+    "sshd.service",
+}
 
 
 def workload_name(pod: str) -> str:

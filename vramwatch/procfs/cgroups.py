@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, replace
 
 from vramwatch.core.model import SlurmJob
+from vramwatch.core.workloads import LAUNCHERS
 from vramwatch.procfs.texts import cut, printable
 
 CGROUP_LIMIT = 1 << 16
@@ -49,23 +50,6 @@ _POD = re.compile(r"(?:^|-)pod(?P<uid>[0-9a-f]{8}(?:[-_]?[0-9a-f]{4}){3}[-_]?[0-
 (kubelet cm/cgroup_manager_linux.go); a static pod's UID is a digest without dashes."""
 
 _USER_MANAGER = re.compile(r"user@(?P<uid>\d+)\.service")
-_LAUNCHERS = frozenset(
-    {
-        "docker.service",
-        "containerd.service",
-        "crio.service",
-        "kubelet.service",
-        "k3s.service",
-        "k3s-agent.service",
-        "rke2-server.service",
-        "rke2-agent.service",
-        "podman.service",
-        "snap.docker.dockerd.service",
-        "slurmd.service",
-    }
-)
-"""Units that start containers and jobs: what runs in a container or a job of theirs is not their work."""
-
 _SLURM_ROOT = re.compile(r"slurm(?:_.+)?|(?:.+_)?slurmstepd\.scope")
 """/slurm/uid_N/job_N/step_S of v1, /system.slice/[NODE_]slurmstepd.scope/job_N/step_S of v2
 (slurm plugins/cgroup)."""
@@ -129,7 +113,7 @@ def _complete(found: Placement, other: Placement) -> Placement:
 
 
 def _without_launcher(placement: Placement) -> Placement:
-    if placement.unit in _LAUNCHERS and (placement.container or placement.slurm):
+    if placement.unit in LAUNCHERS and (placement.container or placement.slurm):
         return replace(placement, unit=None, unit_owner=None)
     return placement
 

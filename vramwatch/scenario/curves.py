@@ -37,7 +37,8 @@ def requests_between(load: Load, since: Seconds, until: Seconds) -> int:
     turn = 2 * pi / load.period
     swing = (load.peak - load.low) / 2
     mean = (load.low + swing) * (until - since)
-    return floor(mean - swing * (sin(turn * until) - sin(turn * since)) / turn)
+    # Near a trough the two terms nearly cancel, and rounding could make less than none of them.
+    return max(0, floor(mean - swing * (sin(turn * until) - sin(turn * since)) / turn))
 
 
 def requests_in_flight(load: Load, time: Seconds, seed: int, name: str) -> tuple[int, int]:

@@ -27,10 +27,10 @@ class Replay(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     files: tuple[Path, ...] = Field(
-        (), description="Recordings, .csv or .csv.gz; several are merged by time, as one server's"
+        (), description="Recordings, .csv or .csv.gz; several are merged by time, as one server's."
     )
     tz: str | None = Field(
-        None, description="The time zone of nvidia-smi logs, e.g. Europe/Berlin; none: that of this machine"
+        None, description="The time zone of nvidia-smi logs, e.g. Europe/Berlin; none: that of this machine."
     )
 
     def open(self, first_seq: int) -> Feed:

@@ -21,18 +21,20 @@ class Simulated(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     scenario: Path | None = Field(
-        None, description="A scenario file (YAML); none: the server of four GPUs that ships with vramwatch"
+        None, description="A scenario file (YAML); none: the server of four GPUs that ships with vramwatch."
     )
     seed: int | None = Field(
-        None, description="Chooses what the scenario leaves open; none: the scenario's own"
+        None, description="Chooses what the scenario leaves open; none: the scenario's own."
     )
     speed: float = Field(
         1.0,
         gt=0,
-        description="Simulated seconds per second while it is behind the present; .inf: without waiting",
+        description="Simulated seconds per second while it is behind the present; inf: without waiting.",
     )
-    start: Duration = Field(Seconds(0), description="How long before now the simulated time begins, e.g. 2h")
-    duration: Duration | None = Field(None, description="How much simulated time there is; none: without end")
+    start: Duration = Field(Seconds(0), description="How long before now the simulated time begins, e.g. 2h.")
+    duration: Duration | None = Field(
+        None, description="How much simulated time there is; none: without end."
+    )
 
     def open(self, first_seq: int) -> Feed:
         """Return the feed of a server that has just been started.

@@ -1,0 +1,1 @@
+"""Suite C: labelled servers, pure and seeded."""

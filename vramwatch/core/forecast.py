@@ -1,0 +1,80 @@
+"""When memory is exhausted, with an interval, or why nobody can say."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import log
+
+from vramwatch.core.saturation import LEAST_SAMPLES, Plateau, Saturation, Shape
+from vramwatch.core.trend import Slope
+
+FARTHEST = 365 * 86400.0
+"""Seconds. What lies beyond a year will not come from a trend of hours or days."""
+
+
+class Reason(StrEnum):
+    """Why there is no forecast."""
+
+    THIN = "thin_evidence"  # too few samples to tell a line from a curve that comes to rest
+    NOT_GROWING = "not_growing"  # the interval of the slope does not lie above 0
+    FITS = "saturates_below_capacity"
+    MAY_FIT = "may_saturate_below_capacity"  # the plateau's interval holds the capacity
+    SLOWING = "slowing_without_plateau"  # where it will come to rest cannot be told yet
+    FAR = "farther_than_a_year"
+
+
+@dataclass(frozen=True, slots=True)
+class Exhaustion:
+    """When the capacity is reached, in the time of ``now``: 80 % of outcomes lie from low to high."""
+
+    at: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Abstention:
+    reason: Reason
+
+
+def exhaustion(
+    now: float, level: float, capacity: float, slope: Slope | None, saturation: Saturation | None
+) -> Exhaustion | Abstention:
+    """Return when growth from ``level`` bytes at ``now`` (seconds) reaches ``capacity`` bytes. No errors.
+
+    Straight growth takes the room left through the slope and its interval, which is handed in with 80 %
+    confidence; growth to a plateau above the capacity takes the exponential's way there, from the
+    plateau and its interval. ``level`` is what must fit: floor and load together, where load swings.
+    ``slope`` None, like a short one, is thin evidence; ``saturation`` None leaves the straight line.
+    A capacity that is reached already is exhausted now.
+    """
+    if level >= capacity:
+        return Exhaustion(now, now, now)
+    if slope is None or slope.count < LEAST_SAMPLES:
+        return Abstention(Reason.THIN)
+    if slope.low <= 0:
+        return Abstention(Reason.NOT_GROWING)
+    if saturation and saturation.shape is Shape.SATURATING:
+        return _curved(now, level, capacity, saturation.plateau)
+    room = capacity - level
+    return _bounded(now, room / slope.median, room / slope.high, room / slope.low)
+
+
+def _curved(now: float, level: float, capacity: float, plateau: Plateau | None) -> Exhaustion | Abstention:
+    if plateau is None:
+        return Abstention(Reason.SLOWING)
+    if plateau.high <= capacity:
+        return Abstention(Reason.FITS)
+    if plateau.low <= capacity:
+        return Abstention(Reason.MAY_FIT)
+
+    def wait(height: float) -> float:
+        # dy/dt = (height - y) / time constant, solved for y = capacity
+        return plateau.time_constant * log((height - level) / (height - capacity))
+
+    return _bounded(now, wait(plateau.value), wait(plateau.high), wait(plateau.low))
+
+
+def _bounded(now: float, wait: float, soonest: float, latest: float) -> Exhaustion | Abstention:
+    if wait > FARTHEST:
+        return Abstention(Reason.FAR)
+    return Exhaustion(now + wait, now + soonest, now + latest)

@@ -1,0 +1,179 @@
+"""Whether a series rises, and how fast: rank statistics that neither a spike nor a step can fool.
+
+GPU memory moves in quanta and is exactly flat in between, so ties are the rule and everything here is
+corrected for them. Values are bytes (any unit will do: ranks do not care), times are seconds in
+ascending order; both are finite. Pure Python: at these lengths importing numpy costs more than it saves.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations, groupby
+from math import copysign, sqrt
+from operator import mul
+from statistics import NormalDist, median
+
+EXACT_UP_TO = 60
+"""Samples up to which every pair gives a slope: 1,770 of them, which cost what 1,440 half-lag pairs do."""
+
+SIGNIFICANT = NormalDist().inv_cdf(0.975)
+"""An autocorrelation counts beyond so many standard errors: 95 %, two-sided, as Hamed & Rao have it."""
+
+LAGS_SHARE = 4
+"""Autocorrelations are looked at up to a lag of a quarter of the series (Box & Jenkins' rule of thumb)."""
+
+ROUNDING = 1e-9
+"""Residuals this close, as a share of the series' range, differ by floating-point rounding alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class MannKendall:
+    """Mann-Kendall's test. ``s``: pairs that rise less pairs that fall; ``z``: in standard errors."""
+
+    s: int
+    variance: float
+    z: float
+    count: int  # samples
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """Bytes a second: the median, and the interval that holds the true slope with the asked confidence."""
+
+    low: float
+    median: float
+    high: float
+    count: int  # samples
+
+
+def mann_kendall(values: Sequence[float]) -> MannKendall:
+    """Return Mann-Kendall's test of ``values`` in their order, which may be empty. No errors.
+
+    z above 0 is a rise; with independent samples it is standard normal without a trend. A series that is
+    exactly flat, or has fewer than two samples, has z = 0.
+    Source: Kendall, Rank Correlation Methods (1975): variance corrected for ties, continuity correction.
+    """
+    s = _rises_less_falls(values)
+    return _test(s, _variance(len(values), values), len(values))
+
+
+def modified_mann_kendall(values: Sequence[float]) -> MannKendall:
+    """Return Mann-Kendall's test with its variance corrected for autocorrelation. No errors.
+
+    ``values`` are equally spaced (in time, or one a release cycle) and may be empty. The variance is
+    that of ``mann_kendall`` times n/n*, where n* is how many independent samples the series is worth;
+    n/n* is never below 1, so the test never grows bolder than the plain one.
+
+    Source: Hamed & Rao, "A modified Mann-Kendall trend test for autocorrelated data", Journal of
+    Hydrology 204 (1998). Theirs, and not the effective size of Yue & Wang (2004),
+    because it takes the autocorrelation of *ranks*: one arena of a gigabyte among steps of 2 MiB would
+    decide the other alone. Only the leading run of significant lags is summed, where the paper takes
+    every significant one: on a plateau they follow each other, and a later one is chance. Ten samples
+    are too few for a correlation to show: there the test is nearly the plain one.
+    """
+    plain = mann_kendall(values)
+    if plain.variance == 0:
+        return plain
+    return _test(plain.s, plain.variance * _inflation(values), plain.count)
+
+
+def theil_sen(times: Sequence[float], values: Sequence[float], confidence: float = 0.8) -> Slope | None:
+    """Return the Theil-Sen slope of ``values`` over ``times`` with its ``confidence`` interval (0..1).
+
+    None: there are no two samples at different times. Up to EXACT_UP_TO samples all pairs are taken;
+    above, each sample is paired once with the one half the series later: O(n log n), a standard error
+    1.4 times that of all pairs, and a breakdown point of 25 % against 29 %.
+    The interval supposes independent residuals: hand in valleys or block minima, not every poll. Growth
+    of less than one quantum within half the series has most pairs tied, and the slope 0.
+
+    Source: Sen, "Estimates of the regression coefficient based on Kendall's tau", JASA 63 (1968),
+    with the variance of ``mann_kendall`` also corrected for equal times. The half-lag pairs
+    share no sample, so theirs is the sign test's: a variance of one for each pair.
+    Errors: ValueError when the lengths differ.
+    """
+    count = len(values)
+    points = list(zip(times, values, strict=True))
+    if count <= EXACT_UP_TO:
+        slopes = sorted(_slopes(combinations(points, 2)))
+        variance = _variance(count, values, times)
+    else:
+        half = count - count // 2
+        slopes = sorted(_slopes(zip(points, points[half:], strict=False)))
+        variance = float(len(slopes))
+    if not slopes:
+        return None
+    reach = NormalDist().inv_cdf((1 + confidence) / 2) * sqrt(variance)
+    low = max(round((len(slopes) - reach) / 2) - 1, 0)
+    high = min(round((len(slopes) + reach) / 2), len(slopes) - 1)
+    return Slope(slopes[low], median(slopes), slopes[high], count)
+
+
+def _slopes(pairs: Iterable[tuple[tuple[float, float], tuple[float, float]]]) -> list[float]:
+    return [(v2 - v1) / (t2 - t1) for (t1, v1), (t2, v2) in pairs if t2 > t1]
+
+
+def _rises_less_falls(values: Sequence[float]) -> int:
+    """Return Kendall's S: each value is looked up among its predecessors, which are kept in order."""
+    before: list[float] = []
+    s = 0
+    for count, value in enumerate(values):
+        below = bisect_left(before, value)
+        not_above = bisect_right(before, value, below)
+        s += below - (count - not_above)
+        before.insert(not_above, value)
+    return s
+
+
+def _variance(count: int, *tied: Sequence[float]) -> float:
+    """Return the variance of S for ``count`` samples, less what the ties in each of ``tied`` take."""
+    ties = (t for values in tied for t in Counter(values).values() if t > 1)
+    return (_term(count) - sum(map(_term, ties))) / 18
+
+
+def _term(n: int) -> int:
+    return n * (n - 1) * (2 * n + 5)
+
+
+def _test(s: int, variance: float, count: int) -> MannKendall:
+    z = (s - copysign(1, s)) / sqrt(variance) if s and variance > 0 else 0.0
+    return MannKendall(s, variance, z, count)
+
+
+def _inflation(values: Sequence[float]) -> float:
+    """Return n/n* of Hamed & Rao, at least 1: by how much autocorrelation widens the variance of S."""
+    n = len(values)
+    ranks = _centred_ranks(_residuals(values))
+    power = sum(map(mul, ranks, ranks))
+    if n < 3 or power == 0:
+        return 1.0
+    weighted = 0.0
+    for lag in range(1, max(2, n // LAGS_SHARE)):
+        correlation = sum(map(mul, ranks, ranks[lag:])) / power
+        if correlation <= SIGNIFICANT / sqrt(n):
+            break
+        weighted += (n - lag) * (n - lag - 1) * (n - lag - 2) * correlation
+    return 1 + 2 * weighted / (n * (n - 1) * (n - 2))
+
+
+def _residuals(values: Sequence[float]) -> list[int]:
+    """Return what ``values``, not all equal, leave beside their Theil-Sen line, in grains of ROUNDING."""
+    slope = theil_sen(range(len(values)), values)
+    rise = slope.median if slope else 0.0
+    first = values[0]
+    grain = (max(values) - min(values)) * ROUNDING
+    return [round((value - first - rise * i) / grain) for i, value in enumerate(values)]
+
+
+def _centred_ranks(values: Sequence[float]) -> list[float]:
+    """Return each value's rank less the mean rank; equal values share the mean of theirs."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    ranks = [0.0] * len(values)
+    below = 0
+    for _, group in groupby(order, key=values.__getitem__):
+        tied = list(group)
+        shared = below + (len(tied) - len(values)) / 2
+        for i in tied:
+            ranks[i] = shared
+        below += len(tied)
+    return ranks
