@@ -6,7 +6,6 @@ moment is known without keeping it.
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -165,9 +164,3 @@ def write_on(path: str) -> None:
 def moment(day: int, second: int) -> float:
     """Return the wall clock of a poll of the ninety days."""
     return BEGIN + day * DAY + second
-
-
-def seconds_to_build(path: Path) -> float:
-    began = time.monotonic()
-    build(path)
-    return time.monotonic() - began

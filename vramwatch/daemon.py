@@ -5,6 +5,7 @@ disk: without a driver it stays up blind and tries again, without a writable sto
 newest polls in bounded memory and says so.
 """
 
+import logging
 import queue
 import threading
 import time
@@ -55,6 +56,8 @@ TEND_LONGEST = Seconds(0.05)
 
 STUCK_POLLS, STUCK_SECONDS = 10, 30.0
 """A turn that is so many intervals and so many seconds late counts as stuck."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
