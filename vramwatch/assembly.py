@@ -3,17 +3,18 @@
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from vramwatch import families
-from vramwatch.config import Config
+from vramwatch.config import Commands, Config
 from vramwatch.core.attribution import Surroundings
-from vramwatch.core.model import FaultKind, Owner, Poll, ProcessKey
+from vramwatch.core.model import FaultKind, Owner, Poll, ProcessFacts, ProcessKey
 from vramwatch.core.ports import Feed
 from vramwatch.core.recognition import Engine
 from vramwatch.core.units import Bytes, Seconds
 from vramwatch.pipeline import Pipeline
-from vramwatch.procfs import Holder, find_holders, read_group_memory
+from vramwatch.procfs import Holder, ProcessTable, find_holders, read_group_memory
 from vramwatch.procfs.identity import sees_every_process
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -32,6 +33,14 @@ def engines() -> tuple[Engine, ...]:
     return tuple(engine() for engine in families.discover("vramwatch.engines").values())
 
 
+def open_feed(config: Config, first_seq: int) -> Feed:
+    """Return the feed of the configured source; its people keep secrets unless told otherwise."""
+    feed = config.source.open(first_seq)
+    if feed.live and config.store.commands is Commands.FULL:
+        return replace(feed, people=ProcessTable(redacts=False))
+    return feed
+
+
 def assemble(config: Config, feed: Feed, owners: Mapping[ProcessKey, Owner]) -> Pipeline:
     """Return the pipeline over ``feed``; ``owners`` are those that history has fixed already."""
     return Pipeline(
@@ -42,7 +51,12 @@ def assemble(config: Config, feed: Feed, owners: Mapping[ProcessKey, Owner]) -> 
         owners=owners,
         surroundings=surroundings(feed.live),
         read_groups=_group_bytes if feed.live and _counts_gpu_memory(CGROUPS) else None,
+        shows=_name_alone if config.store.commands is Commands.NAME else lambda facts: facts,
     )
+
+
+def _name_alone(facts: ProcessFacts) -> ProcessFacts:
+    return replace(facts, argv=(), title=facts.name, ancestors=(), environment={})
 
 
 def _counts_gpu_memory(root: Path) -> bool:
@@ -68,7 +82,7 @@ def look_once(config: Config) -> Poll:
 
     Returns the first Poll with readings, else the last one, whose Missing say what is wrong.
     """
-    feed = config.source.open(1)
+    feed = open_feed(config, 1)
     pipeline = assemble(config, feed, {})
     deadline = time.monotonic() + FIRST_LOOK
     try:

@@ -47,7 +47,9 @@ class Pipeline:
         owners: Mapping[ProcessKey, Owner],
         surroundings: Surroundings,
         read_groups: ReadGroups | None = None,
+        shows: Callable[[ProcessFacts], ProcessFacts] = lambda facts: facts,
     ) -> None:
+        """``shows`` says what of a process may be remembered, once its engine and Owner are known."""
         self.rules = rules
         self.rates = rates
         self._feed = feed
@@ -55,9 +57,10 @@ class Pipeline:
         self._owners = dict(owners)
         self._surroundings = surroundings
         self._read_groups = read_groups
+        self._shows = shows
         self._cadence = Cadence()
         self._listed: dict[str, Listed] = {}
-        self._tenants: dict[ProcessKey, Tenant] = {}
+        self._tenants: dict[ProcessKey, tuple[ProcessFacts, Tenant]] = {}  # as told, and as remembered
         self._met: dict[ProcessKey, float] = {}  # boottime of the newest list with it, oldest first
         self._present: dict[int, Tenant] = {}
 
@@ -121,14 +124,15 @@ class Pipeline:
                 known.pop(gone, None)
 
     def _tenant(self, facts: ProcessFacts) -> Tenant:
-        known = self._tenants.get(facts.key)
+        told, known = self._tenants.get(facts.key, (None, None))
         if known is None:
             engine = recognise(self._engines, facts)
             owner = self._owners.get(facts.key) or owner_of(facts, engine, self.rules)
             if facts.key.start_ticks:  # a pid that was never seen alive has no identity to keep
                 self._owners[facts.key] = owner
-            known = Tenant(facts, owner, engine)
-        elif known.facts is not facts:  # a title that came late may name the engine; the Owner stays
-            known = replace(known, facts=facts, engine=recognise(self._engines, facts) or known.engine)
-        self._tenants[facts.key] = known
+            known = Tenant(self._shows(facts), owner, engine)
+        elif told is not facts:  # a title that came late may name the engine; the Owner stays
+            engine = recognise(self._engines, facts) or known.engine
+            known = replace(known, facts=self._shows(facts), engine=engine)
+        self._tenants[facts.key] = facts, known
         return known

@@ -1,6 +1,8 @@
 """One look at the GPUs without a daemon, by the configuration."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -37,3 +39,24 @@ def test_a_machine_without_a_driver_answers_so_at_once(config, with_driver):
     poll = look_once(config)
     assert poll.ledgers == ()
     assert poll.missing[0].fault.kind is FaultKind.NO_DRIVER
+
+
+SECRET = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz012345"
+
+
+@pytest.mark.parametrize(
+    ("commands", "shown"),
+    [
+        ("full", lambda title: SECRET in title),
+        ("redacted", lambda title: SECRET not in title and "--token" in title),
+        ("name", lambda title: title.startswith("python")),
+    ],
+)
+def test_as_much_of_a_command_line_is_remembered_as_the_configuration_says(with_driver, commands, shown):
+    words = [sys.executable, "-c", "input()", "--token", SECRET]
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as holder:
+        with_driver.gpus[0].set_processes([Process(holder.pid, GIB)])
+        poll = look_once(load(None, {}, {"store.commands": commands}))
+        holder.communicate(b"\n")
+    (holding,) = poll.ledgers[0].holdings
+    assert shown(holding.tenant.facts.title)

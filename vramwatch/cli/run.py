@@ -98,7 +98,7 @@ def _overrides(
 
 def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]") -> None:
     """Open the store and the source, watch until told to stop, and leave nothing behind."""
-    from vramwatch.assembly import assemble, name_holders
+    from vramwatch.assembly import assemble, name_holders, open_feed
     from vramwatch.clock import read_boot_id
     from vramwatch.config import sentence
     from vramwatch.control import ControlServer
@@ -113,7 +113,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
         retention = Retention(kept.raw, kept.minutes, kept.hours, kept.max_size)
         store = Store.open(path, config.source_name, __version__, retention)
         house.callback(store.close)
-        feed = config.source.open(store.next_seq())
+        feed = open_feed(config, store.next_seq())
         house.callback(feed.source.close)
         pipeline = assemble(config, feed, store.owners(read_boot_id()))
         daemon = Daemon(

@@ -1,6 +1,7 @@
 """The shape of the configuration: its sections and options, what each means, takes and defaults to."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -116,6 +117,14 @@ class PollOptions(Section):
         return Rates(**{name: getattr(self, name) for name in type(self).model_fields})
 
 
+class Commands(StrEnum):
+    """How much of a command line is kept."""
+
+    FULL = "full"
+    REDACTED = "redacted"
+    NAME = "name"
+
+
 class StoreOptions(Section):
     """Where the history is kept."""
 
@@ -124,6 +133,13 @@ class StoreOptions(Section):
         description=(
             "The database; null: vramwatch.db in the system's state directory (/var/lib/vramwatch) "
             "for a service or root, in the user's otherwise."
+        ),
+    )
+    commands: Commands = Field(
+        Commands.REDACTED,
+        description=(
+            "What is kept of a process's command line: full (secrets too, as the process wrote them), "
+            "redacted (what looks like a secret is masked), name (the program's name alone)."
         ),
     )
     raw: Annotated[Seconds, Duration("1h", "3650d")] = Field(

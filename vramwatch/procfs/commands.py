@@ -6,7 +6,7 @@ Formats: proc_pid_cmdline(5), proc_pid_environ(5).
 from collections.abc import Mapping
 
 from vramwatch.procfs.files import read_bounded
-from vramwatch.procfs.redaction import COMMAND_LIMIT, redact_command, redact_text
+from vramwatch.procfs.redaction import COMMAND_LIMIT, bounded, redact_command, redact_text
 from vramwatch.procfs.texts import cut, printable
 
 ALLOWED_VARIABLES = frozenset(
@@ -45,12 +45,15 @@ _ENVIRONMENT_READ = 1 << 17  # MAX_ARG_STRLEN of Linux; Kubernetes adds seven va
 _VALUE_LIMIT = 256
 
 
-def read_command(root: str, pid: int) -> tuple[tuple[str, ...], str]:
-    """Return argv and title of ``pid``, redacted, of at most 2 KiB and 256 bytes; empty where unknown."""
-    return parse_command(read_bounded(f"{root}/{pid}/cmdline", _COMMAND_READ) or b"")
+def read_command(root: str, pid: int, redacts: bool = True) -> tuple[tuple[str, ...], str]:
+    """Return argv and title of ``pid``, of at most 2 KiB and 256 bytes; empty where unknown.
+
+    With ``redacts`` False what looks like a secret stands in both as the process wrote it.
+    """
+    return parse_command(read_bounded(f"{root}/{pid}/cmdline", _COMMAND_READ) or b"", redacts)
 
 
-def parse_command(raw: bytes) -> tuple[tuple[str, ...], str]:
+def parse_command(raw: bytes, redacts: bool = True) -> tuple[tuple[str, ...], str]:
     """Return argv and title from the bytes of /proc/PID/cmdline.
 
     setproctitle(3) overwrites the arguments with one string and fills the rest with NUL, so a single
@@ -63,9 +66,9 @@ def parse_command(raw: bytes) -> tuple[tuple[str, ...], str]:
     if arguments == [""]:
         return (), ""
     if len(arguments) == 1:
-        title = cut(redact_text(arguments[0]), COMMAND_LIMIT)
+        title = cut(redact_text(arguments[0]) if redacts else arguments[0], COMMAND_LIMIT)
         return (title,), title
-    argv = redact_command(arguments, _ARGV_LIMIT)
+    argv = redact_command(arguments, _ARGV_LIMIT) if redacts else bounded(arguments, _ARGV_LIMIT)
     return argv, cut(" ".join(argv), COMMAND_LIMIT)
 
 

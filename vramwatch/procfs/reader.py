@@ -20,10 +20,11 @@ _ATTEMPTS = 2  # a pid that was reused while we read is read once more; twice in
 class FactsReader:
     """Reads ProcessFacts. Keeps what is the same for every process: the boot time and users' names."""
 
-    def __init__(self, root: str, host: Path, sees_every_process: bool) -> None:
+    def __init__(self, root: str, host: Path, sees_every_process: bool, redacts: bool) -> None:
         self._root = root
         self._host = host
         self._sees_every_process = sees_every_process
+        self._redacts = redacts
         self._users = Users(host)
         self._boot_time = read_boot_time(root)
 
@@ -46,7 +47,7 @@ class FactsReader:
 
     def _facts(self, pid: int, stat: Stat, at: Instant) -> ProcessFacts:
         status = read_status(self._root, pid)
-        argv, title = read_command(self._root, pid)
+        argv, title = read_command(self._root, pid, self._redacts)
         environment = read_environment(self._root, pid)
         placement = parse_cgroup(read_bounded(f"{self._root}/{pid}/cgroup", CGROUP_LIMIT) or b"")
         container, pod = identify(placement, self._host)
@@ -80,7 +81,7 @@ class FactsReader:
             above = read_stat(self._root, pid)
             if above is None or (pid == 1 and self._sees_every_process):
                 break
-            argv, title = read_command(self._root, pid)
+            argv, title = read_command(self._root, pid, self._redacts)
             found.append(Ancestor(pid, above.name, argv, title))
             stat, status = above, read_status(self._root, pid)
         return tuple(found)

@@ -6,7 +6,7 @@ When in doubt a word is hidden; model names, paths, digests and UUIDs are not in
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
 
 from vramwatch.procfs.texts import cut
@@ -130,9 +130,14 @@ Random base-62 text has about 0.5; names such as Meta-Llama-3.1-70B-Instruct-AWQ
 
 def redact_command(argv: Sequence[str], limit: int = COMMAND_LIMIT) -> tuple[str, ...]:
     """Return ``argv`` without its secrets, cut to ``limit`` bytes with the blanks between arguments."""
+    return bounded(_redact_words(argv), limit)
+
+
+def bounded(argv: Iterable[str], limit: int) -> tuple[str, ...]:
+    """Return ``argv`` cut to ``limit`` bytes with the blanks between arguments."""
     kept: list[str] = []
     left = limit
-    for argument in _redact_words(argv):
+    for argument in argv:
         if left <= 0:
             break
         shown = cut(argument, left)

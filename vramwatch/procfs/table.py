@@ -34,15 +34,16 @@ class ProcessTable:
     """Who stands behind a pid. Implements core.ports.People; for one thread.
 
     ``root`` is a /proc, or a tree recorded from one. ``host`` is the root of the host's file system,
-    where the daemon runs inside a container of it. A living process costs no read of /proc for ten
-    seconds at a time, and its end is seen at the next call.
+    where the daemon runs inside a container of it. ``redacts``: what looks like a secret in a command
+    line is masked. A living process costs no read of /proc for ten seconds at a time, and its end is
+    seen at the next call.
     """
 
-    def __init__(self, root: Path = Path("/proc"), host: Path = Path("/")) -> None:
+    def __init__(self, root: Path = Path("/proc"), host: Path = Path("/"), *, redacts: bool = True) -> None:
         self._root = str(root)
         self._is_live = root == Path("/proc")  # only there is a pid one of ours
         self._sees_every_process = sees_every_process(self._root)
-        self._reader = FactsReader(self._root, host, self._sees_every_process)
+        self._reader = FactsReader(self._root, host, self._sees_every_process, redacts)
         self._exits = Exits()
         self._known: dict[int, _Known] = {}
         self._sweep_at = 0.0
