@@ -65,7 +65,7 @@ class House:
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
             try:
-                if self.ask("SELECT seq FROM sample LIMIT 1"):
+                if self.ask("SELECT sweep.id FROM sweep JOIN tick USING (hour) LIMIT 1"):
                     return time.monotonic()
             except sqlite3.OperationalError:
                 pass  # no store yet, or no table in it

@@ -43,7 +43,6 @@ class KeptHour:
     def __init__(self, connection: Connection, row: Row[Any]) -> None:
         self.row = row
         self._connection = connection
-        self._parts: tuple[object, dict[int, Part]] | None = None  # as last asked for
 
     @property
     def is_open(self) -> bool:
@@ -66,12 +65,6 @@ class KeptHour:
         self, wanted: Collection[int] | None = None, gpus: Collection[int] | None = None
     ) -> dict[int, Part]:
         """Return what was read of each of ``gpus``, of the series in ``wanted``; {}: no longer kept."""
-        asked = (None if wanted is None else set(wanted), gpus)
-        if self._parts is None or self._parts[0] != asked:
-            self._parts = asked, self._load_parts(wanted, gpus)
-        return self._parts[1]
-
-    def _load_parts(self, wanted: Collection[int] | None, gpus: Collection[int] | None) -> dict[int, Part]:
         if self.is_open:
             return load_whole(self._connection, self.row.id, gpus=gpus).parts
         axis = self.axis

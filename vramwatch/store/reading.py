@@ -3,9 +3,12 @@
 What a moment and a span are: see ``moments``.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,17 +28,17 @@ from vramwatch.core.model import (
     SubjectKind,
 )
 from vramwatch.store import tables as t
-from vramwatch.store.moments import KeptHour, hour_of, hours, instant_of, moment, newest_seq
+from vramwatch.store.columns import Value
+from vramwatch.store.moments import hour_of, hours, instant_of, moment, newest_seq
 from vramwatch.store.opening import has_log, open_for_reading, told, understood
 from vramwatch.store.rebuilding import rebuild
-from vramwatch.store.rollups import Rollup
 from vramwatch.store.rows import event_of, fault_of, gpu_of, owner_of, process_of, to_ms
 from vramwatch.store.spans import (
     Grid,
     Told,
     changes_within,
     gpus_of,
-    peak_wall,
+    peak_walls,
     read_within,
     told_by_step,
 )
@@ -215,7 +218,10 @@ class History:
         grid = Grid(to_ms(begin), to_ms(until), to_ms(step))
         with self._reading() as connection:
             told = told_by_step(connection, {row.id for row in rows}, grid)
-        return {id: _steps(each, grid) for id, each in told.items()}
+            return {
+                id: [_step(grid, place, list(same)) for place, same in groupby(each, itemgetter(0))]
+                for id, each in told.items()
+            }
 
     def peaks(self, rows: Iterable[SeriesRow], since: float, until: float) -> Mapping[int, Point]:
         """Return the largest sample of each of ``rows`` within the span, by its id: the first of several.
@@ -224,19 +230,13 @@ class History:
         """
         by_id = {row.id: row for row in rows}
         whole = Grid(to_ms(since), to_ms(until), to_ms(until) - to_ms(since) + 1)
-        found = {}
+        found: dict[int, Point] = {}
         with self._reading() as connection:
-            gpus = gpus_of(connection, by_id)
-            kept: dict[int, KeptHour | None] = {}
-            for id, told in told_by_step(connection, by_id, whole).items():
-                best = max(told, key=lambda each: each.rollup.maximum)
-                if best.hour not in kept:
-                    kept[best.hour] = hour_of(connection, best.hour)
-                hour = kept[best.hour]
+            for hour_id, peaks in _peaks_by_hour(told_by_step(connection, by_id, whole)).items():
+                hour = hour_of(connection, hour_id)
                 if hour is not None:
-                    peak = best.rollup.maximum
-                    wall = peak_wall(hour, id, peak, whole, among=by_id, on=gpus)
-                    found[id] = Point(wall / 1000, by_id[id], peak)
+                    walls = peak_walls(hour, peaks, gpus_of(connection, peaks), whole)
+                    found |= {id: Point(wall / 1000, by_id[id], peaks[id]) for id, wall in walls.items()}
         return found
 
     def value_at(self, row: SeriesRow, wall: float) -> float | None:
@@ -329,17 +329,24 @@ def _values_at(connection: Connection, wall: float, ids: Collection[int]) -> dic
     return {id: found.values[id] for id in ids if id in found.values} if found else {}
 
 
-def _steps(told: Iterable[Told], grid: Grid) -> list[Step]:
-    merged: dict[int, Rollup] = {}
-    for each in told:
-        before = merged.get(each.step)
-        merged[each.step] = each.rollup if before is None else before.then(each.rollup)
-    return [
-        Step(
-            (grid.since + place * grid.step) / 1000, r.count, r.minimum, r.total / r.count, r.maximum, r.last
-        )
-        for place, r in sorted(merged.items())
-    ]
+def _step(grid: Grid, place: int, told: Sequence[Told]) -> Step:
+    """Return a step from what it holds, in the order of polls."""
+    start = (grid.since + place * grid.step) / 1000
+    if len(told) == 1:
+        ((_, _, _, count, low, high, last, total),) = told
+        return Step(start, count, low, total / count, high, last)
+    _, _, _, counts, lows, highs, lasts, totals = zip(*told, strict=True)
+    count = sum(counts)
+    return Step(start, count, min(lows), sum(totals) / count, max(highs), lasts[-1])
+
+
+def _peaks_by_hour(told: Mapping[int, list[Told]]) -> dict[int, dict[int, Value]]:
+    """Return hour -> series -> value, for the first hour in which each series was at its largest."""
+    found: dict[int, dict[int, Value]] = defaultdict(dict)
+    for id, each in told.items():
+        _, hour, _, _, _, peak, _, _ = max(each, key=itemgetter(5))
+        found[hour][id] = peak
+    return found
 
 
 def _stop_after(at: Instant, wall: float) -> Select[Any]:

@@ -2,16 +2,16 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import REAL, Connection, Row, case, cast, func, select
 
 from vramwatch.store import tables as t
 from vramwatch.store.columns import Value
 from vramwatch.store.hours import Part, Track
 from vramwatch.store.moments import KeptHour, hours
-from vramwatch.store.rollups import MinuteTrack, Rollup, roll_up, stretches
+from vramwatch.store.rollups import MinuteTrack, Rollup, Stretch, roll_up, stretches
 from vramwatch.store.rows import to_ms, value_of
 
 OUTSIDE = -1
@@ -30,13 +30,10 @@ class Grid(NamedTuple):
         return (wall - self.since) // self.step if self.since <= wall <= self.until else OUTSIDE
 
 
-class Told(NamedTuple):
-    """Samples of one series from one hour, in one step."""
-
-    hour: int
-    order: int  # within the hour
-    step: int
-    rollup: Rollup
+Told = tuple[int, int, int, int, Value, Value, Value, Value]
+"""Samples of one series from one hour that lie in one step: the step, the hour, the place within the hour,
+and as in a Rollup count, minimum, maximum, last and total. A bare tuple: there may be 100,000 of them.
+"""
 
 
 class Change(NamedTuple):
@@ -47,22 +44,23 @@ class Change(NamedTuple):
     value: Value | None
 
 
-def told_by_step(connection: Connection, series: Collection[int], grid: Grid) -> dict[int, list[Told]]:
-    """Return the samples of each of ``series`` within the steps, in the order of polls."""
+def told_by_step(connection: Connection, series: Collection[int], grid: Grid) -> Mapping[int, list[Told]]:
+    """Return the samples of each of ``series``, step by step, and within a step in the order of polls."""
     gpus = gpus_of(connection, series)
-    whole: dict[int, int] = {}  # hour -> the step that it lies in
+    whole: dict[int, int] = {}  # hour -> the step in which it lies
     found: dict[int, list[Told]] = defaultdict(list)
     for hour in hours(connection, grid.since / 1000, grid.until / 1000):
         step = _whole_in(hour.row, grid)
         if step != OUTSIDE:
             whole[hour.row.id] = step
             continue
-        for id, each in _told_finely(hour, series, gpus, grid):
-            found[id].append(each)
-    for id, each in _told_by_hour(connection, series, whole):
-        found[id].append(each)
-    for told in found.values():
-        told.sort(key=lambda each: each[:2])
+        for id, told in _told_finely(hour, series, gpus, grid):
+            found[id].append(told)
+    for id, of_hour, count, low, high, last, total in _by_hour(connection, series, whole):
+        if of_hour in whole:
+            found[id].append((whole[of_hour], of_hour, 0, count, low, high, last, total))
+    for each in found.values():
+        each.sort()
     return found
 
 
@@ -74,24 +72,25 @@ def _whole_in(row: Row[Any], grid: Grid) -> int:
     return first if first == last else OUTSIDE
 
 
-def _told_by_hour(
-    connection: Connection, series: Collection[int], whole: Mapping[int, int]
-) -> Iterator[tuple[int, Told]]:
-    if not whole:
-        return
-    columns = t.hourly.c  # as plain as it is because there may be 40,000 rows of it
-    names = ("series", "hour", "count", "minimum", "maximum", "last", "mean")
-    rows = select(*(columns[name] for name in names), t.series.c.unit).select_from(
-        t.hourly.join(t.series, t.series.c.id == columns.series)
+def _by_hour(
+    connection: Connection, series: Collection[int], whole: Collection[int]
+) -> Iterable[Sequence[Any]]:
+    """Return the roll-ups of the hours from the first to the last of ``whole``.
+
+    A row is series, hour, count, minimum, maximum, last and total.
+    """
+    columns, is_bytes = t.hourly.c, t.series.c.unit == "bytes"
+    values = (  # as ``rows.value_of`` has it
+        case((is_bytes, columns[name]), else_=cast(columns[name], REAL))
+        for name in ("minimum", "maximum", "last")
     )
-    within = columns.hour.between(min(whole), max(whole)), columns.count > 0
-    for row in connection.execute(rows.where(columns.series.in_(listed(series)), *within)):
-        id, hour, count, low, high, last, mean, unit = tuple(row)
-        step = whole.get(hour)
-        if step is not None and unit == "bytes":
-            yield id, Told(hour, 0, step, Rollup(count, low, high, last, mean * count))
-        elif step is not None:
-            yield id, Told(hour, 0, step, Rollup(count, float(low), float(high), float(last), mean * count))
+    rows = (
+        select(columns.series, columns.hour, columns["count"], *values, columns.mean * columns["count"])
+        .select_from(t.hourly.join(t.series, t.series.c.id == columns.series))
+        .where(columns.series.in_(listed(series)), columns["count"] > 0)
+        .where(columns.hour.between(min(whole, default=0), max(whole, default=0)))
+    )
+    return connection.execute(rows)
 
 
 def _told_finely(
@@ -103,19 +102,24 @@ def _told_finely(
         step = grid.place(to_ms(hour.row.since_wall))
         for one, row in hour.hourly(series).items():
             if row._mapping["count"] and step != OUTSIDE:
-                yield one, Told(id, 0, step, _of_hour(row))
+                yield one, _told(step, id, 0, _of_hour(row))
         return
     over = stretches([grid.place(wall) for wall in hour.axis.walls])
     steps = [grid.place(hour.axis.walls[start]) for start, _ in over]
     for one, track, part in tracks(hour, series, gpus):
         for order, rollup in enumerate(roll_up(track, part.counts(one), over)):
             if rollup and steps[order] != OUTSIDE:
-                yield one, Told(id, order, steps[order], rollup)
+                yield one, _told(steps[order], id, order, rollup)
     for one, minutes in hour.minute_tracks(series, gpus).items():
         for order, rollup in enumerate(minutes.rollups):
             step = grid.place(hour.axis.walls[hour.minutes[order][0]])
             if rollup and step != OUTSIDE:
-                yield one, Told(id, order, step, rollup)
+                yield one, _told(step, id, order, rollup)
+
+
+def _told(step: int, hour: int, place: int, rollup: Rollup) -> Told:
+    told = rollup.count, rollup.minimum, rollup.maximum, rollup.last, rollup.total
+    return step, hour, place, *told
 
 
 def _of_hour(row: Row[Any]) -> Rollup:
@@ -188,32 +192,37 @@ def changes_within(
     return [Change(wall, id, value) for _, wall, id, value in found if since < wall <= until]
 
 
-def peak_wall(
-    hour: KeptHour, series: int, peak: Value, span: Grid, *, among: Collection[int], on: Collection[int]
-) -> int:
-    """Return when (ms) in one hour ``series`` first had its ``peak`` within the span, if that is kept.
+def peak_walls(
+    hour: KeptHour, peaks: Mapping[int, Value], gpus: Collection[int], span: Grid
+) -> Mapping[int, int]:
+    """Return when (ms) in one hour each series first had its peak within the span.
 
-    ``among``: the series, and ``on``: the GPUs, that are asked about; so each hour is read once for all.
+    That is exact where the samples are kept; else it is when the minute, or the hour, began.
+    ``peaks``: series -> value. ``gpus``: those of the series.
     """
     axis = hour.axis
     if axis is None:
-        return to_ms(hour.row.since_wall)
-    for id, track, part in tracks(hour, among, on):
-        if id != series:
-            continue
-        counts = part.counts(series)
-        ends = [*track.polls[1:], len(axis.walls)]
-        for start, end, value in zip(track.polls, ends, track.values, strict=True):
-            read = (poll for poll in range(start, end) if value == peak and counts[poll + 1] > counts[poll])
-            within = next((poll for poll in read if span.since <= axis.walls[poll] <= span.until), None)
-            if within is not None:
-                return axis.walls[within]
-    for minutes in hour.minute_tracks({series}, on).values():
-        return axis.walls[_minute_of(minutes, hour.minutes, peak)]
-    return axis.walls[0]
+        return dict.fromkeys(peaks, to_ms(hour.row.since_wall))
+    found = dict.fromkeys(peaks, axis.walls[0])
+    for id, track, part in tracks(hour, peaks, gpus):
+        read = _polls_with(peaks[id], track, part, id)
+        walls = (axis.walls[poll] for poll in read)
+        found[id] = next((wall for wall in walls if span.since <= wall <= span.until), found[id])
+    for id, minutes in hour.minute_tracks(peaks, gpus).items():
+        found[id] = axis.walls[_minute_of(minutes, hour.minutes, peaks[id])]
+    return found
 
 
-def _minute_of(minutes: MinuteTrack, stretch: Sequence[tuple[int, int]], peak: Value) -> int:
+def _polls_with(value: Value, track: Track, part: Part, series: int) -> Iterator[int]:
+    """Yield the polls at which ``series`` was read and had ``value``."""
+    sweeps = {sweep for sweep, told in part.sweeps.items() if series in told}
+    ends = [*track.polls[1:], len(part.reads)]
+    for start, end, held in zip(track.polls, ends, track.values, strict=True):
+        if held == value:
+            yield from (poll for poll in range(start, end) if part.reads[poll] in sweeps)
+
+
+def _minute_of(minutes: MinuteTrack, stretch: Sequence[Stretch], peak: Value) -> int:
     for rollup, (start, _) in zip(minutes.rollups, stretch, strict=True):
         if rollup and rollup.maximum == peak:
             return start
