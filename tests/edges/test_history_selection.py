@@ -70,7 +70,7 @@ def test_processes_go_by_user_pod_container_job_unit_and_engine(mixed, arguments
 
 
 def test_nobody_of_that_name_says_so(mixed):
-    assert "such a process was not seen here" in whole(mixed, "--user", "mallory").stderr
+    assert "such a process was not seen here" in whole(mixed, "--user", "mallory", code=2).stderr
 
 
 # --- long spans ---------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def test_in_a_long_span_comings_and_goings_are_still_told_to_the_second(long):
         (541 * 20, None),
     ]
     text = whole(long).stdout
-    assert re.search(r"train .*\n    came 23:13\n    ended 01:13", text)
+    assert re.search(r"train .*\n    came 23:13; ended 01:13$", text, re.M)
 
 
 def test_steps_of_hours_hold_every_reading_once(long):

@@ -292,13 +292,19 @@ def test_a_span_without_readings_says_where_there_are_some(path):
 
 
 def test_an_unknown_owner_lists_those_there_are(path):
-    result = whole(path, "--owner", "nobody")
+    result = whole(path, "--owner", "nobody", code=2)
     assert result.stdout == ""
     assert "no owner here is called 'nobody'; there are: chat, train" in result.stderr
 
 
 def test_an_unknown_pid_says_so(path):
-    assert "pid 999 was not seen here" in whole(path, "--pid", "999").stderr
+    assert "pid 999 was not seen here" in whole(path, "--pid", "999", code=2).stderr
+
+
+def test_a_known_owner_that_was_not_there_in_the_span_is_no_mistake(path):
+    result = ask(path, "--since", str(START + 400), "--until", str(START + 500), "--owner", "train")
+    assert result.stdout == ""
+    assert "no reading between 2023-11-14 22:20:00 and 2023-11-14 22:21:40" in result.stderr
 
 
 def test_a_moment_before_the_first_reading_says_so(path):

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from vramwatch.cli.finding import Found
 from vramwatch.cli.printing import print_growths, print_points, print_series, print_steps
-from vramwatch.cli.tracing import gpu_totals, heights, steps_of, trace
+from vramwatch.cli.tracing import gpu_totals, heights, holes, steps_of, trace
 from vramwatch.cli.views.growth import Growth, gained, growth_lines
 from vramwatch.cli.views.history import Past, is_no_ghost
 from vramwatch.cli.views.overview import overview_lines
@@ -19,7 +19,7 @@ from vramwatch.cli.views.tracks import HOUR, Grid, Subject, grid
 from vramwatch.core.errors import UsageError
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.units import Seconds, show_seconds
-from vramwatch.store import Point, SeriesRow
+from vramwatch.store import GapRow, Point, SeriesRow
 
 MOST_SERIES = 8
 """Series that one answer shows in full; those after them get a line each."""
@@ -55,11 +55,29 @@ def answer(found: Found, form: Form) -> bool:
         return _print_data(found, form)
     target = terminal(sys.stdout)
     ranked = _ranked(found)
+    if ranked:
+        found = replace(found, gaps=_with_holes(found))
     if form.raw:
         _show_readings(found, form, ranked, target)
     elif ranked:
         _show_tracks(found, form, ranked, target)
     return bool(ranked)
+
+
+def _with_holes(found: Found) -> list[GapRow]:
+    """Return the gaps with the holes that none of them explains, oldest first."""
+    span = found.span
+    over = grid(span.since, max(span.until, span.since + 1), span.zone)
+    unexplained = [
+        hole for hole in holes(found.history, over) if not any(_touches(gap, hole) for gap in found.gaps)
+    ]
+    return sorted([*found.gaps, *unexplained], key=lambda gap: gap.since)
+
+
+def _touches(gap: GapRow, hole: GapRow) -> bool:
+    """Whether ``gap`` lies on a part of ``hole``; one that begins or ends with it does not."""
+    end = hole.until
+    return end is not None and gap.since < end and (gap.until is None or gap.until > hole.since)
 
 
 Ranked = Sequence[tuple[SeriesRow, float]]

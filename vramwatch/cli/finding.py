@@ -7,6 +7,7 @@ from datetime import tzinfo
 from vramwatch.cli.selection import Selection, owners_there, pick_gpu, pick_series
 from vramwatch.cli.views.status import OLD_SECONDS
 from vramwatch.cli.when import show_when
+from vramwatch.core.errors import UsageError
 from vramwatch.core.model import FaultKind, Gpu, SubjectKind
 from vramwatch.store import EventRow, GapRow, History, Point, SeriesRow
 
@@ -52,14 +53,20 @@ class Found:
 
 
 def find(history: History, selection: Selection, asked: Span) -> Found:
-    """Return what there is within ``asked``. Errors: UsageError, StoreError."""
+    """Return what there is within ``asked``.
+
+    Errors: UsageError for a selection that fits nothing at any time, with what there is; StoreError.
+    """
     gpus = {gpu.uuid: gpu for gpu in history.gpus()}
     uuid = pick_gpu(selection.gpu, gpus.values()).uuid if selection.gpu is not None else None
     rows = pick_series(selection, history, uuid)
+    whole = _whole_span(history, asked)
+    if whole is not None and not rows:
+        raise UsageError(_none_such(history, selection, uuid, whole))
     span = _covered(history, asked)
+    why = nothing_between(history, asked)
     if span is None:
-        return Found(history, (), (), (), gpus, asked, nothing_between(history, asked))
-    why = nothing_between(history, asked) if rows else _none_such(history, selection, uuid, asked)
+        return Found(history, (), (), (), gpus, asked, why)
     gaps = [gap for gap in _gaps(history, asked) if uuid is None or gap.gpu in (None, uuid)]
     return Found(history, rows, gaps, history.events(span.since, span.until), gpus, span, why)
 
@@ -73,8 +80,7 @@ def nothing_between(history: History, asked: Span) -> str:
     return f"no reading {when}; the store has readings between {whole}"
 
 
-def _none_such(history: History, selection: Selection, uuid: str | None, asked: Span) -> str:
-    whole = _whole_span(history, asked)
+def _none_such(history: History, selection: Selection, uuid: str | None, whole: Span) -> str:
     if selection.is_of_processes:
         what = f"pid {selection.pid}" if selection.pid is not None else "such a process"
         return f"{what} was not seen here; the store has readings between {whole}"

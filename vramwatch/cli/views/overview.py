@@ -17,6 +17,7 @@ from vramwatch.cli.views.history import (
     span_lines,
     subject_name,
 )
+from vramwatch.cli.views.table import comings_and_goings
 from vramwatch.cli.views.text import Glyphs, Line, Tone, left, line, right, wrap
 from vramwatch.cli.views.tracks import Track
 from vramwatch.core.model import SubjectKind
@@ -59,12 +60,8 @@ def _overview_row(track: Track, past: Past, width: int, glyphs: Glyphs) -> list[
     room = width - FIGURE * len(figures) - _when_columns(width)
     name = "  " + left(subject_name(track.series), room - 2, glyphs.ellipsis)
     row = name + "".join(right(figure, FIGURE) for figure in figures)
-    told = _comings_and_goings(track, past)
+    told = comings_and_goings(track, past)
     if width >= ROOMY:
-        return [line(f"{row} {when}"), *(line(f"    {each}", Tone.FAINT) for each in told)]
-    return [line(row), *wrap(", ".join([f"peak {peak} {when}", *told]), width, 4, Tone.FAINT)]
-
-
-def _comings_and_goings(track: Track, past: Past) -> list[str]:
-    moments = (("came", track.came), ("ended", track.ended))
-    return [f"{word} {clock(wall, past.grid, past.zone)}" for word, wall in moments if wall is not None]
+        return [line(f"{row} {when}"), *wrap(told, width, 4, Tone.FAINT)]
+    whole = "; ".join(filter(None, [f"peak {peak} {when}", told]))
+    return [line(row), *wrap(whole, width, 4, Tone.FAINT)]

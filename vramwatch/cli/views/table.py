@@ -17,9 +17,15 @@ from vramwatch.cli.views.history import (
 )
 from vramwatch.cli.views.text import Glyphs, Line, Span, Tone, columns, fit, left, line, right, wrap
 from vramwatch.cli.views.tracks import Step, Subject, Track
+from vramwatch.core.units import show_seconds
 
 FEWEST_ALIKE = 3
 """Rows that say the same one after another are told as one from here on."""
+
+AWAY = 14
+"""Columns of how long a series was away within a step: the longest is "away ~23h 59m"."""
+
+MINUTE = 60.0
 
 WIDEST_BAR = 40
 """Columns of the bar at a step's end; a longer one says no more."""
@@ -52,7 +58,34 @@ def heading_lines(track: Track, past: Past, width: int, glyphs: Glyphs) -> list[
     return [
         line(fit(title(track.series, past.gpus), width, glyphs.ellipsis), Tone.STRONG),
         *wrap(f"from {first} to {last} ({change}), peak {peak} at {at}", width, 0),
+        *wrap(comings_and_goings(track, past), width, 0, Tone.FAINT),
     ]
+
+
+def comings_and_goings(track: Track, past: Past) -> str:
+    """Return "came 14 times, last 05:12; left 14 times, last seen 05:26"; "" if it was always there."""
+    known = track.comings
+    is_there = track.ended is None
+    came, left = known.came or track.came, track.ended or known.left
+    told = []
+    if came is not None:
+        told.append(_how_often("came", known.arrivals, "last", came, past))
+    if left is not None and known.departures < SEVERAL:
+        told.append(f"{'left' if is_there else 'ended'} {clock(left, past.grid, past.zone)}")
+    elif left is not None:
+        told.append(_how_often("left", known.departures, "last" if is_there else "last seen", left, past))
+    if is_there and left is not None:
+        told.append(f"present at {clock(past.grid.until, past.grid, past.zone)}")
+    return "; ".join(told)
+
+
+SEVERAL = 2
+"""Times from which on they are counted."""
+
+
+def _how_often(what: str, times: int, which: str, wall: float, past: Past) -> str:
+    at = clock(wall, past.grid, past.zone)
+    return f"{what} {at}" if times < SEVERAL else f"{what} {times} times, {which} {at}"
 
 
 def _track_lines(track: Track, past: Past, width: int, glyphs: Glyphs) -> Iterator[Line]:
@@ -71,18 +104,33 @@ def _track_lines(track: Track, past: Past, width: int, glyphs: Glyphs) -> Iterat
         yield from between_lines(begun, been, past, width)
         alike.append(step)
     yield from _step_lines(alike, track, past, width, glyphs)
-    yield from between_lines(gaps, events, past, width)
     if track.ended is not None:
+        begun = [gap for gap in gaps if gap.since < track.ended]
+        been = [row for row in events if row.wall < track.ended]
+        gaps, events = gaps[len(begun) :], events[len(been) :]
+        yield from between_lines(begun, been, past, width)
         yield line(f"-- {clock(track.ended, past.grid, past.zone)} ended --", Tone.FAINT)
+    yield from between_lines(gaps, events, past, width)
 
 
 def _is_alike(before: Step, step: Step) -> bool:
     """Whether nothing moved from the one step to the other, to the byte."""
+    if _is_absent(before) or _is_absent(step):
+        return _is_absent(before) and _is_absent(step)
     return before.minimum == before.maximum == before.last == step.minimum == step.maximum == step.last
+
+
+def _is_absent(step: Step) -> bool:
+    return step.count == 0
 
 
 def _step_lines(alike: list[Step], track: Track, past: Past, width: int, glyphs: Glyphs) -> Iterator[Line]:
     """Yield steps that follow one another: each on a line, or all on one where nothing moved."""
+    if alike and _is_absent(alike[0]):
+        yield line(
+            f"{'..'.join(dict.fromkeys(_stamp(step, past) for step in (alike[0], alike[-1])))}  absent"
+        )
+        return
     if len(alike) < FEWEST_ALIKE:
         yield from (_step_line(step, track, past, width, glyphs) for step in alike)
         return
@@ -114,9 +162,23 @@ def _step_line(step: Step, track: Track, past: Past, width: int, glyphs: Glyphs)
     quantity = track.series.key.quantity
     figures = (step.last, step.minimum, step.maximum) if width >= ROOMY else (step.last, step.maximum)
     text = _stamp(step, past) + "".join(right(show_value(quantity, value), FIGURE) for value in figures)
+    if track.away:
+        text += right(_show_away(step, track, past), AWAY)
     room = min(width - columns(text) - 2, WIDEST_BAR)
     filled = round(room * max(step.last, 0) / track.peak) if track.peak > 0 and room > 0 else 0
     return Line((Span(text), Span("  " + glyphs.filled * filled, Tone.FAINT)))
+
+
+def _show_away(step: Step, track: Track, past: Past) -> str:
+    """Return "away ~7m": the share of the step's readings in which the series was absent, as time."""
+    share = track.away.get(step.start)
+    if share is None:
+        return ""
+    grid = past.grid
+    begin = _begin(step, past)
+    seconds = share * (min(begin + grid.step, grid.until) - max(begin, grid.since))
+    unit = MINUTE if seconds >= MINUTE else 1.0
+    return f"away ~{show_seconds(max(round(seconds / unit), 1) * unit)}"
 
 
 def _name_and_peak(series: Subject, peak: float, past: Past, width: int, glyphs: Glyphs) -> Line:

@@ -1,7 +1,7 @@
 """What a series did within a span: its ends, its peak, and steps of equal length."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from typing import Protocol
 
@@ -43,7 +43,10 @@ class Point(Protocol):
 
 
 class Step(Protocol):
-    """The ``count`` readings, at least one, of a stretch that begins at ``start`` (unix seconds)."""
+    """The ``count`` readings of a stretch that begins at ``start`` (unix seconds).
+
+    Of a Track's: ``count`` 0 is a step in which the series was absent, and then all values are 0.
+    """
 
     @property
     def start(self) -> float: ...
@@ -60,8 +63,21 @@ class Step(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Comings:
+    """How often a series came and left within a span, and when it last did (unix seconds)."""
+
+    arrivals: int = 0
+    departures: int = 0
+    came: float | None = None
+    left: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Track:
-    """What one series did within a span. Times in unix seconds; a step without readings is absent."""
+    """What one series did within a span. Times in unix seconds; a step in which nobody looked is missing.
+
+    ``away``: in which share (0..1) of the readings of a step, by its start, the series was absent.
+    """
 
     series: Subject
     first: float
@@ -71,6 +87,8 @@ class Track:
     steps: Sequence[Step]
     came: float | None = None  # None: it was there at the beginning of the span
     ended: float | None = None  # None: it is there at the end
+    comings: Comings = Comings()
+    away: Mapping[float, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
