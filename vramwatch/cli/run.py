@@ -181,8 +181,9 @@ def _tell_what_was_played(store: Path) -> None:
     if span is None:
         click.echo("the recording holds no reading", err=True)
         return
+    count = len(history.gpus())
     click.echo(
-        f"played {len(history.gpus())} GPUs, {iso(span[0])} to {iso(span[1])}; ask: "
+        f"played {count} GPU{'' if count == 1 else 's'}, {iso(span[0])} to {iso(span[1])}; ask: "
         f"vramwatch history --store {store} --since {span[0]:.0f}",
         err=True,
     )
