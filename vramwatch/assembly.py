@@ -9,7 +9,7 @@ from pathlib import Path
 from vramwatch import families
 from vramwatch.config import Commands, Config
 from vramwatch.core.attribution import Surroundings
-from vramwatch.core.model import FaultKind, Owner, Poll, ProcessFacts, ProcessKey
+from vramwatch.core.model import Owner, Poll, ProcessFacts, ProcessKey
 from vramwatch.core.ports import Feed
 from vramwatch.core.recognition import Engine
 from vramwatch.core.units import Bytes, Seconds
@@ -88,7 +88,7 @@ def look_once(config: Config) -> Poll:
     try:
         at = feed.clock.now()
         poll = pipeline.turn(at)
-        while not poll.ledgers and _is_starting(poll) and time.monotonic() < deadline:
+        while not poll.ledgers and poll.is_starting and time.monotonic() < deadline:
             following = feed.clock.wait(LOOK_INTERVAL)
             if following is None:
                 break
@@ -121,7 +121,3 @@ def name_holders(poll: Poll) -> str | None:
 
 def _is_ours(holder: Holder) -> bool:
     return holder.parent_pid == os.getpid()
-
-
-def _is_starting(poll: Poll) -> bool:
-    return any(missing.fault.kind is FaultKind.STARTING for missing in poll.missing)

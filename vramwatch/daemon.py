@@ -192,7 +192,7 @@ class Daemon:
         self._logbook.tell(poll)
         self._backlog.remember(poll)
         if self._require_gpu:
-            self._require_gpu = _is_starting(poll)
+            self._require_gpu = poll.is_starting
             _refuse_blindness(poll)
         self._before = poll
         self._polls += 1
@@ -318,12 +318,8 @@ def _has_ghosts(ledger: Ledger) -> bool:
     return ledger.ghost_bytes > 0 or Explanation.NOBODY in ledger.explanations
 
 
-def _is_starting(poll: Poll) -> bool:
-    return any(missing.fault.kind is FaultKind.STARTING for missing in poll.missing)
-
-
 def _refuse_blindness(poll: Poll) -> None:
-    if poll.ledgers or _is_starting(poll):
+    if poll.ledgers or poll.is_starting:
         return
     why = poll.missing[0].fault.detail if poll.missing else "the driver is there and has no GPU"
     raise NoDeviceError(f"{why}; to see vramwatch without a GPU: make try")

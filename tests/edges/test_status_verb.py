@@ -240,14 +240,9 @@ def test_root_without_a_store_is_told_where_its_daemon_would_make_one(monkeypatc
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("STATE_DIRECTORY", "XDG_STATE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    assert location.locate_or_default(None, None) == location.SYSTEM
+    assert location.locate(None, None) == location.SYSTEM
     with pytest.raises(NoDeviceError, match=re.escape(str(location.SYSTEM))):
-        Looking(location.locate_or_default(None, None), lambda: NO_DRIVER, None).look(instant(1))
-
-
-def test_a_store_that_is_named_is_the_one_that_is_missed(tmp_path):
-    assert location.locate_or_default(tmp_path / "a.db", None) == tmp_path / "a.db"
-    assert location.locate_or_default(None, tmp_path / "b.db") == tmp_path / "b.db"
+        Looking(location.locate(None, None), lambda: NO_DRIVER, None).look(instant(1))
 
 
 # --- again and again ------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from vramwatch.core.errors import StoreError
 from vramwatch.core.model import FaultKind, MemoryBasis, Poll
 from vramwatch.core.units import MIB, show_bytes, show_seconds
 from vramwatch.store import History
-from vramwatch.store.location import locate_or_default
+from vramwatch.store.location import locate
 
 LITTLE_SPACE = 512 * MIB
 """Below this a busy server's history may fill the disk within days."""
@@ -53,7 +53,7 @@ def examine(config: Config, store_path: Path | None) -> list[Finding]:
         *_packages(),
         *_gpus(look_once(config)),
         _processes(),
-        *_store(locate_or_default(store_path, config.store.path)),
+        *_store(locate(store_path, config.store.path)),
         _daemon(config),
     ]
 

@@ -60,7 +60,7 @@ def command(
 def _open(config_path: Path | None, store_path: Path | None, gpus: tuple[str, ...]) -> "Looking":
     from vramwatch import config
     from vramwatch.cli.looking import Looking
-    from vramwatch.store.location import locate_or_default
+    from vramwatch.store.location import locate
 
     configuration = config.load(config.find(config_path), os.environ, {})
 
@@ -69,7 +69,7 @@ def _open(config_path: Path | None, store_path: Path | None, gpus: tuple[str, ..
 
         return look_once(configuration)
 
-    path = locate_or_default(store_path, configuration.store.path)
+    path = locate(store_path, configuration.store.path)
     return Looking(path, None if store_path else read_once, None, gpus)
 
 

@@ -429,6 +429,11 @@ class Poll:
     events: tuple[Event, ...] = ()
     pace: "Pace | None" = None
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether its source is still getting ready, so that nothing read says nothing yet."""
+        return any(missing.fault.kind is FaultKind.STARTING for missing in self.missing)
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:

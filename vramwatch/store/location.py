@@ -11,22 +11,12 @@ def locate(explicit: Path | None, configured: Path | None) -> Path:
     """Return the path at which a reader looks for the store; it need not exist.
 
     The first that applies: ``explicit`` (--store), ``configured``, the system's store if this user may
-    read it, the user's own.
+    read it, the user's own if there is one, and else where a daemon of this user would make it.
     """
-    if explicit is not None:
-        return explicit
-    if configured is not None:
-        return configured
-    return SYSTEM if os.access(SYSTEM, os.R_OK) else _of_the_user()
-
-
-def locate_or_default(explicit: Path | None, configured: Path | None) -> Path:
-    """Return the path at which a reader looks for a store that is still to come.
-
-    Where there is one, or one was named, as ``locate``; else where a daemon of this user would make it.
-    """
-    found = locate(explicit, configured)
-    return found if explicit or configured or os.access(found, os.F_OK) else default_for_writing()
+    if named := explicit or configured:
+        return named
+    there = (path for path in (SYSTEM, _of_the_user()) if os.access(path, os.R_OK))
+    return next(there, default_for_writing())
 
 
 def default_for_writing() -> Path:
