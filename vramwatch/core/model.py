@@ -7,8 +7,12 @@ Readings become a ledger, the ledger becomes history. The words are those of doc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from vramwatch.core.units import Bytes, Seconds
+
+if TYPE_CHECKING:
+    from vramwatch.core.incidents import Transition
 
 # --- time ---------------------------------------------------------------------------------------
 
@@ -428,6 +432,7 @@ class Poll:
     missing: tuple[Missing, ...] = ()
     events: tuple[Event, ...] = ()
     pace: "Pace | None" = None
+    transitions: tuple["Transition", ...] = ()  # of incidents, judged by this very poll
 
     @property
     def is_starting(self) -> bool:
