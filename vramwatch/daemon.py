@@ -214,7 +214,8 @@ class Daemon:
             return []
         ledgers = (*poll.ledgers, *(self._before.ledgers if self._before else ()))
         told = self._digest.take(self._logs.take(), poll.at.boottime)
-        return [oom_sightings.event(sighting, repeated, ledgers) for sighting, repeated in told]
+        is_whole = not poll.missing
+        return [oom_sightings.event(seen, repeated, ledgers, is_whole=is_whole) for seen, repeated in told]
 
     def _tend_store(self, at: Instant, interval: Seconds) -> None:
         """Use what is left until the next poll; a feed that does not wait for the clock has all the time."""

@@ -67,6 +67,13 @@ def test_a_pid_that_logs_for_its_workers_is_found_by_its_unit():
     assert locate(SEEN, ledgers) == (42, "GPU-b")
 
 
+def test_a_start_that_fails_before_it_holds_anything_was_on_the_only_gpu_there_is():
+    one, two = ledger("GPU-a"), ledger("GPU-b", holding(7))
+    assert locate(SEEN, [one, one], is_whole=True) == (42, "GPU-a")
+    assert locate(SEEN, [one], is_whole=False) == (42, None)
+    assert locate(SEEN, [one, two], is_whole=True) == (42, None)
+
+
 def test_a_user_unit_of_the_same_name_is_another():
     mine = holding(8, unit="llama.service", unit_owner="alice")
     assert locate(SEEN, [ledger("GPU-b", mine)]) == (42, None)

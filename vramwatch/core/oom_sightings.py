@@ -76,14 +76,15 @@ def _key(sighting: Sighting) -> _Key:
     return sighting.unit, sighting.container, sighting.pid, report.kind, report.engine, report.device
 
 
-def event(sighting: Sighting, repeated: int, ledgers: Sequence[Ledger]) -> Event:
+def event(sighting: Sighting, repeated: int, ledgers: Sequence[Ledger], *, is_whole: bool = False) -> Event:
     """Return the event of ``sighting``; its detail is key=value pairs without a word of the log.
 
     ``ledgers``, the newest there are, say which Gpu it happened on and, where the log does not say it,
-    which pid; both stay None unless there is exactly one that it can be.
+    which pid; both stay None unless there is exactly one that it can be. ``is_whole``: they are of every
+    Gpu there is.
     """
     report = sighting.report
-    pid, gpu = locate(sighting, ledgers)
+    pid, gpu = locate(sighting, ledgers, is_whole=is_whole)
     words = {
         "origin": Origin.LOG.value,
         "kind": report.kind.value,
@@ -104,8 +105,12 @@ def event(sighting: Sighting, repeated: int, ledgers: Sequence[Ledger]) -> Event
     )
 
 
-def locate(sighting: Sighting, ledgers: Sequence[Ledger]) -> tuple[int | None, str | None]:
+def locate(
+    sighting: Sighting, ledgers: Sequence[Ledger], *, is_whole: bool = False
+) -> tuple[int | None, str | None]:
     """Return pid and Gpu of ``sighting``: of its pid where that holds memory, else of its whole service.
+
+    Where neither holds any, as at a start that fails, it is the only Gpu if there is only one.
 
     A service on several Gpus: the device that the line names is looked up among those that its process
     was given by UUID. A bare number there says nothing sure, for CUDA may count in another order.
@@ -114,6 +119,8 @@ def locate(sighting: Sighting, ledgers: Sequence[Ledger]) -> tuple[int | None, s
     its = [(gpu, held) for gpu, held in holdings if held.pid == sighting.pid]
     its = its or [(gpu, held) for gpu, held in holdings if _is_of(sighting, held)]
     gpus = {gpu for gpu, _ in its}
+    if not its and is_whole:
+        gpus = {ledger.gpu.uuid for ledger in ledgers}
     gpu = gpus.pop() if len(gpus) == 1 else _given(sighting.report.device, its)
     pids = {held.pid for on, held in its if gpu in (None, on)}
     pid = sighting.pid if sighting.pid is not None or len(pids) != 1 else pids.pop()

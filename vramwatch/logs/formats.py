@@ -1,8 +1,8 @@
 """What one line of a log file says, in the three forms in which runtimes and journald keep them. Pure.
 
 Sources: journalctl(1), --output=json, and systemd src/shared/logs-show.c (a field that holds anything
-unprintable is an array of numbers, one above 4096 bytes is null); Docker's json-file driver (moby
-daemon/logger/jsonfilelog/jsonlog); the CRI log format of the kubelet
+unprintable is an array of numbers, one above 4096 bytes is null; so seen with systemd 252); Docker's
+json-file driver (moby daemon/logger/jsonfilelog/jsonlog); the CRI log format of the kubelet
 (kubernetes pkg/kubelet/kuberuntime/logs and design-proposals, node/kubelet-cri-logging).
 """
 
