@@ -283,6 +283,23 @@ def test_a_flood_of_out_of_memory_lines_fills_the_queue_and_no_more(journalctl):
     assert not any(thread.is_alive() for thread in watch._threads)
 
 
+def test_a_unit_that_only_talks_of_memory_costs_a_bounded_number_of_lines_a_second(journalctl, monkeypatch):
+    monkeypatch.setattr("vramwatch.logs.journal.LINES_MOST", 10)
+    monkeypatch.setattr("vramwatch.logs.journal.time", Standing())
+    journalctl.does(f"sys.stdout.write({entry(OOM)!r} + '\\n')\n" * 500)
+    assert len(Following(["llama.service"]).run()) == 10
+
+
+class Standing:
+    """A clock that stands still."""
+
+    def monotonic(self):
+        return 100.0
+
+    def time(self):
+        return 1_800_000_000.0
+
+
 def test_garbage_from_journalctl_neither_ends_the_following_nor_is_it_logged(journalctl, caplog):
     noise = random.Random(7).randbytes(200_000).replace(b"\n", b"")
     garbage = journalctl.folder / "garbage"

@@ -6,7 +6,7 @@ import pytest
 
 from vramwatch.core.oom_lines import TRIGGERS
 from vramwatch.logs import tail
-from vramwatch.logs.containers import LOOKS_BETWEEN_SEARCHES, ContainerWatch
+from vramwatch.logs.containers import LINES_MOST, LOOKS_BETWEEN_SEARCHES, ContainerWatch
 from vramwatch.logs.tail import Tail
 from vramwatch.logs.watch import LogWatch
 from vramwatch.procfs.container_logs import ContainerLogs
@@ -244,6 +244,22 @@ def test_a_look_reads_a_bounded_part_and_the_next_one_goes_on(tmp_path, monkeypa
     assert followed.look() == []
     assert followed.look() == ["out of memory"]
     followed.tail.close()
+
+
+def test_a_container_that_only_talks_of_memory_costs_a_bounded_number_of_lines_a_look(host, caplog):
+    file = host.docker("chat")
+    watch, seen = watch_of(host, "chat")
+    for _ in range(2):
+        add(file, docker_line(OOM) * 20 * LINES_MOST)
+        watch.look()
+    assert len(seen) == 2 * LINES_MOST
+    add(file, docker_line(OOM))
+    watch.look()
+    assert len(seen) == 2 * LINES_MOST + 1
+    assert [record.message for record in caplog.records] == [
+        "the log of container chat grows faster than it is read; parts are left out"
+    ]
+    watch.close()
 
 
 def test_garbage_in_a_file_is_passed_over(host):

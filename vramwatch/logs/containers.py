@@ -17,6 +17,10 @@ FOLLOWED_MOST = 256
 LOOKS_BETWEEN_SEARCHES = 10
 """Looks after which containers are searched for again."""
 
+LINES_MOST = 500
+"""Lines of one file that one look makes sense of: some ms. A container that has more to say of memory, as one
+might to keep the daemon busy, is passed over to the end."""
+
 logger = logging.getLogger("vramwatch.logs")
 
 
@@ -67,7 +71,10 @@ class ContainerWatch:
 
     def _look_at(self, log: ContainerLog, tail: Tail) -> None:
         read = cri_message if log.is_cri else docker_message
-        for line in tail.look():
+        for count, line in enumerate(tail.look()):
+            if count == LINES_MOST:
+                tail.pass_over()
+                break
             message = read(line)
             report = parse(message) if message else None
             if report:

@@ -25,6 +25,9 @@ LOOK_AGAIN = 300.0
 """Seconds after which a journalctl that was given a glob is replaced: it looks only at its start which
 units a glob means. The new one goes on where the old one stopped."""
 
+LINES_MOST = 1000
+"""Lines a second that are made sense of; more, as one might log to keep the daemon busy, are passed over."""
+
 END_WAIT = 2.0
 """Seconds that a journalctl has to end when it is told to."""
 
@@ -137,13 +140,18 @@ class Journal:
 
     def _read(self, child: subprocess.Popen[bytes]) -> bool:
         """Read until ``child`` closes its output; return whether anything has come."""
-        has_come = False
+        has_come, second, looked_at = False, 0.0, 0
         lines = Lines((*TRIGGERS, *_UNPRINTABLE))
         output = child.stdout
         while output is not None and (chunk := os.read(output.fileno(), CHUNK)):
             has_come, self._since = True, int(time.time())
+            second, looked_at = (
+                (second, looked_at) if time.monotonic() < second + 1 else (time.monotonic(), 0)
+            )
             for line in lines.feed(chunk):
-                self._look_at(line)
+                if looked_at < LINES_MOST:
+                    self._look_at(line)
+                looked_at += 1
             self._cursor = _last_cursor(chunk) or self._cursor
         return has_come
 
