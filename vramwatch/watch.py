@@ -133,7 +133,7 @@ class Watch:
         explained = diagnosis.explained or diagnosis.cause in INNOCENT
         is_told = diagnosis.pattern in ALWAYS_TOLD or median <= self._terms.warn_horizon
         return Belief(
-            judgement, is_told and not explained, diagnosis.found.is_urgent, (early, median), explained
+            judgement, is_told and not explained and not diagnosis.premature, diagnosis.found.is_urgent, (early, median), explained
         )
 
     @staticmethod

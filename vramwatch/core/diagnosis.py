@@ -7,10 +7,10 @@ layers, what the driver shows cannot tell the classes inside a process apart, an
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from vramwatch.core.floors import WARM_UP
+from vramwatch.core.floors import WARM_UP, rise, slowing
 from vramwatch.core.forecast import Abstention, Exhaustion, Reason, exhaustion
 from vramwatch.core.model import SubjectKind
-from vramwatch.core.saturation import LEAST_SAMPLES, Saturation, Shape, saturation
+from vramwatch.core.saturation import LEAST_SAMPLES, Saturation
 from vramwatch.core.trend import Slope
 from vramwatch.core.units import MIB, show_bytes
 from vramwatch.core.verdicts import Cause, Found, Rate, RuledOut
@@ -51,12 +51,27 @@ GRAPH_PER_REQUEST = 64 * MIB
 graphs keep a forward pass's whole activations (424 MiB a step in transformers#3141, 160 in InvokeAI#3633),
 leaks of single tensors 2 to 30 MiB a request."""
 
+ONSET_TOLERANCE, ONSET_SHARE = 64 * MIB, 0.3
+"""How far above the line of its growth a floor at rest may lie, before growth had not begun yet there."""
+
+WAIT_SHARE, LONGEST_WAIT = 0.35, 12 * HOUR
+"""How long growth is watched before it is told apart from a cache that fills: as a share of the time left."""
+
+CLOSE = 2 * HOUR
+"""With less time left nobody waits for a curve to show."""
+
+Forecast = Exhaustion | Abstention
+
 INSIDE = (Cause.LEAK, Cause.KV_CACHE, Cause.FRAGMENTATION, Cause.AUTOGRAD, Cause.NON_TORCH)
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What the patterns found in one window come to. ``explained``: the cause is no fault, do not fire."""
+    """What the patterns found in one window come to.
+
+    ``explained``: the cause is no fault. ``premature``: it may yet be a cache that fills, and there is time
+    to wait and see. Neither fires.
+    """
 
     pattern: str
     found: Found
@@ -65,6 +80,7 @@ class Diagnosis:
     rate: Rate | None
     forecast: Exhaustion | Abstention  # times as of the window's lanes
     explained: bool = False
+    premature: bool = False
     others: tuple[str, ...] = ()
 
 
@@ -77,14 +93,38 @@ def diagnose(window: Window, found: Mapping[str, Found]) -> Diagnosis:
     if urgent is not None:
         rate = found[urgent].rate
     curve = None if urgent else _curve(window)
-    forecast = _forecast(window, rate, curve)
+    forecast = _forecast(window, rate, curve, urgent is not None)
     cause, ruled_out = _cause(window, found, main, urgent is not None)
     fits = isinstance(forecast, Abstention) and forecast.reason in (Reason.FITS, Reason.MAY_FIT)
     if fits and cause is not Cause.KV_CACHE and not found[main].causes:
         cause = Cause.WARMUP
+    is_early = urgent is None and _is_premature(window, rate, forecast, curve)
     return Diagnosis(
-        main, found[main], cause, tuple(ruled_out), rate, forecast, fits, tuple(names[1:])
+        main, found[main], cause, tuple(ruled_out), rate, forecast, fits, is_early, tuple(names[1:])
     )
+
+
+def _is_premature(
+    window: Window, rate: Rate | None, forecast: Forecast, curve: Saturation | None
+) -> bool:
+    """Return whether a cache that fills is as likely as growth without end, and time enough to tell them apart.
+
+    Where one floor rises cleanly, or has risen since the process started, its curve decides; it must have
+    been watched for a while. Where the memory goes through many states it is not one cache that fills.
+    """
+    if rate is None or isinstance(forecast, Abstention):
+        return False
+    lane = window.used
+    is_cold = window.started is not None and onset(lane, rate.median) - window.started <= 2 * WARM_UP
+    values = lane.rests.value
+    is_one_state = len(values) >= LEAST_SAMPLES and rise(lane.rests.time, values).is_clean
+    if not is_cold and not is_one_state:
+        return False
+    left = forecast.at - window.now
+    if left > CLOSE and (curve is None or curve.evidence > 0):
+        return True
+    watched = lane.time - max(lane.began, onset(lane, rate.median))
+    return watched < min(LONGEST_WAIT, WAIT_SHARE * left)
 
 
 # --- cause --------------------------------------------------------------------------------------
@@ -153,27 +193,52 @@ def _per_work(window: Window, grown: float, span: float) -> float:
 # --- forecast -----------------------------------------------------------------------------------
 
 
-def _forecast(window: Window, rate: Rate | None, curve: Saturation | None) -> Exhaustion | Abstention:
+def _forecast(window: Window, rate: Rate | None, curve: Saturation | None, is_urgent: bool) -> Forecast:
     if rate is None:
         return Abstention(Reason.NOT_GROWING)
     capacity = window.capacity - window.taken
     slope = Slope(rate.low, rate.median, rate.high, LEAST_SAMPLES)
-    level = projected_peak(window.used, rate.median)
+    level = _recent_peak(window.used) if is_urgent else projected_peak(window.used, rate.median)
     if curve is not None and curve.plateau is not None:
         swing = max(0.0, level - window.used.last)
         capacity, level = capacity - swing, level - swing
     return exhaustion(window.now, level, capacity, slope, curve)
 
 
+def _recent_peak(lane: Lane) -> float:
+    """Return the most that was held within the last minute."""
+    return max(*lane.moments.high[lane.moments.since(lane.time - MINUTE) :], lane.high, lane.last)
+
+
 def projected_peak(lane: Lane, rate: float) -> float:
-    """Return what the highest peaks of the last day would reach now, grown by ``rate`` bytes a second since."""
+    """Return what the highest peak of the last day would reach now, had it come now.
+
+    It counts for what has grown since at ``rate`` bytes a second, as far back as the floor shows growth.
+    """
+    since = max(lane.time - DAY, onset(lane, rate))
     level = max(lane.high, lane.last)
     for envelope in (lane.minutes, lane.hours):
-        start = envelope.since(lane.time - DAY)
-        for place in range(start, len(envelope)):
+        for place in range(envelope.since(lane.time - DAY), len(envelope)):
             ended = (envelope.index[place] + 1) * envelope.span
-            level = max(level, envelope.high[place] + rate * max(0.0, lane.time - ended))
+            level = max(level, envelope.high[place] + rate * max(0.0, lane.time - max(ended, since)))
     return level
+
+
+def onset(lane: Lane, rate: float) -> float:
+    """Return since when the floor at rest has risen at ``rate`` bytes a second, by its points; else long ago."""
+    points = lane.rests
+    if len(points) < 2:
+        return lane.began
+    last, level = points.time[-1], points.value[-1]
+    since, kept = last, level
+    for place in range(len(points) - 1, -1, -1):
+        back = last - points.time[place]
+        kept = min(kept, points.value[place])
+        above = kept - (level - rate * back)
+        if above > max(ONSET_TOLERANCE, ONSET_SHARE * rate * back):
+            break
+        since = points.time[place]
+    return since
 
 
 def _curve(window: Window) -> Saturation | None:
@@ -183,7 +248,7 @@ def _curve(window: Window) -> Saturation | None:
     for points in (lane.rests, _blocks(lane.valleys, 3), _least(lane)):
         times, works, values = points.since(warm)
         if len(values) >= LEAST_SAMPLES:
-            return saturation(times, values)
+            return slowing(times, works, values)
     return None
 
 

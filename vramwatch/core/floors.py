@@ -3,8 +3,9 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
-from vramwatch.core.saturation import Shape, saturation
+from vramwatch.core.saturation import Saturation, Shape, saturation
 from vramwatch.core.trend import mann_kendall, theil_sen
 from vramwatch.core.units import MIB, show_bytes, show_seconds
 from vramwatch.core.verdicts import Cause, Clear, Evidence, Found, Rate, Unknown, Verdict
@@ -20,6 +21,12 @@ LEAST_GROWTH, LEAST_SHARE = 64 * MIB, 0.002
 
 LATE = 0.2
 """Share of the growth that must have come in the second half: less is a warm-up, or an end."""
+
+CLEAN = 0.15
+"""A floor that never fell by more than this share of its growth is the floor of one state."""
+
+BEGUN = 0.05
+"""The share of its growth after which a floor has begun to grow: what is before belongs to no curve."""
 
 MORE_LOAD = 1.25
 """How many times the first half's load the second half may have, for a floor not to be the load's doing."""
@@ -38,6 +45,11 @@ class Rise:
     fall: float
     late: float
     steps: int
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether it rose and never fell again by what counts."""
+        return self.growth > 0 and self.fall <= CLEAN * self.growth
 
 
 def rise(times: Sequence[float], values: Sequence[float]) -> Rise:
@@ -89,9 +101,6 @@ def judge_floor(
         return Clear()
     if rules_out_load and _load_rose(times, works):
         return Unknown("the load rose too")
-    shape = saturation(works if works[-1] > works[0] else times, values)
-    if shape is not None and shape.shape is Shape.SATURATING:
-        return Unknown("it is slowing down")
     return Found(
         Evidence(
             f"what is held {what} rose by {show_bytes(round(seen.growth))} in {show_seconds(times[-1] - times[0])}, "
@@ -109,6 +118,24 @@ def judge_floor(
         ),
         Rate(slope.low, slope.median, slope.high),
     )
+
+
+def slowing(times: Sequence[float], works: Sequence[float], values: Sequence[float]) -> Saturation | None:
+    """Return how the floor grows over time, from where it began to; what slows with the load alone is a line.
+
+    The floor is taken as what memory never went below afterwards: what was kept for a while is no growth,
+    and the newest point, of which no afterwards is known, says nothing. None: too few points.
+    """
+    kept = list(accumulate(reversed(values), min))[::-1][:-1]
+    if not kept:
+        return None
+    began = bisect_right(kept, kept[0] + BEGUN * (kept[-1] - kept[0])) - 1  # it never falls
+    kept, times, works = kept[began:], times[began:-1], works[began:-1]
+    shape = saturation(times, kept)
+    if shape is None or shape.shape is not Shape.SATURATING or works[-1] <= works[0]:
+        return shape
+    by_work = saturation(works, kept)
+    return by_work if by_work is not None and by_work.shape is Shape.LINEAR else shape
 
 
 def is_material(growth: float, window: Window) -> bool:

@@ -74,8 +74,14 @@ class GpuWindows:
         if ledger.is_fresh:
             self._fold_processes(ledger, now)
             if ledger.listed is not None and is_listed:
+                is_withheld = any(holding.held is None for holding in ledger.holdings)
                 self.unattributed = self._take(
-                    self.unattributed, SubjectKind.UNATTRIBUTED, ledger, now, ledger.unattributed
+                    self.unattributed,
+                    SubjectKind.UNATTRIBUTED,
+                    ledger,
+                    now,
+                    ledger.unattributed,
+                    self.load.is_idle if is_withheld else None,  # others' work is not seen
                 )
 
     def all(self) -> Iterator[Watched]:
@@ -92,11 +98,17 @@ class GpuWindows:
             self.changed |= self.gpu is not None
             self.gpu = None
             return
-        self.gpu = self._take(self.gpu, SubjectKind.GPU, ledger, now, used)
+        self.gpu = self._take(self.gpu, SubjectKind.GPU, ledger, now, used, self.load.is_idle)
         self.gpu.window.whole = is_whole
 
     def _take(
-        self, watched: Watched | None, kind: SubjectKind, ledger: Ledger, now: float, value: float
+        self,
+        watched: Watched | None,
+        kind: SubjectKind,
+        ledger: Ledger,
+        now: float,
+        value: float,
+        is_idle: bool | None,
     ) -> Watched:
         capacity = ledger.memory.total - ledger.memory.reserved
         if watched is None:
@@ -105,7 +117,7 @@ class GpuWindows:
         window = watched.window
         window.now, window.wall, window.capacity = now, ledger.at.wall, capacity
         window.taken = max(0, ledger.memory.used - value)
-        watched.came |= window.used.fold(now, value, self.load.busy, self.load.is_idle)
+        watched.came |= window.used.fold(now, value, self.load.busy, is_idle)
         return watched
 
     def _fold_processes(self, ledger: Ledger, now: float) -> None:

@@ -93,7 +93,8 @@ class Terms:
     found for so long, by two looks at least. ``clear_after``: it is over when the pattern was not found
     for so long. ``critical_median``, ``critical_early``: critical where the median, or the early bound,
     lies within; ``relief``: by so many times these it must lie beyond to be a warning again.
-    ``moved``: the share by which the time left must change to be told again, and not before ``update_every``.
+    ``moved``: the share by which the time left must change to be told again, and not before ``update_every``, or a
+    quarter of the time left, at least ``update_least``. ``unexplained``: so long nothing may have explained it away before it fires.
     """
 
     warn_horizon: float = 7 * 86400.0
@@ -104,7 +105,9 @@ class Terms:
     relief: float = 1.5
     moved: float = 0.25
     update_every: float = 3600.0
+    update_least: float = 120.0
     reopen_within: float = 7 * 86400.0
+    unexplained: float = 2 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,7 @@ class Standing:
     told_at: float = 0.0
     told_left: float = float("inf")
     closed_at: float = 0.0
+    explained_at: float = float("-inf")
 
     @property
     def is_open(self) -> bool:
@@ -159,7 +163,7 @@ def close(standing: Standing, at: Instant, now: float, reason: Reason) -> Move:
     if incident is None or not standing.is_open:
         return replace(standing, looks=0), ()
     closed = replace(incident, state=State.RESOLVED)
-    after = Standing(closed, closed_at=now)
+    after = Standing(closed, closed_at=now, explained_at=standing.explained_at)
     return after, (Transition(at, closed, reason),)
 
 
@@ -190,13 +194,16 @@ def _found(
     incident = standing.incident
     if incident is None:
         return standing, tuple(transitions)
+    if belief.explained:
+        standing = replace(standing, explained_at=now)
     held = standing.looks >= 2 and now - standing.first_found >= terms.hold
+    held = held and now - standing.explained_at >= terms.unexplained
     if incident.state is State.PENDING and belief.fires and (belief.at_once or held):
         incident = replace(incident, state=State.FIRING, judgement=judgement)
         reason = Reason.ESTABLISHED
     elif incident.state is State.FIRING and belief.explained:
         incident = replace(incident, state=State.RESOLVED, judgement=judgement)
-        return Standing(incident, closed_at=now), (*transitions, Transition(at, incident, Reason.EXPLAINED))
+        return Standing(incident, closed_at=now, explained_at=now), (*transitions, Transition(at, incident, Reason.EXPLAINED))
     elif _has_moved(standing, incident.judgement, judgement, belief.left, now, terms):
         incident = replace(incident, judgement=judgement)
         reason = Reason.UPDATED
@@ -217,7 +224,8 @@ def _open(
     else:
         incident = Incident(_id(subject, at), subject, at.wall, State.PENDING, judgement)
         reason = Reason.SEEN
-    return Standing(incident, now, now, 0, now), Transition(at, incident, reason)
+    opened = Standing(incident, now, now, 0, now, explained_at=standing.explained_at)
+    return opened, Transition(at, incident, reason)
 
 
 def _has_moved(
@@ -225,14 +233,14 @@ def _has_moved(
 ) -> bool:
     if after.severity is not before.severity:
         return True
-    if now - standing.told_at < terms.update_every:
+    if now - standing.told_at < max(terms.update_least, min(terms.update_every, left[1] / 4)):
         return False
     if after.cause is not before.cause or isinstance(after.forecast, Exhaustion) is not isinstance(
         before.forecast, Exhaustion
     ):
         return True
     expected = standing.told_left - (now - standing.told_at)
-    return abs(left[1] - expected) > terms.moved * max(left[1], 0.0) if left[1] < float("inf") else False
+    return left[1] < float("inf") and abs(left[1] - expected) > max(terms.moved * left[1], terms.update_least)
 
 
 def _id(subject: Subject, at: Instant) -> str:
