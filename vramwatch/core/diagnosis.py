@@ -4,10 +4,12 @@ The gap between two layers that grows names the class (see ``windows.Layer``). W
 layers, what the driver shows cannot tell the classes inside a process apart, and that is said.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
-from vramwatch.core.floors import WARM_UP, rise, slowing
+from vramwatch.core.floors import BEGUN, WARM_UP, rise, slowing
 from vramwatch.core.forecast import Abstention, Exhaustion, Reason, exhaustion
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.saturation import LEAST_SAMPLES, Saturation
@@ -54,8 +56,11 @@ leaks of single tensors 2 to 30 MiB a request."""
 ONSET_TOLERANCE, ONSET_SHARE = 64 * MIB, 0.3
 """How far above the line of its growth a floor at rest may lie, before growth had not begun yet there."""
 
-WAIT_SHARE, LONGEST_WAIT = 0.35, 12 * HOUR
+WAIT_SHARE, LONGEST_WAIT = 0.4, 12 * HOUR
 """How long growth is watched before it is told apart from a cache that fills: as a share of the time left."""
+
+HEALTHY = HOUR
+"""Seconds for which the floor must have stood after the warm-up, for growth to have begun later."""
 
 CLOSE = 2 * HOUR
 """With less time left nobody waits for a curve to show."""
@@ -115,16 +120,26 @@ def _is_premature(
     if rate is None or isinstance(forecast, Abstention):
         return False
     lane = window.used
-    is_cold = window.started is not None and onset(lane, rate.median) - window.started <= 2 * WARM_UP
-    values = lane.rests.value
-    is_one_state = len(values) >= LEAST_SAMPLES and rise(lane.rests.time, values).is_clean
-    if not is_cold and not is_one_state:
+    is_one_state = len(lane.rests) >= LEAST_SAMPLES and rise(lane.rests.time, lane.rests.value).is_clean
+    if not is_one_state and not _is_cold(window):
         return False
     left = forecast.at - window.now
     if left > CLOSE and (curve is None or curve.evidence > 0):
         return True
     watched = lane.time - max(lane.began, onset(lane, rate.median))
     return watched < min(LONGEST_WAIT, WAIT_SHARE * left)
+
+
+def _is_cold(window: Window) -> bool:
+    """Return whether memory has grown since its process had warmed up: no healthy stretch to compare with."""
+    if window.started is None:
+        return False
+    times, _, values = window.used.rests.since(window.started + WARM_UP)
+    if len(values) < 2:
+        return True
+    kept = list(accumulate(reversed(values), min))[::-1]
+    flat = kept[0] + max(ONSET_TOLERANCE / 2, BEGUN * (kept[-1] - kept[0]))
+    return times[bisect_right(kept, flat) - 1] - times[0] < HEALTHY
 
 
 # --- cause --------------------------------------------------------------------------------------
@@ -225,17 +240,20 @@ def projected_peak(lane: Lane, rate: float) -> float:
 
 
 def onset(lane: Lane, rate: float) -> float:
-    """Return since when the floor at rest has risen at ``rate`` bytes a second, by its points; else long ago."""
+    """Return since when the floor at rest has risen at ``rate`` bytes a second, by its points; else long ago.
+
+    As in ``floors.slowing``, a point counts as what memory never went below afterwards.
+    """
     points = lane.rests
-    if len(points) < 2:
+    if len(points) < 3:
         return lane.began
-    last, level = points.time[-1], points.value[-1]
-    since, kept = last, level
-    for place in range(len(points) - 1, -1, -1):
+    kept = min(points.value[-2:])
+    last, level = points.time[-2], kept
+    since = last
+    for place in range(len(points) - 2, -1, -1):
         back = last - points.time[place]
         kept = min(kept, points.value[place])
-        above = kept - (level - rate * back)
-        if above > max(ONSET_TOLERANCE, ONSET_SHARE * rate * back):
+        if kept - (level - rate * back) > max(ONSET_TOLERANCE, ONSET_SHARE * rate * back):
             break
         since = points.time[place]
     return since
