@@ -14,6 +14,7 @@ from vramwatch.core.incidents import (
     Belief,
     Judgement,
     Reason,
+    Severity,
     Standing,
     Subject,
     Terms,
@@ -22,9 +23,9 @@ from vramwatch.core.incidents import (
     close,
     severity,
 )
-from vramwatch.core.model import Instant, Poll, SubjectKind
+from vramwatch.core.model import Event, Instant, Ledger, Poll, SubjectKind
 from vramwatch.core.verdicts import INNOCENT, Found, Verdict
-from vramwatch.core.windows import GROWING, Window
+from vramwatch.core.windows import ANYWHERE, Accident, Window
 
 ALWAYS_TOLD = frozenset({"out_of_memory", "spike", "pool_leak", "pool_pressure", "spilled", "unattributed"})
 """Patterns that fire whether or not anybody can say when the memory ends."""
@@ -60,8 +61,8 @@ class Clockwork:
 class Watch:
     """Told every Poll in its order. What it remembers is bounded, and can be put down and taken up."""
 
-    def __init__(self, detectors: Mapping[str, Detector] | None = None, terms: Terms = Terms()) -> None:
-        self._detectors = dict(detectors or {})
+    def __init__(self, detectors: Mapping[str, Detector], terms: Terms) -> None:
+        self._detectors = detectors
         self._terms = terms
         self._clockwork = Clockwork()
         self._gpus: dict[str, GpuWindows] = {}
@@ -76,12 +77,24 @@ class Watch:
             if windows is None:
                 windows = self._gpus[ledger.gpu.uuid] = GpuWindows()
             windows.fold(ledger, now)
+            for event in poll.events:
+                self._note(windows, ledger, event, now)
             if windows.changed:
                 moved += self._close_ended(ledger.gpu.uuid, windows, poll.at, now)
             due = [each for each in windows.all() if each.is_due]
             if due:
                 moved += self._judge(ledger.gpu.uuid, windows, due, poll.at, now)
         return tuple(moved)
+
+    @staticmethod
+    def _note(windows: GpuWindows, ledger: Ledger, event: Event, now: float) -> None:
+        """Take in an out-of-memory that somebody tells of this Gpu, or of a process on it."""
+        told = event.out_of_memory
+        if told is None:
+            return
+        is_here = told.gpu == ledger.gpu.uuid if told.gpu else any(told.pid == h.pid for h in ledger.holdings)
+        if is_here:
+            windows.note(Accident(now, str(told.origin), told.numbers), told.pid)
 
     def _judge(
         self, gpu: str, windows: GpuWindows, due: Sequence[Watched], at: Instant, now: float
@@ -105,7 +118,7 @@ class Watch:
     def _examine(self, window: Window) -> Diagnosis | None:
         found: dict[str, Found] = {}
         for name, detector in self._detectors.items():
-            if window.kind in detector.SEES and (window.whole or detector.SEES is not GROWING):
+            if window.kind in detector.SEES and (window.whole or detector.SEES is ANYWHERE):
                 verdict = detector.examine(window)
                 if isinstance(verdict, Found):
                     found[name] = verdict
@@ -118,11 +131,16 @@ class Watch:
         window = watched.window
         early, median = seconds_left(diagnosis.forecast, now)
         standing = self._standings.get(subject)
-        before = standing.incident.judgement.severity if standing and standing.is_open and standing.incident else None
+        before = None
+        if standing is not None and standing.is_open and standing.incident is not None:
+            before = standing.incident.judgement.severity
+        level = severity((early, median), before, self._terms)
+        if diagnosis.found.is_urgent:
+            level = Severity.CRITICAL
         judgement = Judgement(
             diagnosis.pattern,
             diagnosis.cause,
-            severity((early, median), before, self._terms),
+            level,
             diagnosis.found.evidence,
             diagnosis.rate,
             _in_wall_time(diagnosis.forecast, window),
@@ -132,9 +150,8 @@ class Watch:
         )
         explained = diagnosis.explained or diagnosis.cause in INNOCENT
         is_told = diagnosis.pattern in ALWAYS_TOLD or median <= self._terms.warn_horizon
-        return Belief(
-            judgement, is_told and not explained and not diagnosis.premature, diagnosis.found.is_urgent, (early, median), explained
-        )
+        fires = is_told and not explained and not diagnosis.premature
+        return Belief(judgement, fires, diagnosis.found.is_urgent, (early, median), explained)
 
     @staticmethod
     def _stronger(one: Belief | None, other: Belief) -> Belief:

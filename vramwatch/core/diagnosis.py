@@ -38,6 +38,9 @@ PRECEDENCE = (
 )
 """Of several patterns on one subject the first names the incident and gives the rate: surest first."""
 
+POOLED = frozenset({"pool_leak", "pool_pressure"})
+"""Patterns inside a preallocated pool: it is the pool that will be exhausted."""
+
 BY_LAYER = {
     Layer.NON_TORCH: Cause.NON_TORCH,
     Layer.CACHED: Cause.FRAGMENTATION,
@@ -93,6 +96,8 @@ def diagnose(window: Window, found: Mapping[str, Found]) -> Diagnosis:
     """Return the one diagnosis of all patterns ``found`` (by name, at least one) in ``window``."""
     names = sorted(found, key=PRECEDENCE.index)
     main = names[0]
+    if main in POOLED and window.pool is not None:
+        window = window.pool
     urgent = next((name for name in names if found[name].is_urgent), None)
     rate = found[main].rate or next((found[name].rate for name in names if found[name].rate), None)
     if urgent is not None:
@@ -109,9 +114,7 @@ def diagnose(window: Window, found: Mapping[str, Found]) -> Diagnosis:
     )
 
 
-def _is_premature(
-    window: Window, rate: Rate | None, forecast: Forecast, curve: Saturation | None
-) -> bool:
+def _is_premature(window: Window, rate: Rate | None, forecast: Forecast, curve: Saturation | None) -> bool:
     """Return whether a cache that fills is as likely as growth without end, and time enough to tell them apart.
 
     Where one floor rises cleanly, or has risen since the process started, its curve decides; it must have
@@ -148,7 +151,9 @@ def _is_cold(window: Window) -> bool:
 def _cause(
     window: Window, found: Mapping[str, Found], main: str, is_urgent: bool
 ) -> tuple[Cause, list[RuledOut]]:
-    told = next((found[name].causes for name in sorted(found, key=PRECEDENCE.index) if found[name].causes), ())
+    told = next(
+        (found[name].causes for name in sorted(found, key=PRECEDENCE.index) if found[name].causes), ()
+    )
     if told:
         return told[0], []
     if window.kind is SubjectKind.UNATTRIBUTED:

@@ -8,7 +8,7 @@ from itertools import accumulate
 from vramwatch.core.saturation import Saturation, Shape, saturation
 from vramwatch.core.trend import mann_kendall, theil_sen
 from vramwatch.core.units import MIB, show_bytes, show_seconds
-from vramwatch.core.verdicts import Cause, Clear, Evidence, Found, Rate, Unknown, Verdict
+from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdict
 from vramwatch.core.windows import Points, Window
 
 QUANTUM = 2 * MIB

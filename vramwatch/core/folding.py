@@ -2,10 +2,27 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import exp, inf
 
 from vramwatch.core.diagnosis import Diagnosis
+from vramwatch.core.floors import WARM_UP
 from vramwatch.core.model import Holding, Ledger, ProcessKey, SubjectKind
-from vramwatch.core.windows import MINUTE, Lane, Layer, Load, Window
+from vramwatch.core.series import process_subject
+from vramwatch.core.windows import (
+    DAY,
+    DEPARTURES_KEPT,
+    HOUR,
+    LIVES_KEPT,
+    MINUTE,
+    PRESSED_OVER,
+    Accident,
+    Departure,
+    Lane,
+    Layer,
+    Load,
+    Members,
+    Window,
+)
 
 EMPTY = 0.02
 """Share of the capacity below which a Gpu without a process list holds no service: a life has ended."""
@@ -15,6 +32,22 @@ EXAMINED_EVERY = 900.0
 
 RESIZED = 0.01
 """A change of the total by a larger share is another device, or another MIG instance."""
+
+OWNER_KEPT = 7 * DAY
+"""How long the lives of an owner without processes are remembered."""
+
+SETTLED_AFTER = 1800.0
+"""Seconds after its warm-up that a life must have lasted, for what it settled at to mean something."""
+
+FULL, FULL_MOMENTS = 0.98, 6
+"""Share of the capacity from which memory was full, within the last minute, when a process ended."""
+
+PRESSED = 0.97
+"""Share of its pool from which it is full."""
+
+ACCIDENTS_KEPT = 16
+
+INFERRED = "inferred"
 
 RUNNING_AWAY = 0.01
 """Share of the capacity gained within a minute or two from which the fast path looks at every ten seconds."""
@@ -57,6 +90,8 @@ class GpuWindows:
     gpu: Watched | None = None
     unattributed: Watched | None = None
     processes: dict[ProcessKey, Watched] = field(default_factory=dict)
+    owners: dict[str, Watched] = field(default_factory=dict)
+    was_listed: bool = False  # whether a process was ever listed here
     changed: bool = False  # whether a window has ended with the ledger that was folded last
 
     def fold(self, ledger: Ledger, now: float) -> None:
@@ -66,27 +101,29 @@ class GpuWindows:
         if abs(memory.total - self.total) > RESIZED * self.total:
             self.gpu = self.unattributed = None
             self.processes.clear()
+            self.owners.clear()
             self.changed = True
             self.total = memory.total
         self.load.fold(now, ledger.reading.utilization)
-        is_listed = ledger.listed is not None and bool(ledger.holdings)
+        self.was_listed |= bool(ledger.holdings)
+        is_listed = ledger.listed is not None and self.was_listed
         self._fold_gpu(ledger, now, is_whole=not is_listed)
-        if ledger.is_fresh:
-            self._fold_processes(ledger, now)
-            if ledger.listed is not None and is_listed:
-                is_withheld = any(holding.held is None for holding in ledger.holdings)
-                self.unattributed = self._take(
-                    self.unattributed,
-                    SubjectKind.UNATTRIBUTED,
-                    ledger,
-                    now,
-                    ledger.unattributed,
-                    self.load.is_idle if is_withheld else None,  # others' work is not seen
-                )
+        if ledger.is_fresh and is_listed:
+            left = self._fold_processes(ledger, now)
+            self._fold_unattributed(ledger, now, left)
+            self._fold_owners(ledger, now)
+
+    def note(self, accident: Accident, pid: int | None) -> None:
+        """Take in an out-of-memory of ``pid``, or of whoever is on this Gpu."""
+        hit = [each for each in self.processes.values() if each.pid == pid]
+        for each in hit or ([self.gpu] if self.gpu else []):
+            each.window.accidents = [*each.window.accidents, accident][-ACCIDENTS_KEPT:]
+            each.came, each.examined = True, -inf
 
     def all(self) -> Iterator[Watched]:
         """Yield every window, the most specific ones first."""
         yield from self.processes.values()
+        yield from self.owners.values()
         if self.unattributed:
             yield self.unattributed
         if self.gpu:
@@ -120,7 +157,46 @@ class GpuWindows:
         watched.came |= window.used.fold(now, value, self.load.busy, is_idle)
         return watched
 
-    def _fold_processes(self, ledger: Ledger, now: float) -> None:
+    def _fold_unattributed(self, ledger: Ledger, now: float, left: Mapping[ProcessKey, float]) -> None:
+        before = self.unattributed.window.used.last if self.unattributed else float(ledger.unattributed)
+        is_withheld = any(holding.held is None for holding in ledger.holdings)
+        is_idle = self.load.is_idle if is_withheld else None  # others' work is not seen
+        watched = self.unattributed = self._take(
+            self.unattributed, SubjectKind.UNATTRIBUTED, ledger, now, ledger.unattributed, is_idle
+        )
+        window = watched.window
+        window.departures += [Departure(now, held, before) for held in left.values()]
+        del window.departures[:-DEPARTURES_KEPT]
+        ghosts = ledger.ghost_bytes
+        window.ghosts_since = min(window.ghosts_since, now) if ghosts else inf
+        window.ghosts = ghosts
+
+    def _fold_owners(self, ledger: Ledger, now: float) -> None:
+        """Follow how many processes an owner has, and at what each life settles."""
+        held: dict[str, dict[str, float]] = {}
+        for key, each in self.processes.items():
+            if each.owner is not None:
+                held.setdefault(each.owner, {})[process_subject(key)] = each.window.used.last
+        for owner, parts in held.items():
+            watched = self.owners[owner] = self._take(
+                self.owners.get(owner), SubjectKind.OWNER, ledger, now, sum(parts.values()), None
+            )
+            watched.owner = owner
+            members = watched.window.members or Members()
+            watched.window.members = members
+            if members.began.keys() - parts.keys():
+                members.ended = now
+            members.began = {key: members.began.get(key, now) for key in parts}
+            members.held = parts
+        for owner in [each for each in self.owners if each not in held]:
+            gone = self.owners[owner].window.members
+            if gone is not None and gone.began:
+                gone.began, gone.held, gone.ended = {}, {}, now
+            if gone is None or now - gone.ended > OWNER_KEPT:
+                del self.owners[owner]
+
+    def _fold_processes(self, ledger: Ledger, now: float) -> Mapping[ProcessKey, float]:
+        """Fold every process; return those that have left, with what they held."""
         told: dict[int, dict[str, float]] = {}
         for gauge in ledger.reading.gauges:
             told.setdefault(gauge.pid, {})[gauge.quantity] = gauge.value
@@ -130,13 +206,34 @@ class GpuWindows:
             present.add(key)
             if holding.held is not None:
                 self._fold_process(ledger, now, holding, told.get(holding.pid, {}))
-        for key in self.processes.keys() - present:
-            del self.processes[key]
+        left = {key: self.processes.pop(key) for key in self.processes.keys() - present}
+        for watched in left.values():
             self.changed = True
+            self._keep_base(watched)
+            self._suspect(watched, now)
+        return {key: watched.window.used.last for key, watched in left.items()}
 
-    def _fold_process(
-        self, ledger: Ledger, now: float, holding: Holding, told: Mapping[str, float]
-    ) -> None:
+    def _keep_base(self, watched: Watched) -> None:
+        """Remember at what a life had settled that was long enough to settle."""
+        window = watched.window
+        owner = self.owners.get(watched.owner or "")
+        if owner is None or owner.window.members is None or window.age < SETTLED_AFTER + WARM_UP:
+            return
+        base = window.used.floor(window.used.time - window.age + WARM_UP, window.used.time)
+        if base is not None:
+            members = owner.window.members
+            members.bases = [*members.bases, (window.used.began, base)][-LIVES_KEPT:]
+
+    def _suspect(self, watched: Watched, now: float) -> None:
+        """Infer an out-of-memory where a process ended right after the memory was full."""
+        if self.gpu is None or watched.window.is_flat:
+            return
+        lane = self.gpu.window.used
+        peak = max((*lane.moments.high[-FULL_MOMENTS:], lane.high))
+        if peak >= FULL * self.gpu.window.capacity:
+            self.note(Accident(now, INFERRED, {"peak_bytes": peak}), None)
+
+    def _fold_process(self, ledger: Ledger, now: float, holding: Holding, told: Mapping[str, float]) -> None:
         held = float(holding.held or 0)
         key = holding.tenant.facts.key
         watched = self.processes.get(key)
@@ -153,6 +250,7 @@ class GpuWindows:
         window.now, window.wall, window.capacity = now, ledger.at.wall, capacity
         window.taken = max(0.0, ledger.memory.used - held)
         window.running, window.waiting = told.get("requests_running"), told.get("requests_waiting")
+        self._hear(window, told, now)
         is_idle = self.load.is_idle
         if window.running is not None:
             is_idle = window.running == 0 and not window.waiting
@@ -161,17 +259,49 @@ class GpuWindows:
             watched.requests = requests
         work = self.load.busy if requests is None or watched.requests is None else requests - watched.requests
         watched.came |= window.used.fold(now, held, work, is_idle)
-        for layer, value in layers(held, told):
+        if told:
+            self._fold_layers(window, watched, told, now, work, is_idle)
+
+    def _fold_layers(
+        self,
+        window: Window,
+        watched: Watched,
+        told: Mapping[str, float],
+        now: float,
+        work: float,
+        is_idle: bool | None,
+    ) -> None:
+        for layer, value in layers(window.used.last, told):
             lane = window.layers.get(layer)
             if lane is None:
-                lane = window.layers[layer] = Lane(capacity)
+                lane = window.layers[layer] = Lane(window.capacity)
             watched.came |= lane.fold(now, value, work, is_idle)
+
+    def _hear(self, window: Window, told: Mapping[str, float], now: float) -> None:
+        """Take in what a process says of accidents and of requests that wait."""
+        before = window.told
+        window.told = told
+        more = told.get("ooms_total", 0.0) - before.get("ooms_total", told.get("ooms_total", 0.0))
+        if more > 0:
+            window.accidents = [*window.accidents, Accident(now, "worker", {"ooms": more})][-ACCIDENTS_KEPT:]
+        kv, waiting = told.get("engine_kv_bytes"), window.waiting
+        if kv is None or waiting is None:
+            return
+        lane = window.layers.get(Layer.KV)
+        size = told.get("engine_pool_bytes") or (max(kv, lane.peak(12 * HOUR)) if lane else kv)
+        preempted = told.get("preemptions_total", 0.0) > before.get("preemptions_total", float("inf"))
+        presses = preempted or (waiting > 0 and kv >= PRESSED * size)
+        elapsed = min(now - window.used.time, PRESSED_OVER) if window.used.time > 0 else 0.0
+        share = 1 - exp(-elapsed / (PRESSED_OVER / 3))
+        window.pressed += share * (presses - window.pressed)
 
 
 def layers(held: float, told: Mapping[str, float]) -> Iterator[tuple[Layer, float]]:
     """Yield the layers of a process that holds ``held`` bytes, as far as they are ``told``; see Layer."""
     reserved, allocated = told.get("torch_reserved_bytes"), told.get("torch_allocated_bytes")
     kv = told.get("engine_kv_bytes")
+    if kv is not None:  # what may be dropped at any time is no use of the pool
+        kv = max(0.0, kv - told.get("engine_evictable_bytes", 0.0))
     if reserved is not None:
         yield Layer.NON_TORCH, held - reserved
         if allocated is not None:

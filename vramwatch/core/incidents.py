@@ -150,7 +150,9 @@ class Standing:
 Move = tuple[Standing, tuple[Transition, ...]]
 
 
-def advance(standing: Standing, subject: Subject, belief: Belief, at: Instant, now: float, terms: Terms) -> Move:
+def advance(
+    standing: Standing, subject: Subject, belief: Belief, at: Instant, now: float, terms: Terms
+) -> Move:
     """Return how ``subject`` stands after a look at ``now``, and what is to be told of it."""
     if belief.judgement is None:
         return _quiet(standing, at, now, terms)
@@ -184,7 +186,13 @@ def _quiet(standing: Standing, at: Instant, now: float, terms: Terms) -> Move:
 
 
 def _found(
-    standing: Standing, subject: Subject, belief: Belief, judgement: Judgement, at: Instant, now: float, terms: Terms
+    standing: Standing,
+    subject: Subject,
+    belief: Belief,
+    judgement: Judgement,
+    at: Instant,
+    now: float,
+    terms: Terms,
 ) -> Move:
     transitions: list[Transition] = []
     if not standing.is_open:
@@ -203,7 +211,10 @@ def _found(
         reason = Reason.ESTABLISHED
     elif incident.state is State.FIRING and belief.explained:
         incident = replace(incident, state=State.RESOLVED, judgement=judgement)
-        return Standing(incident, closed_at=now, explained_at=now), (*transitions, Transition(at, incident, Reason.EXPLAINED))
+        return Standing(incident, closed_at=now, explained_at=now), (
+            *transitions,
+            Transition(at, incident, Reason.EXPLAINED),
+        )
     elif _has_moved(standing, incident.judgement, judgement, belief.left, now, terms):
         incident = replace(incident, judgement=judgement)
         reason = Reason.UPDATED
@@ -229,7 +240,12 @@ def _open(
 
 
 def _has_moved(
-    standing: Standing, before: Judgement, after: Judgement, left: tuple[float, float], now: float, terms: Terms
+    standing: Standing,
+    before: Judgement,
+    after: Judgement,
+    left: tuple[float, float],
+    now: float,
+    terms: Terms,
 ) -> bool:
     if after.severity is not before.severity:
         return True

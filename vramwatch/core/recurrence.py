@@ -95,9 +95,9 @@ class Ballot:
     __slots__ = ("falling", "rising", "unchanged", "weight")
 
     def __init__(self) -> None:
-        self.rising: "array[float] | None" = None
-        self.falling: "array[float] | None" = None
-        self.unchanged: "array[float] | None" = None  # by the bin of the work apart
+        self.rising: array[float] | None = None
+        self.falling: array[float] | None = None
+        self.unchanged: array[float] | None = None  # by the bin of the work apart
         self.weight = 1.0
 
     def fade(self) -> None:
@@ -209,14 +209,10 @@ class Recurrence:
                         self.by_time.cast(change, since - plateau[3])
                     if work_since > plateau[4]:
                         self.by_work.cast(change, work_since - plateau[4])
-                if other < low:
-                    low = other
-                if plateau[5] < low:
-                    low = plateau[5]
-                if other > high:
-                    high = other
-                if plateau[6] > high:
-                    high = plateau[6]
+                low = min(low, other)
+                low = min(low, plateau[5])
+                high = max(high, other)
+                high = max(high, plateau[6])
 
     def _remember(self, plateau: list[float]) -> None:
         self._recent.append(plateau)

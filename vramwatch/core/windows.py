@@ -5,6 +5,7 @@ A Lane is one quantity of one life (of a process, of an owner, of what nobody ho
 - its envelope by ten seconds, minutes and hours: extremes, and the work done so far;
 - its rests: where memory stood at the end of every idle stretch, the one state that always returns;
 - its valleys: what it fell back to at every release, in event time;
+- its spikes: how high it rose between two valleys, of each hour the highest, over which floor;
 - its returns: the votes of equal levels (see ``recurrence``).
 
 Times are seconds that never step back, suspend included; values are bytes; work is requests where they
@@ -12,8 +13,8 @@ are counted, else busy seconds.
 """
 
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import inf
 
@@ -33,7 +34,7 @@ IDLE_FOR = 120.0
 REST_BLOCK = 900.0
 """Seconds after which a long rest counts once more."""
 
-RESTS_KEPT, VALLEYS_KEPT = 256, 256
+RESTS_KEPT, VALLEYS_KEPT, SPIKES_KEPT = 256, 256, 168
 """Points of the floor remembered; when there are more, every other one of the older half is let go of."""
 
 REBOUND = 64 * MIB
@@ -42,6 +43,9 @@ REBOUND = 64 * MIB
 REBOUND_SHARE = 0.01
 """The same as a share of the capacity."""
 
+
+ANYWHERE = frozenset({SubjectKind.PROCESS, SubjectKind.GPU})
+"""Windows in which an accident is looked for, on a Gpu also where its processes are known."""
 
 GROWING = frozenset({SubjectKind.PROCESS, SubjectKind.UNATTRIBUTED, SubjectKind.GPU})
 """Windows in which growth is looked for; a Gpu's own only where nothing more specific holds its bytes."""
@@ -129,6 +133,17 @@ class Lane:
     """One quantity of one life."""
 
     __slots__ = (
+        "_before",
+        "_falling",
+        "_hour_high",
+        "_hour_low",
+        "_idle_since",
+        "_minute_high",
+        "_minute_low",
+        "_peak",
+        "_rest_began",
+        "_valley_time",
+        "_valley_work",
         "began",
         "first",
         "high",
@@ -141,25 +156,18 @@ class Lane:
         "rebound",
         "rests",
         "returns",
+        "spikes",
         "time",
         "valley",
         "valleys",
         "work",
-        "_falling",
-        "_hour_high",
-        "_hour_low",
-        "_idle_since",
-        "_minute_high",
-        "_minute_low",
-        "_rest_began",
-        "_valley_time",
-        "_valley_work",
     )
 
     def __init__(self, capacity: float) -> None:
         self.moments = Envelope(MOMENT, MOMENTS_KEPT)
         self.minutes, self.hours = Envelope(MINUTE, MINUTES_KEPT), Envelope(HOUR, HOURS_KEPT)
         self.rests, self.valleys = Points(RESTS_KEPT), Points(VALLEYS_KEPT)
+        self.spikes = Points(SPIKES_KEPT)
         self.returns = Recurrence()
         self.rebound = max(REBOUND, REBOUND_SHARE * capacity)
         self.began = self.time = -inf
@@ -172,6 +180,7 @@ class Lane:
         self._falling = False
         self.valley = -inf  # the extreme since the last turn of the zigzag
         self._valley_time = self._valley_work = 0.0
+        self._peak, self._before = -inf, inf  # since the last valley, and that valley
 
     def fold(self, time: float, value: float, work: float, is_idle: bool | None) -> bool:
         """Take one sample; return whether it brought evidence: a rest, a valley, or a level that returned.
@@ -236,20 +245,35 @@ class Lane:
                 self.valley, self._valley_time, self._valley_work = value, time, work
             elif value - self.valley >= self.rebound:
                 self.valleys.add(self._valley_time, self._valley_work, self.valley)
+                self._note_spike(time, self.valley)
                 self._falling, self.valley = False, value
                 return True
         elif value > self.valley:
             self.valley = value
         elif self.valley - value >= self.rebound:
-            self._falling = True
+            self._falling, self._peak = True, self.valley
             self.valley, self._valley_time, self._valley_work = value, time, work
         return False
+
+    def _note_spike(self, time: float, valley: float) -> None:
+        """Keep how far the peak between two valleys rose above both; of each hour the largest."""
+        height = self._peak - max(valley, self._before)
+        self._before = valley
+        spikes = self.spikes
+        if not -inf < height < inf or height <= 0:
+            return
+        if spikes and spikes.time[-1] // HOUR == time // HOUR:
+            spikes.value[-1] = max(spikes.value[-1], height)
+        else:
+            spikes.add(time, valley, height)
 
     def peak(self, span: float) -> float:
         """Return the most that was held within the last ``span`` seconds, to the hour beyond twelve hours."""
         envelope = self.minutes if span <= MINUTES_KEPT * MINUTE else self.hours
         start = envelope.since(self.time - span)
-        return max((*envelope.high[start:], self.high, self._minute_high, self._hour_high if span > HOUR else -inf))
+        return max(
+            (*envelope.high[start:], self.high, self._minute_high, self._hour_high if span > HOUR else -inf)
+        )
 
     def pace(self, span: float) -> float:
         """Return the work done a second within the last ``span`` seconds, or since the lane began."""
@@ -269,6 +293,12 @@ class Lane:
         return min(lows, default=None)
 
 
+PRESSED_OVER = 1800.0
+"""Seconds over which the share of time in which requests wait for a full pool is taken."""
+
+FLAT_SHARE = 0.01
+"""A process that never moves by more than this share of what it holds took it all at its start."""
+
 LONGEST_HOLE = 300.0
 """Over a longer hole between two samples nobody knows what was done."""
 
@@ -284,7 +314,6 @@ class Load:
     duty: float | None = None
     time: float = -inf
 
-
     def fold(self, time: float, duty: float | None) -> None:
         """Take in the share of the time since the sample before that the Gpu was at work; None: not told."""
         if duty is not None:
@@ -297,6 +326,41 @@ class Load:
     @property
     def is_idle(self) -> bool | None:
         return None if self.duty is None else self.duty < IDLE_DUTY
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A process that is no longer listed: when, its bytes, and the unattributed bytes just before."""
+
+    time: float
+    held: float
+    unattributed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Accident:
+    """An out-of-memory. ``origin``: who says so; "inferred" is our own conclusion. ``numbers``: as told."""
+
+    time: float
+    origin: str
+    numbers: Mapping[str, float]
+
+
+LIVES_KEPT, DEPARTURES_KEPT = 32, 32
+
+
+@dataclass(slots=True)
+class Members:
+    """The processes of one owner on one Gpu.
+
+    ``began``: of those that live, when each was first seen. ``ended``: when one last left. ``bases``:
+    (began, bytes) of lives, as each had settled at after its warm-up.
+    """
+
+    began: dict[str, float] = field(default_factory=dict)
+    held: dict[str, float] = field(default_factory=dict)
+    ended: float = -inf
+    bases: list[tuple[float, float]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -320,6 +384,13 @@ class Window:
     layers: dict[Layer, Lane] = field(default_factory=dict)
     running: float | None = None
     waiting: float | None = None
+    told: Mapping[str, float] = field(default_factory=dict)
+    pressed: float = 0.0
+    members: Members | None = None
+    departures: list[Departure] = field(default_factory=list)
+    ghosts: float = 0.0
+    ghosts_since: float = inf
+    accidents: list[Accident] = field(default_factory=list)
 
     @property
     def age(self) -> float:
@@ -330,6 +401,26 @@ class Window:
     def tells_load(self) -> bool:
         """Whether it is known when nothing is worked at."""
         return self.running is not None or self.load.duty is not None
+
+    @property
+    def pool(self) -> "Window | None":
+        """Its KV pool as a window of its own: what is used within what was taken at the start.
+
+        None: it tells no such figure, or takes its memory as it goes.
+        """
+        kv = self.layers.get(Layer.KV)
+        if kv is None or not self.is_flat:
+            return None
+        size = self.told.get("engine_pool_bytes") or kv.peak(MINUTES_KEPT * MINUTE)
+        return replace(self, used=kv, capacity=size, taken=0.0, layers={})
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether all that it holds was taken at its start, as engines with a pool do."""
+        lane = self.used
+        start = lane.hours.since(lane.time - self.age + HOUR)
+        lows, highs = lane.hours.low[start:], lane.hours.high[start:]
+        return bool(lows) and max(highs) - min(lows) <= FLAT_SHARE * max(highs)
 
     @property
     def room(self) -> float:

@@ -56,7 +56,12 @@ class DailyFloor:
             Evidence(
                 f"the least of a whole day rose on each of {len(steps)} days, by "
                 f"{show_bytes(round(growth))} in all and at least {show_bytes(round(min(steps)))} a day",
-                {"growth_bytes": growth, "days": len(days), "least_day_bytes": min(steps), "last_day_bytes": steps[-1]},
+                {
+                    "growth_bytes": growth,
+                    "days": len(days),
+                    "least_day_bytes": min(steps),
+                    "last_day_bytes": steps[-1],
+                },
                 window.at(window.used.time - 24 * HOUR * len(days)),
                 window.at(window.used.time),
                 len(days),

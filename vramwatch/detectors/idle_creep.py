@@ -51,7 +51,12 @@ class IdleCreep:
             Evidence(
                 f"{show_bytes(round(grown))} more in {show_seconds(idle)} in which nothing was asked; "
                 f"{show_bytes(round(fallen))} came back",
-                {"growth_bytes": grown, "fallen_bytes": fallen, "idle_seconds": idle, "minutes_rising": len(rises)},
+                {
+                    "growth_bytes": grown,
+                    "fallen_bytes": fallen,
+                    "idle_seconds": idle,
+                    "minutes_rising": len(rises),
+                },
                 window.at(begin),
                 window.at(end),
                 len(changes),

@@ -1,0 +1,52 @@
+"""Process count: ever more processes of one owner, and none of them ends."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from typing import ClassVar
+
+from vramwatch.core.floors import is_material
+from vramwatch.core.model import SubjectKind
+from vramwatch.core.units import show_bytes, show_seconds
+from vramwatch.core.verdicts import Cause, Clear, Evidence, Found, Rate, Unknown, Verdict
+from vramwatch.core.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessCount:
+    """The last ``arrivals`` processes came one by one, over ``spread`` seconds or more, and none left since.
+
+    ``overdue``: after so many times the usual time between two without another, it has come to rest.
+    """
+
+    arrivals: int = 5
+    spread: float = 1800.0
+    overdue: float = 3.0
+
+    SEES: ClassVar = frozenset({SubjectKind.OWNER})
+
+    def examine(self, window: Window) -> Verdict:
+        members = window.members
+        if members is None or len(members.began) <= self.arrivals:
+            return Unknown("it has too few processes")
+        newest = sorted(members.began, key=members.began.__getitem__)[-self.arrivals :]
+        came = [members.began[key] for key in newest]
+        between = [later - earlier for earlier, later in pairwise(came)]
+        span, usual = came[-1] - came[0], median(between)
+        grown = sum(members.held[key] for key in newest)
+        has_rested = window.now - came[-1] > self.overdue * max(usual, 60.0)
+        if members.ended >= came[0] or span < self.spread or has_rested or not is_material(grown, window):
+            return Clear()
+        rate = grown / len(newest) / (span / len(between))
+        return Found(
+            Evidence(
+                f"{self.arrivals} more processes in {show_seconds(span)}, and none has ended: "
+                f"{len(members.began)} now, {show_bytes(round(grown / len(newest)))} each",
+                {"processes": len(members.began), "growth_bytes": grown, "between_seconds": usual},
+                window.at(came[0]),
+                window.at(window.now),
+                self.arrivals,
+            ),
+            Rate(rate * 0.75, rate, rate * 1.25),
+            (Cause.PROCESS_COUNT,),
+        )

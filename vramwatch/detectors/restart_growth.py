@@ -1,0 +1,45 @@
+"""Growth per restart: each life settles at more than the one before it."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+from vramwatch.core.floors import QUANTUM, is_material
+from vramwatch.core.model import SubjectKind
+from vramwatch.core.trend import theil_sen
+from vramwatch.core.units import show_bytes
+from vramwatch.core.verdicts import Cause, Clear, Evidence, Found, Rate, Unknown, Verdict
+from vramwatch.core.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class RestartGrowth:
+    """The last ``lives`` of an owner's processes each settled at a quantum or more above the one before."""
+
+    lives: int = 5
+
+    SEES: ClassVar = frozenset({SubjectKind.OWNER})
+
+    def examine(self, window: Window) -> Verdict:
+        members = window.members
+        if members is None or len(members.bases) < self.lives:
+            return Unknown("it has had too few lives")
+        began, bases = zip(*members.bases[-self.lives :], strict=True)
+        slope = theil_sen(began, bases)
+        growth = bases[-1] - bases[0]
+        if slope is None or not is_material(growth, window):
+            return Clear()
+        if any(later - earlier < QUANTUM for earlier, later in pairwise(bases)):
+            return Clear()
+        return Found(
+            Evidence(
+                f"each of the last {self.lives} lives settled at more than the one before, "
+                f"by {show_bytes(round(growth))} in all",
+                {"growth_bytes": growth, "lives": len(bases), "last_base_bytes": bases[-1]},
+                window.at(began[0]),
+                window.at(window.now),
+                self.lives,
+            ),
+            Rate(slope.low, slope.median, slope.high),
+            (Cause.UNKNOWN,),
+        )

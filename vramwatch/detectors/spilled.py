@@ -1,0 +1,38 @@
+"""Spilled: a model lies partly in the host's memory, because it did not fit the GPU."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from vramwatch.core.model import SubjectKind
+from vramwatch.core.units import show_bytes
+from vramwatch.core.verdicts import Cause, Clear, Evidence, Found, Unknown, Verdict
+from vramwatch.core.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Spilled:
+    """More than ``share`` of the model is not on the GPU. Ollama tells ``size`` and ``size_vram``."""
+
+    share: float = 0.02
+
+    SEES: ClassVar = frozenset({SubjectKind.PROCESS})
+
+    def examine(self, window: Window) -> Verdict:
+        size, on_gpu = window.told.get("model_bytes"), window.told.get("model_gpu_bytes")
+        if not size or on_gpu is None:
+            return Unknown("it does not say where its model lies")
+        beside = size - on_gpu
+        if beside <= self.share * size:
+            return Clear()
+        return Found(
+            Evidence(
+                f"{show_bytes(round(beside))} of a model of {show_bytes(round(size))} "
+                "lie in the host's memory: it answers slowly",
+                {"model_bytes": size, "model_gpu_bytes": on_gpu},
+                window.at(window.now),
+                window.at(window.now),
+                1,
+            ),
+            None,
+            (Cause.UNKNOWN,),
+        )

@@ -1,0 +1,76 @@
+"""Unattributed and ghost growth: a process goes, and its bytes stay without an owner."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from vramwatch.core.model import SubjectKind
+from vramwatch.core.units import MIB, show_bytes, show_seconds
+from vramwatch.core.verdicts import Cause, Clear, Evidence, Found, Rate, Unknown, Verdict
+from vramwatch.core.windows import Departure, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Unattributed:
+    """After a process has left, bytes that nobody holds have come and stayed.
+
+    ``settling``: seconds that the driver may take to free what a process held. ``lasting``: seconds after
+    which they count as left behind. ``least_share``: of the capacity; ``alone``: the share from which one
+    departure is enough. Processes that are over and still listed are ghosts by themselves.
+    """
+
+    settling: float = 120.0
+    lasting: float = 900.0
+    least_share: float = 0.01
+    alone: float = 0.04
+
+    SEES: ClassVar = frozenset({SubjectKind.UNATTRIBUTED})
+
+    def examine(self, window: Window) -> Verdict:
+        least = max(256 * MIB, self.least_share * window.capacity)
+        if window.ghosts >= least and window.now - window.ghosts_since >= self.lasting:
+            return self._listed(window)
+        over = [each for each in window.departures if window.now - each.time >= self.lasting]
+        if not over:
+            return Unknown("no process has left lately")
+        left = [(each, stayed) for each in over if (stayed := self._stayed(window, each)) >= least]
+        if not left or (len(left) < 2 and left[0][1] < self.alone * window.capacity):
+            return Clear()
+        return self._left(window, left)
+
+    def _stayed(self, window: Window, departure: Departure) -> float:
+        """Return the bytes that came when the process left and have stayed ever since."""
+        floor = window.used.floor(departure.time + self.settling, window.now)
+        return 0.0 if floor is None else floor - departure.unattributed
+
+    def _left(self, window: Window, left: list[tuple[Departure, float]]) -> Found:
+        first = left[0][0]
+        total = window.used.last - first.unattributed
+        span = window.now - first.time
+        rate = total / span if len(left) > 1 else None
+        return Found(
+            Evidence(
+                f"{len(left)} processes left and {show_bytes(round(total))} stayed that no process holds, "
+                f"for {show_seconds(span)} now",
+                {"left_bytes": total, "departures": len(left), "span_seconds": span},
+                window.at(first.time),
+                window.at(window.now),
+                len(left),
+            ),
+            None if rate is None else Rate(rate * 0.7, rate, rate * 1.3),
+            (Cause.GHOST,),
+        )
+
+    def _listed(self, window: Window) -> Found:
+        span = window.now - window.ghosts_since
+        return Found(
+            Evidence(
+                f"{show_bytes(round(window.ghosts))} are held by processes that are over, "
+                f"for {show_seconds(span)} now",
+                {"ghost_bytes": window.ghosts, "span_seconds": span},
+                window.at(window.ghosts_since),
+                window.at(window.now),
+                1,
+            ),
+            None,
+            (Cause.GHOST,),
+        )
