@@ -56,7 +56,7 @@ GRAPH_PER_REQUEST = 64 * MIB
 graphs keep a forward pass's whole activations (424 MiB a step in transformers#3141, 160 in InvokeAI#3633),
 leaks of single tensors 2 to 30 MiB a request."""
 
-ONSET_TOLERANCE, ONSET_SHARE = 64 * MIB, 0.3
+ONSET_TOLERANCE, ONSET_SHARE = 64 * MIB, 0.12
 """How far above the line of its growth a floor at rest may lie, before growth had not begun yet there."""
 
 WAIT_SHARE, LONGEST_WAIT = 0.4, 12 * HOUR
@@ -78,7 +78,7 @@ class Diagnosis:
     """What the patterns found in one window come to.
 
     ``explained``: the cause is no fault. ``premature``: it may yet be a cache that fills, and there is time
-    to wait and see. Neither fires.
+    to wait and see; or all layers are known, and none of them shows the growth. Neither fires.
     """
 
     pattern: str
@@ -108,7 +108,8 @@ def diagnose(window: Window, found: Mapping[str, Found]) -> Diagnosis:
     fits = isinstance(forecast, Abstention) and forecast.reason in (Reason.FITS, Reason.MAY_FIT)
     if fits and cause is not Cause.KV_CACHE and not found[main].causes:
         cause = Cause.WARMUP
-    is_early = urgent is None and _is_premature(window, rate, forecast, curve)
+    is_early = urgent is None and "idle_creep" not in found and _is_premature(window, rate, forecast, curve)
+    is_early |= urgent is None and cause is Cause.UNKNOWN and bool(window.layers)
     return Diagnosis(
         main, found[main], cause, tuple(ruled_out), rate, forecast, fits, is_early, tuple(names[1:])
     )
@@ -118,7 +119,7 @@ def _is_premature(window: Window, rate: Rate | None, forecast: Forecast, curve: 
     """Return whether a cache that fills is as likely as growth without end, and time enough to tell them apart.
 
     Where one floor rises cleanly, or has risen since the process started, its curve decides; it must have
-    been watched for a while. Where the memory goes through many states it is not one cache that fills.
+    been watched for a while (nothing fills while nothing is asked). Where the memory goes through many states it is not one cache that fills.
     """
     if rate is None or isinstance(forecast, Abstention):
         return False

@@ -9,6 +9,10 @@ from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdi
 from vramwatch.core.windows import DAY, GROWING, Window
 
 
+FOLLOWS = 0.25
+"""The share of what half a day loses at the rate by which the floor of days must have risen at least."""
+
+
 @dataclass(frozen=True, slots=True)
 class LevelReturn:
     """Pairs of equal states agree on the rate at which memory is lost; see core.recurrence.
@@ -38,6 +42,8 @@ class LevelReturn:
         best, rate, how = max(found, key=lambda each: each[0].majority)
         if best.votes < self.majority * max(best.rival, 1.0) + self.lead:
             return Clear()
+        if not _daily_floor_follows(window, rate):
+            return Clear()
         return Found(
             Evidence(
                 f"returns to equal states agree that {show_bytes(round(rate * 3600))} an hour stay behind, {how}: "
@@ -54,3 +60,16 @@ class LevelReturn:
             ),
             Rate(rate * (1 - self.accuracy), rate, rate * (1 + self.accuracy)),
         )
+
+
+def _daily_floor_follows(window: Window, rate: float) -> bool:
+    """Return whether the floor of the last half day lies above that of the day before, where there was one.
+
+    Every level has risen, so the lowest has.
+    """
+    lane = window.used
+    half = DAY / 2
+    if lane.time - lane.began < 2 * DAY:
+        return True
+    now, before = lane.floor(lane.time - half, lane.time), lane.floor(lane.time - 3 * half, lane.time - half)
+    return now is None or before is None or now - before >= FOLLOWS * rate * half

@@ -1,49 +1,48 @@
-"""Near full with a rising floor: next to nothing is left, and the least of every hour rises."""
+"""Near full with a rising floor: next to nothing is left, and what is held at rest rises."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar
 
-from vramwatch.core.floors import QUANTUM, is_material
+from vramwatch.core.floors import is_material, rise
+from vramwatch.core.trend import theil_sen
 from vramwatch.core.units import show_bytes
 from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdict
-from vramwatch.core.windows import GROWING, HOUR, Window
+from vramwatch.core.windows import DAY, GROWING, Window
 
 
 @dataclass(frozen=True, slots=True)
 class NearFull:
-    """Less than ``room`` of the capacity is left at the peak, and each of the last ``hours`` had a higher floor.
+    """Less than ``room`` of the capacity is left at the peak, and the rests of the last day never fell.
 
-    Flat is never near full: what an engine took at its start is its own.
+    So little time is left that ``least_points`` of them, in ``least_steps`` steps, have to do. Flat is
+    never near full: what an engine took at its start is its own.
     """
 
     room: float = 0.05
-    hours: int = 6
+    least_points: int = 8
+    least_steps: int = 5
 
     SEES: ClassVar = GROWING
 
     def examine(self, window: Window) -> Verdict:
-        hours = window.used.hours
-        lows = list(hours.low[-self.hours :])
-        if len(lows) < self.hours or window.age < (self.hours + 1) * HOUR:
-            return Unknown("it has not been watched long enough")
-        growth = lows[-1] - lows[0]
-        steps = [later - earlier for earlier, later in pairwise(lows)]
-        if (
-            window.room > self.room * window.capacity
-            or min(steps) < QUANTUM
-            or not is_material(growth, window)
-        ):
+        lane = window.used
+        times, _, values = lane.rests.since(lane.time - DAY)
+        if len(values) < self.least_points:
+            return Unknown("it was not at rest often enough")
+        seen = rise(times, values)
+        slope = theil_sen(times, values)
+        is_steady = seen.is_clean and seen.steps >= self.least_steps and is_material(seen.growth, window)
+        if slope is None or not is_steady or window.room > self.room * window.capacity:
             return Clear()
-        rate = growth / (HOUR * len(steps))
+        room = show_bytes(max(0, round(window.room)))
         return Found(
             Evidence(
-                f"{show_bytes(round(max(0, window.room)))} are left at the peak, and the least of each of the last "
-                f"{self.hours} hours was higher than the one before, by {show_bytes(round(growth))} in all",
-                {"growth_bytes": growth, "room_bytes": window.room, "hours": len(lows)},
-                window.at(window.now - HOUR * self.hours),
-                window.at(window.now),
-                len(lows),
+                f"{room} are left at the peak, and what is held at rest rose by {show_bytes(round(seen.growth))} "
+                f"in {seen.steps} steps",
+                {"growth_bytes": seen.growth, "room_bytes": window.room, "steps": seen.steps},
+                window.at(times[0]),
+                window.at(times[-1]),
+                len(values),
             ),
-            Rate(min(steps) / HOUR, rate, max(steps) / HOUR),
+            Rate(slope.low, slope.median, slope.high),
         )

@@ -1,6 +1,7 @@
 """Spike: a repeat of the largest one of the last days would not fit what is free today."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 from vramwatch.core.model import SubjectKind
@@ -9,17 +10,21 @@ from vramwatch.core.verdicts import Cause, Clear, Evidence, Found, Unknown, Verd
 from vramwatch.core.windows import DAY, HOUR, Window
 
 
+SIMILAR = 0.7
+"""A spike of this share of another's height is of its size."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spike:
-    """The floor has risen since the largest spike of ``days``, and the two together exceed the capacity.
+    """The floor has made one step up since the largest spike of ``days``; the two exceed the capacity.
 
-    The floor must have stood for ``standing`` seconds before and now, each within ``steady`` of the
-    capacity, or it is the load that moves it and no spike that is rare. ``rare``: how many of its size there
-    may have been.
+    The least of every hour before the step, and after it, must lie within ``steady`` of the capacity of
+    each other, for ``standing`` hours or more: where load or swapped models move the floor no spike stands
+    out. ``rare``: how many of its size there may have been.
     """
 
     days: float = 7.0
-    standing: float = 3600.0
+    standing: int = 2
     steady: float = 0.05
     rare: int = 3
 
@@ -27,32 +32,30 @@ class Spike:
 
     def examine(self, window: Window) -> Verdict:
         lane = window.used
-        times, floors, heights = lane.spikes.since(lane.time - self.days * DAY)
+        times, _, heights = lane.spikes.since(lane.time - self.days * DAY)
         if not heights:
             return Unknown("there was no spike")
-        place = max(range(len(heights)), key=heights.__getitem__)
-        time, height = times[place], heights[place]
-        if (
-            lane.time - time < 2 * self.standing
-            or sum(other >= 0.7 * height for other in heights) > self.rare
-        ):
+        largest = max(range(len(heights)), key=heights.__getitem__)
+        time, height = times[largest], heights[largest]
+        if sum(other >= SIMILAR * height for other in heights) > self.rare:
             return Clear()
-        before, now = self._floor(window, time), self._floor(window, lane.time)
-        if before is None or now is None:
+        floors = self._step(window, time)
+        if floors is None:
             return Clear()
+        before, now = floors
         free = window.capacity - window.taken - now
-        if now - before < self.steady * window.capacity or height <= free:
+        if height <= free:
             return Clear()
         return Found(
             Evidence(
-                f"headroom {show_bytes(round(free))}, largest spike of {self.days:.0f} days "
+                f"headroom {show_bytes(max(0, round(free)))}, largest spike of {self.days:.0f} days "
                 f"{show_bytes(round(height))}, {show_seconds(lane.time - time)} ago; "
                 f"since then {show_bytes(round(now - before))} more are held",
                 {
                     "headroom_bytes": free,
                     "spike_bytes": height,
                     "floor_then_bytes": before,
-                    "floor_bytes": now,
+                    "floor_now_bytes": now,
                 },
                 window.at(time),
                 window.at(lane.time),
@@ -62,14 +65,19 @@ class Spike:
             (Cause.SPIKE,),
         )
 
-    def _floor(self, window: Window, until: float) -> float | None:
-        """Return the floor that stood in the time before ``until``; None: it did not stand."""
+    def _step(self, window: Window, time: float) -> tuple[float, float] | None:
+        """Return the floors before and after the one step up since ``time``; None: it was no one step."""
         lane = window.used
-        halves = [
-            lane.floor(until - self.standing * (part + 1) / 2 - HOUR / 12, until - self.standing * part / 2)
-            for part in range(2)
-        ]
-        known = [half for half in halves if half is not None]
-        if len(known) < len(halves) or max(known) - min(known) > self.steady * window.capacity:
+        hours, play = lane.hours, self.steady * window.capacity
+        warm = lane.time - window.age + HOUR
+        lows = list(hours.low[hours.since(max(warm, lane.time - self.days * DAY)) :])
+        at_spike = hours.since(time - HOUR) - hours.since(max(warm, lane.time - self.days * DAY))
+        steps = [place for place, (one, other) in enumerate(pairwise(lows), 1) if abs(other - one) > play]
+        if len(steps) != 1 or steps[0] <= at_spike:
             return None
-        return min(known)
+        before, after = lows[: steps[0]], lows[steps[0] :]
+        if min(len(before), len(after)) < self.standing or min(after) - min(before) <= play:
+            return None
+        if max(before) - min(before) > play or max(after) - min(after) > play:
+            return None
+        return min(before), min(after)
