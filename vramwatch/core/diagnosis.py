@@ -99,7 +99,7 @@ def diagnose(window: Window, found: Mapping[str, Found]) -> Diagnosis:
     if main in POOLED and window.pool is not None:
         window = window.pool
     urgent = next((name for name in names if found[name].is_urgent), None)
-    rate = found[main].rate or next((found[name].rate for name in names if found[name].rate), None)
+    rate = next((found[name].rate for name in ("daily_floor", *names) if name in found and found[name].rate), None)
     if urgent is not None:
         rate = found[urgent].rate
     curve = None if urgent else _curve(window)

@@ -85,13 +85,17 @@ class Transition:
     reason: Reason
 
 
+CLEAR_SHARE = 0.1
+"""Of the time left: who has days to act need not hear of every hour in which a slow growth was not seen."""
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """When an incident moves. Seconds, unless said otherwise.
 
     ``warn_horizon``: it fires where half of the forecasts end within. ``hold``: a pattern must have been
     found for so long, by two looks at least. ``clear_after``: it is over when the pattern was not found
-    for so long. ``critical_median``, ``critical_early``: critical where the median, or the early bound,
+    for so long, or for a tenth of the time that was left, at most ``clear_latest``. ``critical_median``, ``critical_early``: critical where the median, or the early bound,
     lies within; ``relief``: by so many times these it must lie beyond to be a warning again.
     ``moved``: the share by which the time left must change to be told again, and not before ``update_every``, or a
     quarter of the time left, at least ``update_least``. ``unexplained``: so long nothing may have explained it away before it fires.
@@ -100,6 +104,7 @@ class Terms:
     warn_horizon: float = 7 * 86400.0
     hold: float = 60.0
     clear_after: float = 3600.0
+    clear_latest: float = 86400.0
     critical_median: float = 2 * 3600.0
     critical_early: float = 1800.0
     relief: float = 1.5
@@ -138,7 +143,7 @@ class Standing:
     last_found: float = 0.0
     looks: int = 0
     told_at: float = 0.0
-    told_left: float = float("inf")
+    told_left: float = 0.0
     closed_at: float = 0.0
     explained_at: float = float("-inf")
 
@@ -180,7 +185,8 @@ def severity(left: tuple[float, float], before: Severity | None, terms: Terms) -
 def _quiet(standing: Standing, at: Instant, now: float, terms: Terms) -> Move:
     if not standing.is_open:
         return replace(standing, looks=0), ()
-    if now - standing.last_found < terms.clear_after:
+    patience = max(terms.clear_after, min(terms.clear_latest, CLEAR_SHARE * standing.told_left))
+    if now - standing.last_found < patience:
         return replace(standing, looks=0), ()
     return close(standing, at, now, Reason.CLEARED)
 

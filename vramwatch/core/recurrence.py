@@ -27,6 +27,10 @@ FLAT = 1 * MIB
 TOLERANCE = 2 * MIB
 """Two levels within the driver's quantum are equal."""
 
+SEGMENT = 20 * MIB
+"""What the caching allocator takes at a time: until so much is lost, levels return unchanged (see
+CUDACachingAllocator.cpp, kLargeBuffer)."""
+
 SHORTEST_PLATEAU = 60.0
 """Seconds a level must stand to be a state rather than a moment on the way."""
 
@@ -138,7 +142,7 @@ class Ballot:
             if votes < needed or votes < max(rising[bin - 1 : bin + 2], default=votes):
                 continue
             rate = _middle(bin)
-            nearest = _bin(2 * TOLERANCE / rate)  # the faster, the nearer the pairs that tell it from none
+            nearest = _bin(SEGMENT / rate)  # the faster, the nearer the pairs that tell it from none
             found = Return(
                 rate * math.exp(BIN / 2),
                 votes / self.weight,
