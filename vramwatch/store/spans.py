@@ -244,6 +244,6 @@ def gpus_of(connection: Connection, series: Collection[int]) -> list[int]:
     )
 
 
-def listed(ids: Collection[int]) -> Any:
+def listed(ids: Collection[int] | Collection[str]) -> Any:
     """Return ``ids`` as a subquery: a statement takes 32766 parameters at most."""
     return select(func.json_each(json.dumps(list(ids))).table_valued("value").c.value)
