@@ -98,7 +98,7 @@ def _overrides(
 
 def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]") -> None:
     """Open the store and the source, watch until told to stop, and leave nothing behind."""
-    from vramwatch.assembly import assemble, name_holders, open_feed
+    from vramwatch.assembly import assemble, name_holders, open_feed, watch
     from vramwatch.clock import read_boot_id
     from vramwatch.config import sentence
     from vramwatch.control import ControlServer
@@ -117,7 +117,12 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
         house.callback(feed.source.close)
         pipeline = assemble(config, feed, store.owners(read_boot_id()))
         daemon = Daemon(
-            feed, pipeline, store, find_holders=name_holders if feed.live else None, require_gpu=require_gpu
+            feed,
+            pipeline,
+            watch(config),
+            store,
+            find_holders=name_holders if feed.live else None,
+            require_gpu=require_gpu,
         )
         if config.source_name != "replay":  # which may play beside a daemon that has both addresses
             place = config.control.place(os.environ, os.geteuid())

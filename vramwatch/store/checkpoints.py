@@ -9,10 +9,11 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
+from vramwatch.core.instants import kept_instant
 from vramwatch.core.model import Instant
 from vramwatch.store import tables as t
 from vramwatch.store.columns import LEVEL
-from vramwatch.store.rows import Values, kept_instant, storable
+from vramwatch.store.rows import Values, storable
 
 VERSION = 1
 """Of the form in which it is kept here; what is in it has a version of its own."""

@@ -19,10 +19,11 @@ from vramwatch.core.incidents import (
     Subject,
     Transition,
 )
+from vramwatch.core.instants import kept_instant
 from vramwatch.core.model import Instant, SubjectKind
 from vramwatch.core.verdicts import Cause, Evidence, Rate, RuledOut
 from vramwatch.store import tables as t
-from vramwatch.store.rows import Values, join_words, kept_instant, split_words, storable
+from vramwatch.store.rows import Values, join_words, split_words, storable
 from vramwatch.store.spans import listed
 
 Stand = tuple[int, str]

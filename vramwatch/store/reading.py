@@ -15,6 +15,7 @@ from typing import Any, Self
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
 
 from vramwatch.core.incidents import Transition
+from vramwatch.core.instants import to_ms
 from vramwatch.core.model import (
     Event,
     FaultKind,
@@ -35,7 +36,7 @@ from vramwatch.store.moments import hour_of, hours, instant_of, moment, newest_s
 from vramwatch.store.opening import has_log, open_for_reading, told, understood
 from vramwatch.store.polls import polls as rebuild_polls
 from vramwatch.store.rebuilding import rebuild
-from vramwatch.store.rows import event_of, fault_of, gpu_of, owner_of, process_of, to_ms
+from vramwatch.store.rows import event_of, fault_of, gpu_of, owner_of, process_of
 from vramwatch.store.spans import (
     Grid,
     Told,

@@ -8,6 +8,7 @@ which an incident moved changed something.
 
 from sqlalchemy import Connection, insert, update
 
+from vramwatch.core.instants import kept_instant, to_ms
 from vramwatch.core.model import Fault, FaultKind, Instant, Pace, Poll
 from vramwatch.store import incidents
 from vramwatch.store import tables as t
@@ -15,15 +16,7 @@ from vramwatch.store.bookkeeping import Book
 from vramwatch.store.known import GapKey, Known, KnownHour, PaceKey
 from vramwatch.store.moments import HOUR_SECONDS
 from vramwatch.store.opening import driver
-from vramwatch.store.rows import (
-    SHARE_PARTS,
-    Values,
-    event_values,
-    fault_values,
-    kept_instant,
-    storable,
-    to_ms,
-)
+from vramwatch.store.rows import SHARE_PARTS, Values, event_values, fault_values, storable
 from vramwatch.store.ticks import Tick, encode
 
 HOUR_MS = HOUR_SECONDS * 1000

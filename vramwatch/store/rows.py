@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Row
@@ -75,16 +75,6 @@ def kept_value(unit: str, told: float) -> Value | None:
 def value_of(unit: str, stored: float | None) -> Value | None:
     """Return a value from a plain column: SQLite keeps whole numbers as integers."""
     return stored if stored is None or unit == "bytes" else float(stored)
-
-
-def to_ms(seconds: float) -> int:
-    """Return a time as it is kept: in whole milliseconds."""
-    return round(seconds * 1000)
-
-
-def kept_instant(at: Instant) -> Instant:
-    """Return ``at`` as it is kept."""
-    return replace(at, wall=to_ms(at.wall) / 1000, boottime=to_ms(at.boottime) / 1000)
 
 
 def gpu_values(gpu: Gpu) -> Values:

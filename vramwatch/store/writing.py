@@ -10,6 +10,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, select
 
 from vramwatch.core.errors import StoreError
+from vramwatch.core.instants import kept_instant
 from vramwatch.core.model import Instant, Owner, Poll, ProcessKey
 from vramwatch.core.units import Seconds
 from vramwatch.store import checkpoints, incidents
@@ -21,7 +22,7 @@ from vramwatch.store.opening import check, lock, open_for_writing, told, underst
 from vramwatch.store.reading import History
 from vramwatch.store.recording import end_run, record, write_waiting
 from vramwatch.store.retention import DEFAULT, Retention
-from vramwatch.store.rows import kept_instant, owner_of
+from vramwatch.store.rows import owner_of
 from vramwatch.store.tending import Job, next_job
 from vramwatch.store.ticks import Tick
 
