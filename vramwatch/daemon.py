@@ -241,6 +241,7 @@ class Daemon:
             self._cold.close()
         self._feed.source.close()
         self._put_down(is_end=True)
+        self._judge.close()
         self._backlog.close()
 
     def _mind_the_clock(self, at: Instant) -> Instant:

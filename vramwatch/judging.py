@@ -9,7 +9,7 @@ which it was found. So a restart between any two polls changes no transition, an
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 
 from vramwatch.core.errors import StoreError
@@ -107,6 +107,11 @@ class Judge:
     def hurry(self) -> None:
         """Have the next checkpoint written soon: the polls before can not be judged again as they were."""
         self._due = 0.0
+
+    def close(self) -> None:
+        """Let go of the store."""
+        if isinstance(self._past, Generator):
+            self._past.close()
 
     def _take_up(self, at: Instant, state: dict[str, object]) -> None:
         self._checkpoint, self._newest, self._due = None, at.seq, 0.0
