@@ -25,7 +25,7 @@ class Forgotten:
     processes: int
     series: int
     samples: int
-    incidents: int = 0
+    incidents: int
 
 
 def forget(connection: Connection, owner: str | None, user: str | None) -> Forgotten:
