@@ -229,12 +229,12 @@ class Daemon:
 
     def _put_down(self, *, is_end: bool = False) -> None:
         """Have the judge write a checkpoint if one is due and no poll waits for the store."""
-        if self._before is None or not self._backlog.is_empty:
+        if not self._backlog.is_empty:
             return
         if self._lost != self._backlog.dropped:
             self._lost = self._backlog.dropped
             self._judge.hurry()
-        self._judge.put_down(self._before.at, is_end=is_end)
+        self._judge.put_down(is_end=is_end)
 
     def _end(self) -> None:
         if self._cold:
@@ -323,7 +323,6 @@ class Daemon:
             forgotten = self._store.forget(owner and str(owner), user and str(user))
         except StoreError as error:
             raise ControlError(str(error)) from error
-        self._judge.hurry()  # the checkpoint went with it
         logger.info("history forgotten author=%r counts=%s", request.author, forgotten)
         return asdict(forgotten)
 

@@ -25,6 +25,8 @@ CHECKPOINT_EVERY, CHECKPOINT_AGAIN = 3600.0, 60.0
 LONGEST_QUEUE = 1000
 """Polls that wait to be judged, about 35 KB each where 64 processes are; more are read from the store."""
 
+_NEVER = Instant(0, 0.0, 0.0, "")
+
 logger = logging.getLogger(__name__)
 
 
@@ -40,7 +42,7 @@ class Judge:
         self._queue: deque[Poll] = deque()
         self._is_cut = False  # the queue was too long: its polls are to be read from the store
         self._found: tuple[Transition, ...] = ()  # late, to be stored with the next poll
-        self._newest = 0  # seq of the poll that was judged last
+        self._newest = _NEVER  # the poll that was judged last
         self._again = 0  # polls that were judged again
         self._due: float | None = None  # boot time of the next checkpoint; None: an hour from the next poll
 
@@ -53,10 +55,9 @@ class Judge:
         """Find out where to go on. Without a checkpoint it begins anew, and says so to the next start."""
         try:
             kept = self._store.checkpoint()
-            newest = self._store.newest() or Instant(0, 0.0, 0.0, "")
             if kept is None:
-                self._store.write_checkpoint(newest, self._watch.checkpoint())
-                self._newest = newest.seq
+                self._newest = self._store.newest() or _NEVER
+                self._store.write_checkpoint(self._newest, self._watch.checkpoint())
                 return
         except StoreError as error:
             logger.error("checkpoint not kept because=%r", str(error))
@@ -73,7 +74,7 @@ class Judge:
                 self._is_cut = True
             return poll
         moved = (*self._found, *self._watch.turn(poll))
-        self._found, self._newest = (), poll.at.seq
+        self._found, self._newest = (), poll.at
         return replace(poll, transitions=moved) if moved else poll
 
     def catch_up(self, budget: Seconds) -> None:
@@ -85,16 +86,17 @@ class Judge:
             while self._past is not None and time.perf_counter() < until:
                 self._past = self._judge_next(self._past)
         except StoreError as error:
-            logger.error("stored polls not judged again after=%d because=%r", self._newest, str(error))
+            logger.error("stored polls not judged again after=%d because=%r", self._newest.seq, str(error))
             self._past = iter(()) if self._queue else None  # what waits is judged, after a gap
 
-    def put_down(self, at: Instant, *, is_end: bool = False) -> None:
-        """Write a checkpoint if one is due, or if ``is_end``. ``at``: the newest poll; all are stored."""
-        if self.is_behind or self._found or self._newest != at.seq:
+    def put_down(self, *, is_end: bool = False) -> None:
+        """Write a checkpoint if one is due, or if ``is_end``. Every poll so far must have been stored."""
+        at = self._newest
+        if self._checkpoint is not None or self._found or (self.is_behind and not is_end):
             return
         if self._due is None:
             self._due = at.boottime + CHECKPOINT_EVERY
-        if at.boottime < self._due and not is_end:
+        if not (at.boottime >= self._due or is_end or self._store.lost_checkpoint):
             return
         try:
             self._store.write_checkpoint(at, self._watch.checkpoint())
@@ -105,7 +107,7 @@ class Judge:
             self._due = at.boottime + CHECKPOINT_EVERY
 
     def hurry(self) -> None:
-        """Have the next checkpoint written soon: the polls before can not be judged again as they were."""
+        """Have a checkpoint written soon: polls before it were lost, and cannot be judged again."""
         self._due = 0.0
 
     def close(self) -> None:
@@ -114,7 +116,7 @@ class Judge:
             self._past.close()
 
     def _take_up(self, at: Instant, state: dict[str, object]) -> None:
-        self._checkpoint, self._newest, self._due = None, at.seq, 0.0
+        self._checkpoint, self._newest, self._due = None, at, 0.0
         self._past = iter(())
         try:
             self._watch.restore(state)
@@ -129,16 +131,16 @@ class Judge:
         poll = next(past, None)
         if poll is None and self._is_cut:
             self._is_cut = False
-            return self._store.polls_since(self._newest)
+            return self._store.polls_since(self._newest.seq)
         while poll is None and self._queue:
             waiting = self._queue.popleft()
-            poll = waiting if waiting.at.seq > self._newest else None
+            poll = waiting if waiting.at.seq > self._newest.seq else None
         if poll is None:
             logger.info("judged again polls=%d late=%d", self._again, len(self._found))
             self._stands = set()
             return None
         moved = self._watch.turn(poll)
         self._found += tuple(each for each in moved if stand_of(each) not in self._stands)
-        self._newest = poll.at.seq
+        self._newest = poll.at
         self._again += 1
         return past

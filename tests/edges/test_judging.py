@@ -18,8 +18,10 @@ from vramwatch.core.model import Claim, ClaimKind, FaultKind, Memory, Poll, Read
 from vramwatch.core.units import GIB, MIB, Bytes, Seconds
 from vramwatch.judging import CHECKPOINT_EVERY, Judge
 from vramwatch.store import History, Store
+from vramwatch.store.damage import StoreDamaged
 from vramwatch.watch import Watch
 
+IDS = ("other", *(f"incident-{n}" for n in range(5)))
 PIDS = (41, 42, 43, 44)
 
 
@@ -233,6 +235,36 @@ def test_polls_that_come_while_it_catches_up_wait_in_bounded_memory_and_none_is_
         while judge.is_behind:
             judge.catch_up(Seconds(9.0))
         assert watch.seqs == list(range(1, 96))
+
+
+def test_lives_too_short_to_catch_up_still_come_nearer(path, monkeypatch):
+    live(path, script(7, 60, {0}), 0, 60, Chain(), is_killed=True)
+    with closing(Store.open(path, "nvml", "0.1.0")) as store:
+        monkeypatch.setattr(store, "transitions_since", lambda _: {(n, i) for n in range(61) for i in IDS})
+        reached = []
+        for _ in range(3):
+            watch = Chain()
+            judge = Judge(watch, store)
+            judge.begin()
+            judge.catch_up(Seconds(0.0))
+            for _ in range(10):
+                judge._past = judge._judge_next(judge._past)
+            judge.put_down(is_end=True)
+            judge.close()
+            reached.append(watch.state["count"])
+    assert reached == [10, 20, 30]
+
+
+def test_after_a_damaged_store_was_set_aside_a_checkpoint_is_written_at_once(path):
+    hand = Hand(script(8, 20, {0}))
+    daemon = make(hand, path, Chain())
+
+    hand.between = {10: lambda: daemon._store._begin_anew(StoreDamaged("it is damaged"))}
+    daemon._end = lambda: let_go(daemon)
+    daemon.run()
+    assert [each.name for each in path.parent.glob("*.corrupt-*")]
+    with closing(Store.open(path, "nvml", "0.1.0")) as store:
+        assert store.checkpoint() is not None
 
 
 def test_a_checkpoint_that_cannot_be_read_is_told_once_and_judging_begins_anew(path, caplog):

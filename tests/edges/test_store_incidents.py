@@ -249,7 +249,7 @@ def judge_until_killed(path):
         each = judge.turn(poll(seq, *crowd))
         store.write(each)
         print(seq, len(each.transitions), flush=True)
-        judge.catch_up(Seconds(0.005)) if judge.is_behind else judge.put_down(each.at, is_end=seq % 40 == 0)
+        judge.catch_up(Seconds(0.005)) if judge.is_behind else judge.put_down(is_end=seq % 40 == 0)
         seq += 1
 
 

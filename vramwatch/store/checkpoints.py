@@ -12,11 +12,13 @@ from sqlalchemy import Connection, delete, insert, select
 from vramwatch.core.instants import kept_instant
 from vramwatch.core.model import Instant
 from vramwatch.store import tables as t
-from vramwatch.store.columns import LEVEL
 from vramwatch.store.rows import Values, storable
 
 VERSION = 1
 """Of the form in which it is kept here; what is in it has a version of its own."""
+
+LEVEL = 1
+"""Of deflate: it is replaced within the hour, and written between two polls."""
 
 logger = logging.getLogger(__name__)
 

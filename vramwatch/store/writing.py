@@ -42,6 +42,8 @@ class Store:
     def __init__(
         self, path: Path, connection: Connection, source: str, version: str, retention: Retention
     ) -> None:
+        self.lost_checkpoint = False
+        """Whether the checkpoint went with what was forgotten, or with a store that was damaged."""
         self._path = path
         self._connection = connection
         self._lock: int | None = None
@@ -159,6 +161,7 @@ class Store:
         with self._committing() as known:
             write_waiting(self._connection, known)
             checkpoints.write(self._connection, at, packed)
+        self.lost_checkpoint = False
 
     def checkpoint(self) -> tuple[Instant, Mapping[str, Any]] | None:
         """Return the newest checkpoint, with the poll after which it was written.
@@ -234,6 +237,7 @@ class Store:
         with told(self._path), understood(self._path), self._connection.begin():
             write_waiting(self._connection, known)
             forgotten = forget(self._connection, owner, user)
+        self.lost_checkpoint = True
         with told(self._path):
             wipe(self._connection)
         return forgotten
@@ -259,6 +263,7 @@ class Store:
         """Set the store aside and begin another in its place. Errors: StoreError."""
         self._connection.close()
         set_aside(self._path, damage)
+        self.lost_checkpoint = True
         self._job, self._run, self._known, self._waiting, self._looked = None, None, None, (), None
 
     @contextmanager
