@@ -10,9 +10,10 @@ from vramwatch import families
 from vramwatch.config import Commands, Config
 from vramwatch.core.attribution import Surroundings
 from vramwatch.core.model import Owner, Poll, ProcessFacts, ProcessKey
-from vramwatch.core.ports import Feed
+from vramwatch.core.ports import Feed, Sightings
 from vramwatch.core.recognition import Engine
 from vramwatch.core.units import Bytes, Seconds
+from vramwatch.logs import LogWatch
 from vramwatch.pipeline import Pipeline
 from vramwatch.procfs import Holder, ProcessTable, find_holders, read_group_memory
 from vramwatch.procfs.identity import sees_every_process
@@ -40,6 +41,15 @@ def open_feed(config: Config, first_seq: int) -> Feed:
     if feed.live and config.store.commands is Commands.FULL:
         return replace(feed, people=ProcessTable(redacts=False))
     return feed
+
+
+def follow_logs(config: Config, feed: Feed) -> Sightings | None:
+    """Start to follow the logs that the configuration names.
+
+    None where it names none, and for a recorded or simulated feed: this machine's logs say nothing of it.
+    """
+    logs = config.logs
+    return LogWatch(logs.units, logs.containers) if feed.live and (logs.units or logs.containers) else None
 
 
 def assemble(config: Config, feed: Feed, owners: Mapping[ProcessKey, Owner]) -> Pipeline:

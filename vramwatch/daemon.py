@@ -17,6 +17,7 @@ from typing import Any
 from vramwatch.backlog import Backlog
 from vramwatch.cold import ColdJobs
 from vramwatch.control import ControlError, Request
+from vramwatch.core import oom_sightings
 from vramwatch.core.errors import NoDeviceError, StoreError
 from vramwatch.core.instants import kept_instant
 from vramwatch.core.model import (
@@ -31,7 +32,7 @@ from vramwatch.core.model import (
     Pace,
     Poll,
 )
-from vramwatch.core.ports import Feed
+from vramwatch.core.ports import Feed, Sightings
 from vramwatch.core.units import Seconds, parse_seconds, show_seconds
 from vramwatch.judging import Judge
 from vramwatch.logbook import Logbook
@@ -98,8 +99,12 @@ class Daemon:
         *,
         find_holders: Callable[[Poll], str | None] | None = None,
         require_gpu: bool = False,
+        logs: Sightings | None = None,
     ) -> None:
-        """``find_holders`` says who may keep the ghosts of a Poll; None where that has no meaning."""
+        """``find_holders`` says who may keep the ghosts of a Poll; None where that has no meaning.
+
+        ``logs`` are those that may be followed, None where none may; closed with the daemon.
+        """
         self._feed = feed
         self._pipeline = pipeline
         self._store = store
@@ -118,6 +123,8 @@ class Daemon:
         self._find_holders = find_holders
         self._require_gpu = require_gpu
         self._holders: str | None = None
+        self._logs = logs
+        self._digest = oom_sightings.Digest()
         self._cold: ColdJobs | None = None
 
     # --- called from other threads and from signal handlers ---------------------------------------
@@ -198,7 +205,7 @@ class Daemon:
             )
             self._end_release()
         poll = self._released_poll(at, self._release) if self._release else self._pipeline.turn(at)
-        poll = replace(poll, events=(*self._events, *poll.events))
+        poll = replace(poll, events=(*self._events, *poll.events, *self._hear(poll)))
         self._events = []
         self._logbook.tell(poll)
         self._keep(poll)
@@ -210,6 +217,16 @@ class Daemon:
         self._with_readings += bool(poll.ledgers)
         self._turned_at = time.monotonic()
         return poll.pace.interval if poll.pace else RELEASED_INTERVAL
+
+    def _hear(self, poll: Poll) -> list[Event]:
+        """Return what the followed logs have said of memory since the last turn; whoever failed may be gone
+        from this poll's ledgers already, and still stand in those before."""
+        if self._logs is None:
+            return []
+        ledgers = (*poll.ledgers, *(self._before.ledgers if self._before else ()))
+        told = self._digest.take(self._logs.take(), poll.at.boottime)
+        is_whole = not poll.missing
+        return [oom_sightings.event(seen, repeated, ledgers, is_whole=is_whole) for seen, repeated in told]
 
     def _keep(self, poll: Poll) -> None:
         """Have ``poll`` judged, and stored with what was found: both are one transaction."""
@@ -239,6 +256,8 @@ class Daemon:
     def _end(self) -> None:
         if self._cold:
             self._cold.close()
+        if self._logs:
+            self._logs.close()
         self._feed.source.close()
         self._put_down(is_end=True)
         self._judge.close()

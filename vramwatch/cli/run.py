@@ -98,7 +98,7 @@ def _overrides(
 
 def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]") -> None:
     """Open the store and the source, watch until told to stop, and leave nothing behind."""
-    from vramwatch.assembly import assemble, name_holders, open_feed, watch
+    from vramwatch.assembly import assemble, follow_logs, name_holders, open_feed, watch
     from vramwatch.clock import read_boot_id
     from vramwatch.config import sentence
     from vramwatch.control import ControlServer
@@ -116,6 +116,9 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
         feed = open_feed(config, store.next_seq())
         house.callback(feed.source.close)
         pipeline = assemble(config, feed, store.owners(read_boot_id()))
+        logs = follow_logs(config, feed)
+        if logs:
+            house.callback(logs.close)
         daemon = Daemon(
             feed,
             pipeline,
@@ -123,6 +126,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
             store,
             find_holders=name_holders if feed.live else None,
             require_gpu=require_gpu,
+            logs=logs,
         )
         if config.source_name != "replay":  # which may play beside a daemon that has both addresses
             place = config.control.place(os.environ, os.geteuid())
@@ -141,7 +145,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
 class Reload:
     """Takes up rates, owners' rules and log level as they now stand; a bad file changes nothing."""
 
-    LASTING = ("source", "store", "control", "http")
+    LASTING = ("source", "store", "control", "http", "logs")
     """Sections that a running daemon keeps as they were at its start."""
 
     def __init__(

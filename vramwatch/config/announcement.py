@@ -1,6 +1,6 @@
 """The one sentence of what the daemon will watch, tell and touch."""
 
-from vramwatch.config.shape import Config
+from vramwatch.config.shape import DEFAULT_SOURCE, Config
 from vramwatch.quantities import duration_text
 
 
@@ -12,7 +12,20 @@ def sentence(config: Config) -> str:
         return f"vramwatch plays a recording; {touch}"
     listen = config.http.listen
     tell = f"tells its health on http://{listen}, to this machine alone" if listen else "tells nobody"
-    return f"vramwatch {_watch(config)}; {tell}; {touch}"
+    return f"vramwatch {_watch(config)}; {_follow(config)}; {tell}; {touch}"
+
+
+def _follow(config: Config) -> str:
+    """Return whose logs are read: nobody's, or the very globs that were written."""
+    logs = config.logs
+    followed = [
+        f"{what} {', '.join(globs)}"
+        for what, globs in (("the journal of", logs.units), ("the log files of containers", logs.containers))
+        if globs
+    ]
+    if not followed or config.source_name != DEFAULT_SOURCE:
+        return "reads no log"
+    return f"follows {' and '.join(followed)} for out-of-memory lines, keeping numbers and no text"
 
 
 def _watch(config: Config) -> str:

@@ -1,5 +1,6 @@
 """The shape of the configuration: its sections and options, what each means, takes and defaults to."""
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +18,9 @@ from vramwatch.quantities import Address, Duration, Fraction, Loopback, Size, du
 DEFAULT_SOURCE = "nvml"
 CONTROL_SOCKET = "control.sock"
 DAY = 86400.0
+MAX_FOLLOWED = 64
+"""Globs of each kind of log: each is compared with every line that may mean something."""
+
 MAX_OWNERS = 1000
 """Rules; each is tried once for every new process."""
 
@@ -249,6 +253,42 @@ class HttpOptions(Section):
     )
 
 
+def _unit(glob: str) -> str:
+    if not _UNIT_GLOB.fullmatch(glob):
+        raise ValueError("no unit's name: letters, digits, : - _ . \\ @ and the globs * ? []")
+    if "." not in glob and not glob.endswith("*"):
+        raise ValueError(f"a unit's name has a suffix; write {glob}.service")
+    return glob
+
+
+_UNIT_GLOB = re.compile(r"[A-Za-z0-9:_.\\@*?\[\]!-]+")  # systemd.unit(5)
+UnitGlob = Annotated[Glob, AfterValidator(_unit)]
+
+
+class LogsOptions(Section):
+    """Logs of other programs that are followed for out-of-memory lines; none unless it is named here."""
+
+    units: tuple[UnitGlob, ...] = Field(
+        (),
+        max_length=MAX_FOLLOWED,
+        description=(
+            "systemd units whose journal is followed, by name or glob, as in "
+            "[vllm.service, 'llama@*.service']. The numbers of lines that say that GPU memory ran out are "
+            "kept, and no text of any line. "
+            "Empty: no journal is read."
+        ),
+    )
+    containers: tuple[Glob, ...] = Field(
+        (),
+        max_length=MAX_FOLLOWED,
+        description=(
+            "Containers whose log file is followed alike: of Docker by name, of a pod by the container's "
+            "name or NAMESPACE/POD/CONTAINER; globs, as in ['chat-*', 'prod/*/server']. Empty: no log file "
+            "is read."
+        ),
+    )
+
+
 class LogOptions(Section):
     """What the daemon writes to standard error."""
 
@@ -276,6 +316,10 @@ class Config(Section):
         ControlOptions(), description="The socket of verbs that change something."
     )
     http: HttpOptions = Field(HttpOptions(), description="What other programs on this machine may read.")
+    logs: LogsOptions = Field(
+        LogsOptions(),
+        description="Logs of other programs that are followed for out-of-memory lines; none by default.",
+    )
     log: LogOptions = Field(LogOptions(), description="What the daemon writes to standard error.")
 
     @property

@@ -1,6 +1,11 @@
-"""Incidents and their transitions: one growth is one incident, whichever series show it."""
+"""Incidents and their transitions: one growth is one incident, whichever series show it.
 
-from dataclasses import dataclass
+``advance`` is the whole decision of what is said of a Subject: it takes what is believed now, and ``now``,
+and answers with transitions, each with its reason. Pure.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from vramwatch.core.forecast import Abstention, Exhaustion
@@ -78,3 +83,159 @@ class Transition:
     at: Instant
     incident: Incident
     reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """When an incident moves. Seconds, unless said otherwise.
+
+    ``warn_horizon``: it fires where half of the forecasts end within. ``hold``: a pattern must have been
+    found for so long, by two looks at least. ``clear_after``: it is over when the pattern was not found
+    for so long. ``critical_median``, ``critical_early``: critical where the median, or the early bound,
+    lies within; ``relief``: by so many times these it must lie beyond to be a warning again.
+    ``moved``: the share by which the time left must change to be told again, and not before ``update_every``.
+    """
+
+    warn_horizon: float = 7 * 86400.0
+    hold: float = 60.0
+    clear_after: float = 3600.0
+    critical_median: float = 2 * 3600.0
+    critical_early: float = 1800.0
+    relief: float = 1.5
+    moved: float = 0.25
+    update_every: float = 3600.0
+    reopen_within: float = 7 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What a look at a Subject came to. ``judgement`` None: nothing was found.
+
+    ``fires``: whether it is material at all (a cause that is a fault, and an end that is near enough, or
+    a pattern that is told whenever it is seen). ``at_once``: without ``hold``.
+    ``left``: seconds to the early bound and to the median; inf where nobody can say.
+    """
+
+    judgement: Judgement | None
+    fires: bool = False
+    at_once: bool = False
+    left: tuple[float, float] = (float("inf"), float("inf"))
+    explained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a Subject stands: its incident, open or closed, and what counts for its next move.
+
+    Times are seconds that do not step. ``looks``: how often in a row the pattern was found.
+    """
+
+    incident: Incident | None = None
+    first_found: float = 0.0
+    last_found: float = 0.0
+    looks: int = 0
+    told_at: float = 0.0
+    told_left: float = float("inf")
+    closed_at: float = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        return self.incident is not None and self.incident.state is not State.RESOLVED
+
+
+Move = tuple[Standing, tuple[Transition, ...]]
+
+
+def advance(standing: Standing, subject: Subject, belief: Belief, at: Instant, now: float, terms: Terms) -> Move:
+    """Return how ``subject`` stands after a look at ``now``, and what is to be told of it."""
+    if belief.judgement is None:
+        return _quiet(standing, at, now, terms)
+    return _found(standing, subject, belief, belief.judgement, at, now, terms)
+
+
+def close(standing: Standing, at: Instant, now: float, reason: Reason) -> Move:
+    """Return the standing with its incident resolved for ``reason``; nothing is told where none is open."""
+    incident = standing.incident
+    if incident is None or not standing.is_open:
+        return replace(standing, looks=0), ()
+    closed = replace(incident, state=State.RESOLVED)
+    after = Standing(closed, closed_at=now)
+    return after, (Transition(at, closed, reason),)
+
+
+def severity(left: tuple[float, float], before: Severity | None, terms: Terms) -> Severity:
+    """Return how severe it is with these seconds left; from critical it takes relief to come down."""
+    factor = terms.relief if before is Severity.CRITICAL else 1.0
+    early, median = left
+    is_critical = early <= factor * terms.critical_early or median <= factor * terms.critical_median
+    return Severity.CRITICAL if is_critical else Severity.WARNING
+
+
+def _quiet(standing: Standing, at: Instant, now: float, terms: Terms) -> Move:
+    if not standing.is_open:
+        return replace(standing, looks=0), ()
+    if now - standing.last_found < terms.clear_after:
+        return replace(standing, looks=0), ()
+    return close(standing, at, now, Reason.CLEARED)
+
+
+def _found(
+    standing: Standing, subject: Subject, belief: Belief, judgement: Judgement, at: Instant, now: float, terms: Terms
+) -> Move:
+    transitions: list[Transition] = []
+    if not standing.is_open:
+        standing, opened = _open(standing, subject, judgement, at, now, terms)
+        transitions.append(opened)
+    standing = replace(standing, last_found=now, looks=standing.looks + 1)
+    incident = standing.incident
+    if incident is None:
+        return standing, tuple(transitions)
+    held = standing.looks >= 2 and now - standing.first_found >= terms.hold
+    if incident.state is State.PENDING and belief.fires and (belief.at_once or held):
+        incident = replace(incident, state=State.FIRING, judgement=judgement)
+        reason = Reason.ESTABLISHED
+    elif incident.state is State.FIRING and belief.explained:
+        incident = replace(incident, state=State.RESOLVED, judgement=judgement)
+        return Standing(incident, closed_at=now), (*transitions, Transition(at, incident, Reason.EXPLAINED))
+    elif _has_moved(standing, incident.judgement, judgement, belief.left, now, terms):
+        incident = replace(incident, judgement=judgement)
+        reason = Reason.UPDATED
+    else:
+        return standing, tuple(transitions)
+    standing = replace(standing, incident=incident, told_at=now, told_left=belief.left[1])
+    return standing, (*transitions, Transition(at, incident, reason))
+
+
+def _open(
+    standing: Standing, subject: Subject, judgement: Judgement, at: Instant, now: float, terms: Terms
+) -> tuple[Standing, Transition]:
+    """Open an incident, or the last one again, if the pattern has returned soon enough."""
+    before = standing.incident
+    if before is not None and now - standing.closed_at <= terms.reopen_within:
+        incident = replace(before, state=State.PENDING, judgement=judgement)
+        reason = Reason.RETURNED
+    else:
+        incident = Incident(_id(subject, at), subject, at.wall, State.PENDING, judgement)
+        reason = Reason.SEEN
+    return Standing(incident, now, now, 0, now), Transition(at, incident, reason)
+
+
+def _has_moved(
+    standing: Standing, before: Judgement, after: Judgement, left: tuple[float, float], now: float, terms: Terms
+) -> bool:
+    if after.severity is not before.severity:
+        return True
+    if now - standing.told_at < terms.update_every:
+        return False
+    if after.cause is not before.cause or isinstance(after.forecast, Exhaustion) is not isinstance(
+        before.forecast, Exhaustion
+    ):
+        return True
+    expected = standing.told_left - (now - standing.told_at)
+    return abs(left[1] - expected) > terms.moved * max(left[1], 0.0) if left[1] < float("inf") else False
+
+
+def _id(subject: Subject, at: Instant) -> str:
+    """Return twelve hexadecimal digits that name the incident ``subject`` opens at ``at``."""
+    words = f"{subject.gpu}\n{subject.kind}\n{subject.owner or ''}\n{at.wall:.3f}"
+    return hashlib.sha256(words.encode()).hexdigest()[:12]

@@ -167,16 +167,52 @@ class EventKind(StrEnum):
     GPU_VANISHED = "gpu_vanished"
     GHOST_HOLDER = "ghost_holder"
     OUT_OF_MEMORY = "out_of_memory"
+    KV_CACHE_FULL = "kv_cache_full"  # an engine took requests back for want of room in its own pool
     RELOADED = "reloaded"
     RELOAD_REFUSED = "reload_refused"
 
 
+class Origin(StrEnum):
+    """Who says that a process ran out of memory; a log says what anybody may have made it write."""
+
+    LOG = "log"
+    WORKER = "worker"
+    ENGINE = "engine"
+    RECORDED = "recorded"
+    INFERRED = "inferred"
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfMemory:
+    """A process that was refused memory. ``numbers``: name with unit -> value; may be empty."""
+
+    pid: int | None
+    gpu: str | None  # UUID
+    numbers: Mapping[str, float]
+    origin: Origin
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
+    """``pid``, ``numbers`` and ``origin`` are for this poll's judges; the store keeps none of them."""
+
     kind: EventKind
     detail: str
     gpu: str | None = None  # UUID
     author: str | None = None  # "alice (uid 1000)" where a person did it
+    pid: int | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict, hash=False)
+    origin: Origin | None = None
+
+    @property
+    def out_of_memory(self) -> OutOfMemory | None:
+        """What the event says of a process that ran out of memory.
+
+        None for an event of another kind, and for one that was read back from the store.
+        """
+        if self.kind is not EventKind.OUT_OF_MEMORY or self.origin is None:
+            return None
+        return OutOfMemory(self.pid, self.gpu, self.numbers, self.origin)
 
 
 @dataclass(frozen=True, slots=True)

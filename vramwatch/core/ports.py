@@ -1,10 +1,11 @@
 """What the loop needs from the edges."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from vramwatch.core.model import Ask, Instant, ProcessFacts, Readings
+from vramwatch.core.oom_sightings import Sighting
 from vramwatch.core.units import Seconds
 
 
@@ -56,6 +57,18 @@ class People(Protocol):
 
     def facts(self, pids: Collection[int], at: Instant) -> Mapping[int, ProcessFacts]:
         """Return facts for every pid asked for; one that is gone has the state GONE or HIDDEN."""
+        ...
+
+
+class Sightings(Protocol):
+    """What other programs' logs say, gathered on threads of its own."""
+
+    def take(self) -> Sequence[Sighting]:
+        """Return what has come since the last call, oldest first; never waits, may be empty."""
+        ...
+
+    def close(self) -> None:
+        """Follow nothing any more; leaves no child and no thread."""
         ...
 
 

@@ -11,13 +11,13 @@ slope that many point pairs share among many that do not; it needs no name for a
 and no trend of the floor, which load moves by itself.
 
 A pure fold of bounded size; time in seconds, levels in bytes, work in any unit that does not fall
-(seconds of busy GPU, requests, or time itself).
+(seconds of busy GPU, requests). Every pair votes twice: by the clock, and by work.
 """
 
 import math
-from collections import deque
+from array import array
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import accumulate
 
 from vramwatch.core.units import MIB
 
@@ -33,42 +33,36 @@ SHORTEST_PLATEAU = 60.0
 EXCURSION = 64 * MIB
 """Between two plateaus the memory must have been this far from both, or it has not left and returned."""
 
-RECENT, OLDER = 120, 240
+RECENT, OLDER = 120, 120
 """Plateaus remembered: the newest, and older ones thinned out to one per ``THINNING``."""
 
-THINNING = 1800.0
-"""Seconds between older plateaus: 240 of them reach back five days."""
+THINNING = 3600.0
+"""Seconds between older plateaus: 120 of them reach back five days."""
 
 BIN = math.log(1.03)
 """Width of a bin of rates: 3 %, what the tolerance leaves of a rate some tens of quanta apart."""
 
-WIDEST_VOTE = 60
+SLOWEST, FASTEST = 1.0, 1e10
+"""Rates that are told apart, bytes per unit of work: from 86 KB a day, by the clock, to 10 GB a second."""
+
+WIDEST_VOTE = 24
 """Bins over which one pair's vote may be spread; a pair that spreads wider says next to nothing."""
 
-MIRROR = range(-12, 13)
+MIRROR = 12
 """Bins about the same rate of falling, 40 % to each side, among which chance is given its best."""
 
 FADING = 0.5 ** (1 / 90)
 """Votes fade by half in 90 plateaus, so that a leak that begins late is not outvoted for ever."""
 
-MAJORITY, LEAST_VOTES = 4.0, 6.0
-"""A rate is clear with so many times its rival's votes, and so many at all. Healthy services seen so far
-stay below 2.7 times."""
+HEAVIEST = 1e6
+"""Weights are scaled back beyond this, far from where a single-precision float loses whole votes."""
 
-HEAVIEST = 1e9
-"""Weights are scaled back beyond this, far from where a double loses whole votes."""
+_log = math.log
+_PER_BIN = 1 / BIN
+_FIRST_BIN = math.floor(math.log(SLOWEST) / BIN)
+_BINS = math.ceil(math.log(FASTEST) / BIN) - _FIRST_BIN
 
-
-@dataclass(slots=True)
-class _Plateau:
-    """A stretch in which a level stood. ``low``, ``high``: extremes since the plateau before."""
-
-    level: int
-    since: float
-    work_since: float
-    work_until: float
-    low: float
-    high: float
+_FIELDS = ("level", "since", "work_since", "until", "work_until", "low", "high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,126 +84,166 @@ class Return:
         return max(self.unchanged, self.falling)
 
     @property
-    def is_clear(self) -> bool:
-        """Whether the levels agree on this rate rather than on none."""
-        return self.votes >= LEAST_VOTES and self.votes >= MAJORITY * self.rival
+    def majority(self) -> float:
+        """How many times its rival's votes it has; one is added, so that a single pair is no majority."""
+        return self.votes / (self.rival + 1.0)
+
+
+class Ballot:
+    """The votes by one unit of work. Arrays are made at the first vote: most series never cast one."""
+
+    __slots__ = ("falling", "rising", "unchanged", "weight")
+
+    def __init__(self) -> None:
+        self.rising: "array[float] | None" = None
+        self.falling: "array[float] | None" = None
+        self.unchanged: "array[float] | None" = None  # by the bin of the work apart
+        self.weight = 1.0
+
+    def fade(self) -> None:
+        """Let what was voted so far count less than what follows."""
+        if self.rising is None:
+            return
+        self.weight /= FADING
+        if self.weight > HEAVIEST:
+            self._scale_back()
+
+    def cast(self, change: float, work: float) -> None:
+        """Vote for ``change`` bytes within ``work``, which is above 0."""
+        if self.rising is None or self.falling is None or self.unchanged is None:
+            self.rising, self.falling, self.unchanged = (array("f", bytes(4 * _BINS)) for _ in range(3))
+        size = abs(change)
+        if size <= TOLERANCE:
+            self.unchanged[_bin(work)] += self.weight
+            return
+        first, last = _bin((size - TOLERANCE) / work), _bin((size + TOLERANCE) / work)
+        if last - first >= WIDEST_VOTE:
+            return
+        votes = self.rising if change > 0 else self.falling
+        share = self.weight / (last - first + 1)
+        for bin in range(first, last + 1):
+            votes[bin] += share
+
+    def peak(self, least: float) -> Return | None:
+        """Return the rate with the clearest majority among those with ``least`` votes; None: there is none."""
+        if self.rising is None or self.falling is None or self.unchanged is None:
+            return None
+        needed = least * self.weight
+        if 2 * max(self.rising) < needed:
+            return None
+        rising, falling = _paired(self.rising), _paired(self.falling)
+        apart = list(accumulate(reversed(self.unchanged)))  # [i]: votes of the i + 1 widest bins
+        best: Return | None = None
+        for bin, votes in enumerate(rising):
+            if votes < needed or votes < max(rising[bin - 1 : bin + 2], default=votes):
+                continue
+            rate = _middle(bin)
+            nearest = _bin(2 * TOLERANCE / rate)  # the faster, the nearer the pairs that tell it from none
+            found = Return(
+                rate * math.exp(BIN / 2),
+                votes / self.weight,
+                apart[_BINS - 1 - nearest] / self.weight,
+                max(falling[max(0, bin - MIRROR) : bin + MIRROR + 1]) / self.weight,
+            )
+            if best is None or found.majority > best.majority:
+                best = found
+        return best
+
+    def _scale_back(self) -> None:
+        for votes in (self.rising, self.falling, self.unchanged):
+            if votes is not None:
+                votes[:] = array("f", [count / self.weight for count in votes])
+        self.weight = 1.0
 
 
 class Recurrence:
     """Folds the samples of one life of one process, or of what is judged as one, into votes."""
 
-    def __init__(self) -> None:
-        self._plateaus: deque[_Plateau] = deque()
-        self._older: deque[_Plateau] = deque()
-        self._stretch: _Plateau | None = None  # the newest, a plateau once it has stood long enough
-        self._stands = False  # whether the newest stretch is a plateau already
-        self._rising: dict[int, float] = {}
-        self._falling: dict[int, float] = {}
-        self._unchanged: dict[int, float] = {}  # bin of the work apart -> votes
-        self._weight = 1.0
+    __slots__ = ("_older", "_recent", "_stands", "_stretch", "by_time", "by_work")
 
-    def fold(self, time: float, value: int, work: float) -> bool:
-        """Take one sample; return whether a plateau has just come to stand, so that votes were cast."""
+    def __init__(self) -> None:
+        self.by_time, self.by_work = Ballot(), Ballot()
+        self._recent: list[list[float]] = []  # plateaus, each in the order of _FIELDS
+        self._older: list[list[float]] = []
+        self._stretch: list[float] | None = None  # the newest, a plateau once it has stood long enough
+        self._stands = False
+
+    def fold(self, time: float, value: float, work: float, is_idle: bool = True) -> bool:
+        """Take one sample; return whether a plateau has just come to stand, so that votes were cast.
+
+        A level that stands while something is worked at is the load's doing, and no state that returns.
+        """
         stretch = self._stretch
-        if stretch is not None and abs(value - stretch.level) < FLAT:
-            stretch.work_until = work
-            if self._stands or time - stretch.since < SHORTEST_PLATEAU:
+        if stretch is not None and -FLAT < value - stretch[0] < FLAT:
+            stretch[3], stretch[4] = time, work
+            if self._stands or not is_idle or time - stretch[1] < SHORTEST_PLATEAU:
                 return False
             self._stands = True
             self._vote(stretch)
             return True
         low, high = math.inf, -math.inf
-        if stretch is not None and self._stands:
-            self._remember(stretch)
-        elif stretch is not None:
-            low, high = min(stretch.low, stretch.level), max(stretch.high, stretch.level)
-        self._stretch = _Plateau(value, time, work, work, low, high)
+        if stretch is not None:
+            if self._stands:
+                self._remember(stretch)
+            else:  # its extremes and its own level lie between the plateaus before and after
+                low, high = min(stretch[5], stretch[0]), max(stretch[6], stretch[0])
+        self._stretch = [value, time, work, time, work, low, high]
         self._stands = False
         return False
 
-    def peak(self) -> Return | None:
-        """Return the rate with the clearest majority; None while no pair has voted for any growth."""
-        best: Return | None = None
-        apart = sorted(self._unchanged, reverse=True)
-        votes = list(accumulate(self._unchanged[bin] for bin in apart))
-        seen = 0
-        for bin in sorted(self._rising):  # the faster the rate, the nearer the pairs that tell it from none
-            nearest = _bin(2 * TOLERANCE / _middle(bin))
-            while seen < len(apart) and apart[seen] >= nearest:
-                seen += 1
-            found = Return(
-                _middle(bin) * math.exp(BIN / 2),
-                self._pair(self._rising, bin) / self._weight,
-                (votes[seen - 1] if seen else 0.0) / self._weight,
-                max(self._pair(self._falling, bin + off) for off in MIRROR) / self._weight,
-            )
-            if best is None or _clarity(found) > _clarity(best):
-                best = found
-        return best
-
-    def _vote(self, newest: _Plateau) -> None:
+    def _vote(self, newest: list[float]) -> None:
         """Have the newest plateau vote with every remembered one that the memory has left since."""
-        self._weight /= FADING
-        if self._weight > HEAVIEST:
-            self._scale_back()
-        low, high = newest.low, newest.high
-        for plateau in chain(reversed(self._plateaus), reversed(self._older)):
-            least, most = sorted((plateau.level, newest.level))
-            if low <= least - EXCURSION or high >= most + EXCURSION:
-                self._cast(newest.level - plateau.level, newest.work_since - plateau.work_until)
-            low = min(low, plateau.level, plateau.low)
-            high = max(high, plateau.level, plateau.high)
+        self.by_time.fade()
+        self.by_work.fade()
+        level, since, work_since, _, _, low, high = newest
+        for plateaus in (self._recent, self._older):
+            for plateau in reversed(plateaus):
+                other = plateau[0]
+                change = level - other
+                if change > 0:
+                    has_left = low <= other - EXCURSION or high >= level + EXCURSION
+                else:
+                    has_left = low <= level - EXCURSION or high >= other + EXCURSION
+                if has_left:
+                    if since > plateau[3]:
+                        self.by_time.cast(change, since - plateau[3])
+                    if work_since > plateau[4]:
+                        self.by_work.cast(change, work_since - plateau[4])
+                if other < low:
+                    low = other
+                if plateau[5] < low:
+                    low = plateau[5]
+                if other > high:
+                    high = other
+                if plateau[6] > high:
+                    high = plateau[6]
 
-    def _cast(self, change: int, work: float) -> None:
-        if work <= 0:
+    def _remember(self, plateau: list[float]) -> None:
+        self._recent.append(plateau)
+        if len(self._recent) <= RECENT:
             return
-        if abs(change) <= TOLERANCE:
-            apart = _bin(work)
-            self._unchanged[apart] = self._unchanged.get(apart, 0.0) + self._weight
-            return
-        first = _bin((abs(change) - TOLERANCE) / work)
-        last = _bin((abs(change) + TOLERANCE) / work)
-        if last - first >= WIDEST_VOTE:
-            return
-        votes = self._rising if change > 0 else self._falling
-        share = self._weight / (last - first + 1)
-        for bin in range(first, last + 1):
-            votes[bin] = votes.get(bin, 0.0) + share
-
-    def _remember(self, plateau: _Plateau) -> None:
-        self._plateaus.append(plateau)
-        if len(self._plateaus) <= RECENT:
-            return
-        leaving = self._plateaus.popleft()
-        if not self._older or leaving.since - self._older[-1].since >= THINNING:
+        leaving = self._recent.pop(0)
+        if not self._older or leaving[1] - self._older[-1][1] >= THINNING:
             self._older.append(leaving)
             if len(self._older) > OLDER:
-                self._older.popleft()
+                self._older.pop(0)
         else:  # its extremes stay between its neighbours
-            heir = self._plateaus[0]
-            heir.low = min(heir.low, leaving.low, leaving.level)
-            heir.high = max(heir.high, leaving.high, leaving.level)
+            heir = self._recent[0]
+            heir[5] = min(heir[5], leaving[5], leaving[0])
+            heir[6] = max(heir[6], leaving[6], leaving[0])
 
-    def _pair(self, votes: dict[int, float], bin: int) -> float:
-        """A rate on the edge of two bins has its votes in both."""
-        return votes.get(bin, 0.0) + votes.get(bin + 1, 0.0)
 
-    def _scale_back(self) -> None:
-        for votes in (self._rising, self._falling, self._unchanged):
-            scaled = {bin: count / self._weight for bin, count in votes.items()}
-            votes.clear()
-            votes.update((bin, count) for bin, count in scaled.items() if count > 1 / HEAVIEST)
-        self._weight = 1.0
+def _paired(votes: "array[float]") -> list[float]:
+    """A rate on the edge of two bins has its votes in both: return each bin's with the next one's."""
+    return [a + b for a, b in zip(votes, [*votes[1:], 0.0], strict=True)]
 
 
 def _bin(quantity: float) -> int:
-    return math.floor(math.log(quantity) / BIN)
+    """Return the bin of ``quantity`` above 0; the outermost for what lies beyond."""
+    if quantity <= SLOWEST:
+        return 0
+    return min(int(_log(quantity) * _PER_BIN) - _FIRST_BIN, _BINS - 1)
 
 
 def _middle(bin: int) -> float:
-    return math.exp((bin + 0.5) * BIN)
-
-
-def _clarity(found: Return) -> float:
-    """One vote is added to the rival, so that a single pair without a rival is no majority."""
-    return found.votes / (found.rival + 1.0)
+    return math.exp((bin + _FIRST_BIN + 0.5) * BIN)

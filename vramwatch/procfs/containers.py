@@ -95,6 +95,12 @@ def _first_known(placement: Placement, host: Path) -> _Names:
     return _Names()
 
 
+def docker_name(host: Path, container: str) -> str | None:
+    """Return what Docker calls ``container``, an id; None where it knows none, or we may not read it."""
+    names = _from_docker(host, container)
+    return names.name if names else None
+
+
 def _from_docker(host: Path, container: str) -> _Names | None:
     document = _document(host, f"var/lib/docker/containers/{container}/config.v2.json")
     if document is None:

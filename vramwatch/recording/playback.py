@@ -12,6 +12,7 @@ from vramwatch.core.model import (
     Gauge,
     Gpu,
     Missing,
+    Origin,
     ProcessFacts,
     Reading,
     Readings,
@@ -99,4 +100,10 @@ def _missing(gpu: Gpu | None, reason: str) -> Missing:
 
 def _out_of_memory(row: Row) -> Event:
     who = "a process" if row.pid is None else f"pid {row.pid}"
-    return Event(EventKind.OUT_OF_MEMORY, f"{who} ran out of memory, as recorded", row.gpu)
+    return Event(
+        EventKind.OUT_OF_MEMORY,
+        f"{who} ran out of memory, as recorded",
+        row.gpu,
+        pid=row.pid,
+        origin=Origin.RECORDED,
+    )

@@ -151,7 +151,8 @@ def key_values(key: ProcessKey) -> Values:
 
 
 def event_values(event: Event, at: Instant) -> Values:
-    return storable({**asdict(event), "seq": at.seq, "wall": at.wall})
+    kept = {"kind": event.kind, "detail": event.detail, "gpu": event.gpu, "author": event.author}
+    return storable({**kept, "seq": at.seq, "wall": at.wall})
 
 
 def event_of(row: Row[Any]) -> Event:

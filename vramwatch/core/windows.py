@@ -1,0 +1,341 @@
+"""What a detector sees of a series: bounded memory, folded sample by sample.
+
+A Lane is one quantity of one life (of a process, of an owner, of what nobody holds). It keeps
+
+- its envelope by ten seconds, minutes and hours: extremes, and the work done so far;
+- its rests: where memory stood at the end of every idle stretch, the one state that always returns;
+- its valleys: what it fell back to at every release, in event time;
+- its returns: the votes of equal levels (see ``recurrence``).
+
+Times are seconds that never step back, suspend included; values are bytes; work is requests where they
+are counted, else busy seconds.
+"""
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import inf
+
+from vramwatch.core.model import SubjectKind
+from vramwatch.core.recurrence import Recurrence
+from vramwatch.core.units import MIB
+
+MOMENT, MINUTE, HOUR, DAY = 10.0, 60.0, 3600.0, 86_400.0
+"""Seconds that the spans of an envelope last."""
+
+MOMENTS_KEPT, MINUTES_KEPT, HOURS_KEPT = 180, 720, 960
+"""Half an hour by ten seconds, twelve hours by minutes, forty days by hours."""
+
+IDLE_FOR = 120.0
+"""Seconds without work after which memory is at rest: caches that are given back have been."""
+
+REST_BLOCK = 900.0
+"""Seconds after which a long rest counts once more."""
+
+RESTS_KEPT, VALLEYS_KEPT = 256, 256
+"""Points of the floor remembered; when there are more, every other one of the older half is let go of."""
+
+REBOUND = 64 * MIB
+"""A valley must have been fallen into and risen from by so much; see also REBOUND_SHARE."""
+
+REBOUND_SHARE = 0.01
+"""The same as a share of the capacity."""
+
+
+GROWING = frozenset({SubjectKind.PROCESS, SubjectKind.UNATTRIBUTED, SubjectKind.GPU})
+"""Windows in which growth is looked for; a Gpu's own only where nothing more specific holds its bytes."""
+
+
+class Layer(StrEnum):
+    """What a process's memory is made of; their sum is what the driver sees."""
+
+    NON_TORCH = "non_torch"  # the driver's figure less what the caching allocator has reserved
+    CACHED = "cached"  # reserved less allocated
+    LIVE = "live"  # allocated less what the engine accounts for as KV
+    KV = "kv"
+
+
+class Envelope:
+    """Extremes within equal spans of time, the newest ``kept`` of them, oldest first.
+
+    ``index``: number of the span, ``work``: done when it ended. A span without samples is left out.
+    """
+
+    __slots__ = ("high", "index", "kept", "low", "span", "work")
+
+    def __init__(self, span: float, kept: int) -> None:
+        self.span, self.kept = span, kept
+        self.index = array("l")
+        self.low, self.high = array("f"), array("f")  # to 8 KiB at 80 GB, and half the size of doubles
+        self.work = array("d")
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def add(self, index: int, low: float, high: float, work: float) -> None:
+        """Take in a span that has ended, later than all before it."""
+        self.index.append(index)
+        self.low.append(low)
+        self.high.append(high)
+        self.work.append(work)
+        if len(self.index) > self.kept + self.kept // 8:  # in one go, seldom
+            for column in (self.index, self.low, self.high, self.work):
+                del column[: len(column) - self.kept]
+
+    def since(self, time: float) -> int:
+        """Return the place of the first span that begins at ``time`` or later; may be its length."""
+        wanted, low, high = time / self.span, 0, len(self.index)
+        while low < high:
+            middle = (low + high) // 2
+            if self.index[middle] < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+
+class Points:
+    """Points of a floor: when, after how much work, how many bytes. Oldest first, bounded."""
+
+    __slots__ = ("kept", "time", "value", "work")
+
+    def __init__(self, kept: int) -> None:
+        self.kept = kept
+        self.time, self.work, self.value = array("d"), array("d"), array("d")
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def add(self, time: float, work: float, value: float) -> None:
+        self.time.append(time)
+        self.work.append(work)
+        self.value.append(value)
+        if len(self.time) > self.kept:
+            for column in (self.time, self.work, self.value):
+                del column[1 : self.kept // 2 : 2]
+
+    def lower(self, value: float) -> None:
+        """Lower the newest point to ``value`` if that is less."""
+        self.value[-1] = min(self.value[-1], value)
+
+    def since(self, time: float) -> tuple[Sequence[float], Sequence[float], Sequence[float]]:
+        """Return times, work and values of the points from ``time`` on."""
+        start = next((i for i, at in enumerate(self.time) if at >= time), len(self.time))
+        return self.time[start:], self.work[start:], self.value[start:]
+
+
+class Lane:
+    """One quantity of one life."""
+
+    __slots__ = (
+        "began",
+        "first",
+        "high",
+        "hours",
+        "last",
+        "low",
+        "minutes",
+        "moment",
+        "moments",
+        "rebound",
+        "rests",
+        "returns",
+        "time",
+        "valley",
+        "valleys",
+        "work",
+        "_falling",
+        "_hour_high",
+        "_hour_low",
+        "_idle_since",
+        "_minute_high",
+        "_minute_low",
+        "_rest_began",
+        "_valley_time",
+        "_valley_work",
+    )
+
+    def __init__(self, capacity: float) -> None:
+        self.moments = Envelope(MOMENT, MOMENTS_KEPT)
+        self.minutes, self.hours = Envelope(MINUTE, MINUTES_KEPT), Envelope(HOUR, HOURS_KEPT)
+        self.rests, self.valleys = Points(RESTS_KEPT), Points(VALLEYS_KEPT)
+        self.returns = Recurrence()
+        self.rebound = max(REBOUND, REBOUND_SHARE * capacity)
+        self.began = self.time = -inf
+        self.first = self.last = self.work = 0.0
+        self.moment = -1
+        self.low = self.high = 0.0  # of the ten seconds that are open
+        self._minute_low = self._hour_low = inf  # of those that are open, up to the ten seconds before
+        self._minute_high = self._hour_high = -inf
+        self._idle_since = self._rest_began = inf
+        self._falling = False
+        self.valley = -inf  # the extreme since the last turn of the zigzag
+        self._valley_time = self._valley_work = 0.0
+
+    def fold(self, time: float, value: float, work: float, is_idle: bool | None) -> bool:
+        """Take one sample; return whether it brought evidence: a rest, a valley, or a level that returned.
+
+        ``is_idle`` None: nobody tells whether anything is worked at.
+        """
+        moment = int(time // MOMENT)
+        if moment != self.moment:
+            self._close(moment, time, value)
+        elif value < self.low:
+            self.low = value
+        elif value > self.high:
+            self.high = value
+        came = self.returns.fold(time, value, work, is_idle is not False)
+        self.time, self.last, self.work = time, value, work
+        if is_idle:
+            came |= self._rest(time, value, work)
+        else:
+            self._idle_since = self._rest_began = inf
+        return self._turn(time, value, work) or came
+
+    def _close(self, moment: int, time: float, value: float) -> None:
+        """End the ten seconds that are open, and begin others with ``value``; minutes and hours likewise."""
+        if self.moment < 0:
+            self.began, self.first = time, value
+        else:
+            self.moments.add(self.moment, self.low, self.high, self.work)
+            self._minute_low = min(self._minute_low, self.low)
+            self._minute_high = max(self._minute_high, self.high)
+            if moment // 6 != self.moment // 6:
+                self._close_minute(moment // 6)
+        self.moment = moment
+        self.low = self.high = value
+
+    def _close_minute(self, minute: int) -> None:
+        ended = self.moment // 6
+        self.minutes.add(ended, self._minute_low, self._minute_high, self.work)
+        self._hour_low = min(self._hour_low, self._minute_low)
+        self._hour_high = max(self._hour_high, self._minute_high)
+        self._minute_low, self._minute_high = inf, -inf
+        if minute // 60 != ended // 60:
+            self.hours.add(ended // 60, self._hour_low, self._hour_high, self.work)
+            self._hour_low, self._hour_high = inf, -inf
+
+    def _rest(self, time: float, value: float, work: float) -> bool:
+        """Note where memory stands once nothing has been asked for a while."""
+        if self._idle_since == inf:
+            self._idle_since = time
+        if time - self._idle_since < IDLE_FOR:
+            return False
+        if self._rest_began != inf and time - self._rest_began < REST_BLOCK:
+            self.rests.lower(value)
+            return False
+        self._rest_began = time
+        self.rests.add(time, work, value)
+        return True
+
+    def _turn(self, time: float, value: float, work: float) -> bool:
+        """Follow the zigzag; return whether a valley has just become known. See ``core.valleys``."""
+        if self._falling:
+            if value < self.valley:
+                self.valley, self._valley_time, self._valley_work = value, time, work
+            elif value - self.valley >= self.rebound:
+                self.valleys.add(self._valley_time, self._valley_work, self.valley)
+                self._falling, self.valley = False, value
+                return True
+        elif value > self.valley:
+            self.valley = value
+        elif self.valley - value >= self.rebound:
+            self._falling = True
+            self.valley, self._valley_time, self._valley_work = value, time, work
+        return False
+
+    def peak(self, span: float) -> float:
+        """Return the most that was held within the last ``span`` seconds, to the hour beyond twelve hours."""
+        envelope = self.minutes if span <= MINUTES_KEPT * MINUTE else self.hours
+        start = envelope.since(self.time - span)
+        return max((*envelope.high[start:], self.high, self._minute_high, self._hour_high if span > HOUR else -inf))
+
+    def pace(self, span: float) -> float:
+        """Return the work done a second within the last ``span`` seconds, or since the lane began."""
+        envelope = self.minutes if span <= MINUTES_KEPT * MINUTE else self.hours
+        start = envelope.since(self.time - span)
+        if start >= len(envelope):
+            return 0.0
+        elapsed = self.time - (envelope.index[start] + 1) * envelope.span
+        return (self.work - envelope.work[start]) / elapsed if elapsed > 0 else 0.0
+
+    def floor(self, since: float, until: float) -> float | None:
+        """Return the least that was held between two times; None: there was no sample."""
+        envelope = self.minutes
+        if not envelope or since < envelope.index[0] * MINUTE:
+            envelope = self.hours
+        lows = envelope.low[envelope.since(since) : envelope.since(until)]
+        return min(lows, default=None)
+
+
+LONGEST_HOLE = 300.0
+"""Over a longer hole between two samples nobody knows what was done."""
+
+IDLE_DUTY = 0.005
+"""A smaller share of time at work is none: drivers tell whole percent."""
+
+
+@dataclass(slots=True)
+class Load:
+    """What is asked of a Gpu. ``busy``: seconds at work so far; ``duty``: the share told last, None: never."""
+
+    busy: float = 0.0
+    duty: float | None = None
+    time: float = -inf
+
+
+    def fold(self, time: float, duty: float | None) -> None:
+        """Take in the share of the time since the sample before that the Gpu was at work; None: not told."""
+        if duty is not None:
+            self.duty = duty
+        elapsed = time - self.time
+        if self.duty is not None and 0 < elapsed <= LONGEST_HOLE:
+            self.busy += elapsed * self.duty
+        self.time = time
+
+    @property
+    def is_idle(self) -> bool | None:
+        return None if self.duty is None else self.duty < IDLE_DUTY
+
+
+@dataclass(slots=True)
+class Window:
+    """All that a detector may look at. Times as of the Lanes; ``wall`` less ``now`` makes unix seconds of them.
+
+    ``capacity``: bytes of the device, of the MIG instance, or of its owner's budget, whichever binds.
+    ``taken``: bytes of it that others hold at their recent most. ``started``: when its process did, None:
+    not known. ``whole``: nothing more specific than this window holds the bytes in it.
+    """
+
+    kind: SubjectKind
+    used: Lane
+    load: Load
+    now: float
+    wall: float
+    capacity: float
+    taken: float = 0.0
+    started: float | None = None
+    whole: bool = True
+    layers: dict[Layer, Lane] = field(default_factory=dict)
+    running: float | None = None
+    waiting: float | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since its process started, or since it was first seen."""
+        return self.now - (self.used.began if self.started is None else self.started)
+
+    @property
+    def tells_load(self) -> bool:
+        """Whether it is known when nothing is worked at."""
+        return self.running is not None or self.load.duty is not None
+
+    @property
+    def room(self) -> float:
+        """Bytes that are left when all that is held is at its recent most; may be below 0."""
+        return self.capacity - self.taken - self.used.peak(DAY)
+
+    def at(self, time: float) -> float:
+        """Return the unix seconds of ``time``."""
+        return time + (self.wall - self.now)

@@ -1,0 +1,92 @@
+"""Fast path: lower and upper hull rise together, block after block, and only minutes are left."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+from vramwatch.core.floors import QUANTUM
+from vramwatch.core.units import show_bytes, show_seconds
+from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdict
+from vramwatch.core.windows import GROWING, MOMENT, Envelope, Window
+
+LEAST_MOMENTS = 3
+"""Spans of ten seconds with samples that a block must have: its extremes are to mean something."""
+
+
+@dataclass(frozen=True, slots=True)
+class FastPath:
+    """Blocks of 30 s, 1 or 2 minutes, of which the last ``blocks`` rise without one exception, and evenly.
+
+    ``horizon``: seconds to exhaustion within which it is urgent. ``starting``: seconds after its start in
+    which a process may load. ``least_share``: of the capacity that must have been gained. ``largest``: the
+    share of it that one block may have brought. It takes a sample every 40 s or more often.
+    """
+
+    blocks: int = 5
+    horizon: float = 1800.0
+    starting: float = 300.0
+    least_share: float = 0.03
+    largest: float = 0.5
+
+    SEES: ClassVar = GROWING
+    LENGTHS: ClassVar = (30.0, 60.0, 120.0)
+
+    def examine(self, window: Window) -> Verdict:
+        if window.age < self.starting:
+            return Unknown("it has just started")
+        has_enough = False
+        for length in self.LENGTHS:
+            lows, highs = _blocks(window.used.moments, length, self.blocks)
+            if len(lows) < self.blocks:
+                continue
+            has_enough = True
+            rising = all(b - a >= QUANTUM for a, b in pairwise(lows))
+            rising = rising and all(b >= a for a, b in pairwise(highs))
+            if not rising:
+                continue
+            growth = lows[-1] - lows[0]
+            rate = growth / (length * (self.blocks - 1))
+            left = (window.capacity - window.taken - window.used.last) / rate
+            steps = sorted((b - a) / length for a, b in pairwise(lows))
+            is_even = steps[-1] * length <= self.largest * growth
+            if left > self.horizon or growth < self.least_share * window.capacity or not is_even:
+                continue
+            return Found(
+                Evidence(
+                    f"least and most rose in each of the last {self.blocks} blocks of {show_seconds(length)}, "
+                    f"by {show_bytes(round(growth))}; at this rate {show_seconds(left)} are left",
+                    {
+                        "growth_bytes": growth,
+                        "block_seconds": length,
+                        "left_seconds": left,
+                    },
+                    window.at(window.used.time - length * self.blocks),
+                    window.at(window.used.time),
+                    self.blocks,
+                ),
+                Rate(min(steps[0], rate), rate, max(steps[-1], rate)),
+                is_urgent=True,
+            )
+        return Clear() if has_enough else Unknown("too few samples within minutes")
+
+
+def _blocks(moments: Envelope, length: float, count: int) -> tuple[list[float], list[float]]:
+    """Return the extremes of the last ``count`` blocks, oldest first; fewer where a block has few samples."""
+    size = round(length / MOMENT)
+    if not moments:
+        return [], []
+    end = moments.index[-1] + 1
+    lows: list[float] = []
+    highs: list[float] = []
+    place = len(moments)
+    for block in range(count):
+        begin = end - (block + 1) * size
+        start = place
+        while start > 0 and moments.index[start - 1] >= begin:
+            start -= 1
+        if place - start < LEAST_MOMENTS:
+            break
+        lows.append(min(moments.low[start:place]))
+        highs.append(max(moments.high[start:place]))
+        place = start
+    return lows[::-1], highs[::-1]

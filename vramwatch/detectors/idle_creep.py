@@ -1,0 +1,76 @@
+"""Idle creep: memory rises while nothing at all is asked, and does not fall."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+from vramwatch.core.floors import WARM_UP, is_material
+from vramwatch.core.units import show_bytes, show_seconds
+from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdict
+from vramwatch.core.windows import GROWING, IDLE_DUTY, MINUTE, Window
+
+SETTLING = 4
+"""Minutes of an idle stretch that count for nothing: what the work before left is still being given back."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdleCreep:
+    """Over idle minutes that follow each other, the rises outweigh the falls by far, and go on.
+
+    ``least_minutes``: idle ones. ``rising_share``: of them that must rise. ``falls``: bytes fallen, as a
+    share of those risen, that are allowed.
+    """
+
+    least_minutes: int = 45
+    rising_share: float = 0.1
+    falls: float = 0.1
+
+    SEES: ClassVar = GROWING
+
+    def examine(self, window: Window) -> Verdict:
+        if window.load.duty is None:
+            return Unknown("the load is not known")
+        lows = window.used.minutes.low
+        if not lows or not is_material(lows[-1] - min(lows), window):
+            return Clear()
+        changes = _idle_changes(window)
+        if len(changes) < self.least_minutes:
+            return Unknown(f"{len(changes)} of {self.least_minutes} idle minutes")
+        rises = [change for _, change in changes if change > 0]
+        risen, fallen = sum(rises), -sum(change for _, change in changes if change < 0)
+        late = sum(change for _, change in changes[len(changes) // 2 :])
+        grown = risen - fallen
+        is_steady = len(rises) >= self.rising_share * len(changes) and late >= grown / 4
+        if not is_material(grown, window) or fallen > self.falls * risen or not is_steady:
+            return Clear()
+        begin, end = changes[0][0], changes[-1][0]
+        idle = len(changes) * MINUTE
+        share = idle / max(end - begin, idle)
+        rate = grown / idle * share
+        return Found(
+            Evidence(
+                f"{show_bytes(round(grown))} more in {show_seconds(idle)} in which nothing was asked; "
+                f"{show_bytes(round(fallen))} came back",
+                {"growth_bytes": grown, "fallen_bytes": fallen, "idle_seconds": idle, "minutes_rising": len(rises)},
+                window.at(begin),
+                window.at(end),
+                len(changes),
+            ),
+            Rate(rate * 0.8, rate, rate * 1.2),
+        )
+
+
+def _idle_changes(window: Window) -> list[tuple[float, float]]:
+    """Return (time, bytes) of every step between two idle minutes that follow each other, settled."""
+    minutes = window.used.minutes
+    settled = window.used.time - window.age + WARM_UP
+    changes = []
+    idle = 0
+    for before, now in pairwise(range(len(minutes))):
+        follows = minutes.index[now] == minutes.index[before] + 1
+        worked = minutes.work[now] - minutes.work[before]
+        idle = idle + 1 if follows and worked <= IDLE_DUTY * MINUTE else 0
+        time = minutes.index[now] * MINUTE
+        if idle > SETTLING and time >= settled:
+            changes.append((time, minutes.low[now] - minutes.low[before]))
+    return changes

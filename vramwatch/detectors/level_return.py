@@ -1,0 +1,56 @@
+"""Levels that return shifted: the memory comes back to equal states, each time a little higher."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from vramwatch.core.recurrence import Return
+from vramwatch.core.units import show_bytes
+from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdict
+from vramwatch.core.windows import DAY, GROWING, Window
+
+
+@dataclass(frozen=True, slots=True)
+class LevelReturn:
+    """Pairs of equal states agree on the rate at which memory is lost; see core.recurrence.
+
+    A rate needs ``majority`` times the votes of its rival ("nothing was lost", or the same rate downwards;
+    at least one vote) and ``lead`` votes beyond. ``accuracy``: how far it may be off, as a share.
+    """
+
+    majority: float = 4.0
+    lead: float = 2.5
+    accuracy: float = 0.1
+
+    SEES: ClassVar = GROWING
+
+    def examine(self, window: Window) -> Verdict:
+        lane = window.used
+        if not window.tells_load and lane.time - lane.began < DAY:
+            return Unknown("the load is not known, and a day, which has every load, is not over")
+        found: list[tuple[Return, float, str]] = []
+        least = self.majority + self.lead
+        if peak := lane.returns.by_time.peak(least):
+            found.append((peak, peak.rate, "by the clock"))
+        if peak := lane.returns.by_work.peak(least):
+            found.append((peak, peak.rate * lane.pace(DAY), "by the work done"))
+        if not found:
+            return Unknown("too few equal states have returned")
+        best, rate, how = max(found, key=lambda each: each[0].majority)
+        if best.votes < self.majority * max(best.rival, 1.0) + self.lead:
+            return Clear()
+        return Found(
+            Evidence(
+                f"returns to equal states agree that {show_bytes(round(rate * 3600))} an hour stay behind, {how}: "
+                f"{best.votes:.0f} pairs say so, {best.unchanged:.0f} say that nothing does",
+                {
+                    "votes": best.votes,
+                    "votes_unchanged": best.unchanged,
+                    "votes_falling": best.falling,
+                    "rate_bytes_per_second": rate,
+                },
+                window.at(lane.began),
+                window.at(lane.time),
+                round(best.votes),
+            ),
+            Rate(rate * (1 - self.accuracy), rate, rate * (1 + self.accuracy)),
+        )
