@@ -12,7 +12,7 @@ from tests.edges.test_store_lasting import DAY, MIDNIGHT, hourly_polls, opened, 
 from tests.edges.test_store_lasting import pasts as long_pasts
 from tests.edges.test_store_reading import pasts as rich_pasts
 from tests.polls import START, gpu, holding, instant, ledger, poll
-from vramwatch.core.model import Event, EventKind, Poll
+from vramwatch.core.model import Event, EventKind, Origin, Poll
 from vramwatch.core.series import samples
 from vramwatch.core.units import GIB, Bytes, Seconds
 from vramwatch.store import History
@@ -80,8 +80,9 @@ def test_ledgers_in_which_nothing_changed_share_all_but_their_instant(path):
         assert all(each.reading is first.reading and each.holdings is first.holdings for each in others)
 
 
-def test_events_come_back_with_their_poll(path):
-    happened = Event(EventKind.OUT_OF_MEMORY, "pid 7", gpu().uuid)
+def test_events_come_back_with_their_poll_and_all_that_is_judged_of_them(path):
+    numbers = {"asked_bytes": 2147483648.0}
+    happened = Event(EventKind.OUT_OF_MEMORY, "out of memory", gpu().uuid, None, 7, numbers, Origin.LOG)
     with closing(opened(path)) as store:
         store.write(poll(1, holding(7)))
         store.write(replace(poll(2, holding(7)), events=(happened,)))

@@ -16,6 +16,7 @@ from vramwatch.core.model import (
     FaultKind,
     Gpu,
     Instant,
+    Origin,
     Owner,
     OwnerKind,
     Pod,
@@ -151,13 +152,16 @@ def key_values(key: ProcessKey) -> Values:
 
 
 def event_values(event: Event, at: Instant) -> Values:
-    kept = {"kind": event.kind, "detail": event.detail, "gpu": event.gpu, "author": event.author}
-    return storable({**kept, "seq": at.seq, "wall": at.wall})
+    numbers = json.dumps(dict(event.numbers), separators=(",", ":")) if event.numbers else None
+    kept = {name: getattr(event, name) for name in ("kind", "detail", "gpu", "author", "pid", "origin")}
+    return storable({**kept, "numbers": numbers, "seq": at.seq, "wall": at.wall})
 
 
 def event_of(row: Row[Any]) -> Event:
     """Return the Event of a row of the table event."""
-    return Event(EventKind(row.kind), row.detail, row.gpu, row.author)
+    numbers = json.loads(row.numbers) if row.numbers else {}
+    origin = Origin(row.origin) if row.origin else None
+    return Event(EventKind(row.kind), row.detail, row.gpu, row.author, row.pid, numbers, origin)
 
 
 def owner_of(row: Row[Any]) -> Owner:

@@ -28,7 +28,7 @@ raw = _table("raw", "hour gpu samples")
 minutes = _table("minutes", "hour gpu rollups")
 hourly = _table("hourly", "series hour count first last minimum mean maximum ended")
 gap = _table("gap", "id gpu reason detail call code since_seq since_wall until_seq until_wall")
-event = _table("event", "id seq wall kind gpu detail author")
+event = _table("event", "id seq wall kind gpu detail author pid numbers origin")
 incident = _table("incident", "id gpu kind owner opened")
 transition = _table(
     "transition",

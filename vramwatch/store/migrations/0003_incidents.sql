@@ -50,3 +50,8 @@ CREATE TABLE checkpoint (
     version INTEGER NOT NULL,       -- of this form; a newer one is left unread
     state BLOB NOT NULL             -- JSON, deflated (RFC 1950)
 );
+
+-- What an event tells of a process that ran out of memory.
+ALTER TABLE event ADD COLUMN pid INTEGER;
+ALTER TABLE event ADD COLUMN numbers TEXT;      -- JSON: name with unit -> value; NULL: none
+ALTER TABLE event ADD COLUMN origin TEXT;       -- who says so: log, worker, engine, recorded, inferred
