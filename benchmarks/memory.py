@@ -16,7 +16,7 @@ from benchmarks.processes import descendants, handed_bytes, rss_bytes
 from tests.nvml.driver import FakeDriver
 from tests.nvml.gpu import GIB, MIB
 from vramwatch import __version__
-from vramwatch.assembly import assemble
+from vramwatch.assembly import assemble, watch
 from vramwatch.config import load
 from vramwatch.core.model import Instant
 from vramwatch.core.ports import Feed
@@ -116,7 +116,7 @@ def _run(store_path: Path, between: Callable[[int], None]) -> int:
     store = Store.open(store_path, config.source_name, __version__)
     live = config.source.open(store.next_seq())
     feed = Feed(live.source, live.people, HandClock(store.next_seq(), POLLS, between), live=True)
-    Daemon(feed, assemble(config, feed, {}), store).run()
+    Daemon(feed, assemble(config, feed, {}), watch(config), store).run()
     return store_path.stat().st_size
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections import deque
+from dataclasses import replace
 
 from vramwatch.core.errors import StoreError
 from vramwatch.core.model import Fault, FaultKind, Instant, Missing, Poll
@@ -13,6 +14,11 @@ LIMIT = 32 * MIB
 
 POLL_BYTES, HOLDING_BYTES = 2048, 512
 """About what a kept Poll costs, by itself and for each holding in it."""
+
+TRANSITION_BYTES = 2048
+
+LOST_TRANSITIONS_KEPT = 1000
+"""Transitions of polls that were dropped: the newest stay, about 2 MiB of them."""
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +32,15 @@ class Backlog:
         self._store = store
         self._polls: deque[Poll] = deque()
         self._bytes = 0
-        self._dropped = 0
+        self.dropped = 0
+        """Polls that were lost so far, because there was no room for them."""
         self._hole: Poll | None = None
         self._untended: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all polls were handed to the store."""
+        return not self._polls and self._hole is None
 
     def remember(self, poll: Poll) -> None:
         """Write ``poll`` behind all that waits before it, or keep it."""
@@ -54,7 +66,7 @@ class Backlog:
     def close(self) -> None:
         """Try once more to write what waits, say what is lost, and close the store."""
         self._drain()
-        lost = len(self._polls) + self._dropped
+        lost = len(self._polls) + self.dropped
         try:
             self._store.close()
         except StoreError as error:
@@ -64,13 +76,16 @@ class Backlog:
             logger.error("history lost polls=%d because=%r", lost, self.fault)
 
     def _drop(self) -> None:
-        """Forget the oldest poll; the first one that is forgotten begins a Gap."""
+        """Forget the oldest poll, but not its transitions; the first one that is forgotten begins a Gap."""
         oldest = self._polls.popleft()
         self._bytes -= _weight(oldest)
-        self._dropped += 1
+        self.dropped += 1
         if self._hole is None:
             fault = Fault(FaultKind.NOT_KEPT, f"the store could not be written ({self.fault})")
             self._hole = Poll(oldest.at, missing=(Missing(None, fault),))
+        if oldest.transitions:
+            moved = (*self._hole.transitions, *oldest.transitions)
+            self._hole = replace(self._hole, transitions=moved[-LOST_TRANSITIONS_KEPT:])
 
     def _drain(self) -> None:
         try:
@@ -86,9 +101,10 @@ class Backlog:
             self.fault = str(error)
             return
         if self.fault is not None:
-            logger.warning("store written again lost_polls=%d", self._dropped)
+            logger.warning("store written again lost_polls=%d", self.dropped)
             self.fault = None
 
 
 def _weight(poll: Poll) -> int:
-    return POLL_BYTES + HOLDING_BYTES * sum(len(ledger.holdings) for ledger in poll.ledgers)
+    holdings = sum(len(ledger.holdings) for ledger in poll.ledgers)
+    return POLL_BYTES + HOLDING_BYTES * holdings + TRANSITION_BYTES * len(poll.transitions)

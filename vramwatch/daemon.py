@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from math import inf
 from typing import Any
 
 from vramwatch.backlog import Backlog
@@ -18,6 +19,7 @@ from vramwatch.cold import ColdJobs
 from vramwatch.control import ControlError, Request
 from vramwatch.core import oom_sightings
 from vramwatch.core.errors import NoDeviceError, StoreError
+from vramwatch.core.instants import kept_instant
 from vramwatch.core.model import (
     Event,
     EventKind,
@@ -32,9 +34,11 @@ from vramwatch.core.model import (
 )
 from vramwatch.core.ports import Feed, Sightings
 from vramwatch.core.units import Seconds, parse_seconds, show_seconds
+from vramwatch.judging import Judge
 from vramwatch.logbook import Logbook
 from vramwatch.pipeline import Pipeline
 from vramwatch.store import Store
+from vramwatch.watch import Watch
 from vramwatch.web.health import Vitals
 
 CLOCK_STEP = 2.0
@@ -54,6 +58,9 @@ HOLDERS_INTERVAL = Seconds(60.0)
 
 TEND_LONGEST = Seconds(0.05)
 """Seconds of the time until the next poll that may go into tending the store."""
+
+CATCH_UP_LEAST, CATCH_UP_LONGEST = Seconds(0.02), Seconds(0.25)
+"""Seconds of the time until the next poll that go into judging again what was stored before a restart."""
 
 STUCK_POLLS, STUCK_SECONDS = 10, 30.0
 """A turn that is so many intervals and so many seconds late counts as stuck."""
@@ -87,6 +94,7 @@ class Daemon:
         self,
         feed: Feed,
         pipeline: Pipeline,
+        watch: Watch,
         store: Store,
         *,
         find_holders: Callable[[Poll], str | None] | None = None,
@@ -101,6 +109,8 @@ class Daemon:
         self._pipeline = pipeline
         self._store = store
         self._backlog = Backlog(store)
+        self._judge = Judge(watch, store)
+        self._lost = 0  # polls, as the backlog counted them when the judge heard of it
         self._errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
         self._now = Instant(0, 0.0, 0.0, "")
         self._events: list[Event] = [Event(EventKind.STARTED, "vramwatch started")]
@@ -172,10 +182,11 @@ class Daemon:
         """
         interval = Seconds(0.0)
         try:
+            self._judge.begin()
             while (at := self._feed.clock.wait(interval)) is not None:
                 self._run_errands(at)
                 interval = self._turn(at)
-                self._tend_store(at, interval)
+                self._use_the_time(at, interval)
                 if self._cold is None:
                     self._cold = self._start_cold_jobs()  # after the first reading is stored, not before
         finally:
@@ -184,7 +195,7 @@ class Daemon:
     def _turn(self, at: Instant) -> Seconds:
         """Take one turn and return how long to wait for the next."""
         self._turn_began = time.monotonic()
-        at = self._mind_the_clock(at)
+        at = self._mind_the_clock(kept_instant(at))
         if self._release and at.boottime >= self._release.until:
             self._events.append(
                 Event(
@@ -197,7 +208,7 @@ class Daemon:
         poll = replace(poll, events=(*self._events, *poll.events, *self._hear(poll)))
         self._events = []
         self._logbook.tell(poll)
-        self._backlog.remember(poll)
+        self._keep(poll)
         if self._require_gpu:
             self._require_gpu = poll.is_starting
             _refuse_blindness(poll)
@@ -217,13 +228,30 @@ class Daemon:
         is_whole = not poll.missing
         return [oom_sightings.event(seen, repeated, ledgers, is_whole=is_whole) for seen, repeated in told]
 
-    def _tend_store(self, at: Instant, interval: Seconds) -> None:
+    def _keep(self, poll: Poll) -> None:
+        """Have ``poll`` judged, and stored with what was found: both are one transaction."""
+        poll = self._judge.turn(poll)
+        self._logbook.tell_moves(poll.transitions)
+        self._backlog.remember(poll)
+
+    def _use_the_time(self, at: Instant, interval: Seconds) -> None:
         """Use what is left until the next poll; a feed that does not wait for the clock has all the time."""
-        left = TEND_LONGEST
-        if self._feed.live:
-            left = min(left, Seconds(interval - (time.monotonic() - self._turn_began)))
-        if left > 0:
-            self._backlog.tend(at, left)
+        left = Seconds(interval - (time.monotonic() - self._turn_began)) if self._feed.live else Seconds(inf)
+        if self._judge.is_behind:
+            longest = CATCH_UP_LONGEST if self._feed.live else left
+            self._judge.catch_up(max(CATCH_UP_LEAST, min(longest, Seconds(left / 2))))
+        elif left > 0:
+            self._backlog.tend(at, min(TEND_LONGEST, left))
+            self._put_down()
+
+    def _put_down(self, *, is_end: bool = False) -> None:
+        """Have the judge write a checkpoint if one is due and no poll waits for the store."""
+        if not self._backlog.is_empty:
+            return
+        if self._lost != self._backlog.dropped:
+            self._lost = self._backlog.dropped
+            self._judge.hurry()
+        self._judge.put_down(is_end=is_end)
 
     def _end(self) -> None:
         if self._cold:
@@ -231,6 +259,8 @@ class Daemon:
         if self._logs:
             self._logs.close()
         self._feed.source.close()
+        self._put_down(is_end=True)
+        self._judge.close()
         self._backlog.close()
 
     def _mind_the_clock(self, at: Instant) -> Instant:
@@ -249,8 +279,8 @@ class Daemon:
             return at
         why = Fault(FaultKind.STALLED, f"no poll for {show_seconds(elapsed)}: asleep, or held up")
         start = replace(at, wall=before.at.wall + interval, boottime=before.at.boottime + interval)
-        self._backlog.remember(Poll(start, missing=(Missing(None, why),)))
-        return self._feed.clock.now()
+        self._keep(Poll(kept_instant(start), missing=(Missing(None, why),)))
+        return kept_instant(self._feed.clock.now())
 
     def _start_cold_jobs(self) -> ColdJobs:
         cold = ColdJobs()

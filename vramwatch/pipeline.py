@@ -9,6 +9,7 @@ from dataclasses import replace
 from vramwatch.core import cadence
 from vramwatch.core.attribution import Listed, Surroundings, attribute
 from vramwatch.core.cadence import Cadence, Rates
+from vramwatch.core.instants import kept_instant
 from vramwatch.core.model import (
     Instant,
     Ledger,
@@ -65,7 +66,11 @@ class Pipeline:
         self._present: dict[int, Tenant] = {}
 
     def turn(self, at: Instant) -> Poll:
-        """Return what the poll at ``at`` saw: a balanced Ledger for every Gpu that could be read."""
+        """Return what the poll at ``at`` saw: a balanced Ledger for every Gpu that could be read.
+
+        Its instant is as the store keeps it: judged again, it must be the same to the bit.
+        """
+        at = kept_instant(at)
         asked = cadence.ask(self._cadence, self.rates, at.boottime)
         readings = self._feed.source.read(at, asked)
         self._cadence = cadence.after(self._cadence, self.rates, at.boottime, asked, readings)

@@ -33,6 +33,7 @@ from vramwatch.core.units import GIB, Bytes
 from vramwatch.daemon import Daemon
 from vramwatch.pipeline import Pipeline
 from vramwatch.store import History, Store
+from vramwatch.watch import Watch
 
 GPU = Gpu("GPU-hand", "0", "Hand-made")
 SEEING = Readings(
@@ -104,14 +105,14 @@ def path(tmp_path):
     return tmp_path / "history.db"
 
 
-def make(hand, path, **options):
+def make(hand, path, watch=None, **options):
     store = Store.open(path, "hand", "test")
     hand.seq = store.next_seq() - 1
     feed = Feed(hand, hand, hand, live=True)
     pipeline = Pipeline(
         feed, engines=(), rules=(), rates=Rates(), owners={}, surroundings=Surroundings(hidden_pids=False)
     )
-    return Daemon(feed, pipeline, store, **options)
+    return Daemon(feed, pipeline, watch or Watch(), store, **options)
 
 
 def told(path, since=0.0, until=2e9):

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.polls import BOOT, START, blind, gpu, holding, instant, ledger, tenant
+from tests.verdicts import transition
 from vramwatch.cli import main
 from vramwatch.core.model import (
     Event,
@@ -95,6 +96,17 @@ def export(path, *arguments):
 
 def rows(path, *arguments):
     return list(csv.DictReader(io.StringIO(export(path, *arguments).stdout)))
+
+
+def test_incidents_change_nothing_of_an_export(path, tmp_path):
+    judged = tmp_path / "judged.db"
+    with closing(Store.open(judged, "nvml", "0.1.0")) as store:
+        for each in polls():
+            moves = (transition(each.at),) if each.at.seq % 10 == 0 else ()
+            store.write(replace(each, transitions=moves))
+            if each.at.seq % 50 == 0:
+                store.write_checkpoint(each.at, {"polls": each.at.seq})
+    assert export(judged).stdout == export(path).stdout
 
 
 # --- and back -----------------------------------------------------------------------------------

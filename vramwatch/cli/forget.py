@@ -15,7 +15,7 @@ from vramwatch.core.errors import StoreError, UsageError
 if TYPE_CHECKING:
     from vramwatch.store import History, SeriesRow
 
-COUNTED = ("owners", "processes", "series", "samples")
+COUNTED = ("owners", "processes", "series", "samples", "incidents")
 """What a reply counts, in the order in which it is told."""
 
 Wanted = Mapping[str, str]
@@ -52,7 +52,7 @@ def command(
     deletions: list[Wanted] = [{"user": user}] if user else [{"owner": key} for key in _keys(rows)]
     is_configured = path == find_store(config_path, None)
     forgotten = _forget(path, control_socket(config_path) if is_configured else None, deletions)
-    counts = {what: sum(int(reply[what]) for reply in forgotten) for what in COUNTED}
+    counts = {what: sum(int(reply.get(what, 0)) for reply in forgotten) for what in COUNTED}
     click.echo("deleted: " + ", ".join(f"{what} {count}" for what, count in counts.items()))
 
 

@@ -98,7 +98,7 @@ def _overrides(
 
 def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]") -> None:
     """Open the store and the source, watch until told to stop, and leave nothing behind."""
-    from vramwatch.assembly import assemble, follow_logs, name_holders, open_feed
+    from vramwatch.assembly import assemble, follow_logs, name_holders, open_feed, watch
     from vramwatch.clock import read_boot_id
     from vramwatch.config import sentence
     from vramwatch.control import ControlServer
@@ -122,6 +122,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
         daemon = Daemon(
             feed,
             pipeline,
+            watch(config),
             store,
             find_holders=name_holders if feed.live else None,
             require_gpu=require_gpu,

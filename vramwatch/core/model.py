@@ -194,7 +194,7 @@ class OutOfMemory:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """``pid``, ``numbers`` and ``origin`` are for this poll's judges; the store keeps none of them."""
+    """``pid``, ``numbers`` and ``origin`` tell of a process that ran out of memory."""
 
     kind: EventKind
     detail: str
@@ -206,10 +206,7 @@ class Event:
 
     @property
     def out_of_memory(self) -> OutOfMemory | None:
-        """What the event says of a process that ran out of memory.
-
-        None for an event of another kind, and for one that was read back from the store.
-        """
+        """What the event says of a process that ran out of memory; None for an event of another kind."""
         if self.kind is not EventKind.OUT_OF_MEMORY or self.origin is None:
             return None
         return OutOfMemory(self.pid, self.gpu, self.numbers, self.origin)

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, or_, select, update
 
+from vramwatch.store import incidents
 from vramwatch.store import tables as t
 from vramwatch.store.hours import Part, decode_axis, decode_part, encode_part
 from vramwatch.store.open_hours import load_whole
@@ -24,10 +25,13 @@ class Forgotten:
     processes: int
     series: int
     samples: int
+    incidents: int
 
 
 def forget(connection: Connection, owner: str | None, user: str | None) -> Forgotten:
     """Delete the processes of ``owner`` (key or name) and of ``user``, and the owners that are left without.
+
+    With them go the incidents of those owners, and the checkpoint, which holds their windows.
 
     Errors: SQLAlchemyError, ValueError for a blob that cannot be read.
     """
@@ -45,6 +49,8 @@ def forget(connection: Connection, owner: str | None, user: str | None) -> Forgo
             )
         )
     )
+    keys = connection.scalars(select(t.owner.c.key).where(t.owner.c.id.in_(listed(owners)))).all()
+    judged = incidents.forget(connection, keys)
     samples = _count(connection, series)
     _forget_samples(connection, series)
     for table, column, ids in (
@@ -56,7 +62,7 @@ def forget(connection: Connection, owner: str | None, user: str | None) -> Forgo
         (t.owner, t.owner.c.id, owners),
     ):
         connection.execute(delete(table).where(column.in_(listed(ids))))
-    return Forgotten(len(owners), len(processes), len(series), samples)
+    return Forgotten(len(owners), len(processes), len(series), samples, judged)
 
 
 def wipe(connection: Connection) -> None:

@@ -14,13 +14,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
+from vramwatch.core.instants import to_ms
 from vramwatch.core.model import Instant
 from vramwatch.store import tables as t
 from vramwatch.store.columns import Value
 from vramwatch.store.hours import Axis, Part, decode_axis, decode_part
 from vramwatch.store.open_hours import load, load_whole
 from vramwatch.store.rollups import MinuteTrack, Stretch, decode_minutes, minutes_of
-from vramwatch.store.rows import to_ms, value_of
+from vramwatch.store.rows import value_of
 
 HOUR_SECONDS = 3600
 

@@ -174,6 +174,9 @@ _CHECKED = [
     "tick",
     "sweep",
     "note",
+    "incident",
+    "transition",
+    "checkpoint",
 ]
 
 

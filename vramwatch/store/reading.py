@@ -14,6 +14,8 @@ from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
 
+from vramwatch.core.incidents import Transition
+from vramwatch.core.instants import to_ms
 from vramwatch.core.model import (
     Event,
     FaultKind,
@@ -27,12 +29,14 @@ from vramwatch.core.model import (
     SeriesKey,
     SubjectKind,
 )
+from vramwatch.store import incidents
 from vramwatch.store import tables as t
 from vramwatch.store.columns import Value
 from vramwatch.store.moments import hour_of, hours, instant_of, moment, newest_seq
 from vramwatch.store.opening import has_log, open_for_reading, told, understood
+from vramwatch.store.polls import polls as rebuild_polls
 from vramwatch.store.rebuilding import rebuild
-from vramwatch.store.rows import event_of, fault_of, gpu_of, owner_of, process_of, to_ms
+from vramwatch.store.rows import event_of, fault_of, gpu_of, owner_of, process_of
 from vramwatch.store.spans import (
     Grid,
     Told,
@@ -204,6 +208,38 @@ class History:
             for hour in hours(connection, since, until):
                 for wall, id, value in read_within(hour, by_id, gpus, to_ms(since), to_ms(until)):
                     yield Point(wall / 1000, by_id[id], value)
+
+    def polls(self, since: float, until: float) -> Iterator[Poll]:
+        """Yield every poll whose wall clock lies within the span, in their order (see ``polls``).
+
+        That is as far back as samples are kept. Memory is bounded by one hour, however long the span.
+        """
+        first, last = to_ms(since), to_ms(until)
+        with self._reading() as connection:
+            ids = [hour.row.id for hour in hours(connection, since, until)]
+            yield from rebuild_polls(connection, ids, lambda tick: first <= tick.wall <= last)
+
+    def polls_after(self, seq: int) -> Iterator[Poll]:
+        """Yield every poll after the poll ``seq`` up to the one that is now the newest (see ``polls``)."""
+        with self._reading() as connection:
+            newest = connection.scalar(_NEWEST) or 0
+            begin = hour_of(connection, seq)
+            ids = (
+                select(t.hour.c.id).where(t.hour.c.id >= (begin.row.id if begin else 0)).order_by(t.hour.c.id)
+            )
+            wanted = connection.scalars(ids).all()
+            yield from rebuild_polls(connection, wanted, lambda tick: seq < tick.seq <= newest)
+
+    def incidents(self, since: float, until: float) -> list[Transition]:
+        """Return how incidents moved within the span, in the order in which it was judged."""
+        within = incidents.SELECT.where(t.transition.c.wall.between(since, until))
+        with self._reading() as connection:
+            return [incidents.transition_of(row) for row in connection.execute(within)]
+
+    def open_incidents(self) -> list[Transition]:
+        """Return the newest transition of every incident that is not resolved, longest unmoved first."""
+        with self._reading() as connection:
+            return [incidents.transition_of(row) for row in connection.execute(incidents.of_open_ones())]
 
     def steps(
         self, rows: Iterable[SeriesRow], since: float, until: float, step: float

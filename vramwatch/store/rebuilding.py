@@ -76,10 +76,11 @@ def _missing(connection: Connection, seq: int) -> tuple[Missing, ...]:
     )
     gaps = connection.execute(then).all()
     missing = [Missing(None if gap.uuid is None else gpu_of(gap), fault_of(gap)) for gap in gaps]
-    return tuple(sorted(missing, key=lambda each: _position(each.gpu) if each.gpu else ()))
+    return tuple(sorted(missing, key=lambda each: position(each.gpu) if each.gpu else ()))
 
 
-def _position(gpu: Gpu) -> tuple[int, ...]:
+def position(gpu: Gpu) -> tuple[int, ...]:
+    """Return what sorts Gpus by their ordinals."""
     return tuple(int(part) for part in gpu.ordinal.split(":") if part.isdecimal())
 
 
@@ -94,7 +95,7 @@ class _Figures:
 def _ledgers(connection: Connection, moment: Moment, blind: set[str | None]) -> tuple[Ledger, ...]:
     figures = _figures(connection, moment.values)
     standing = _standing(connection, moment.at.seq)
-    notes = _notes(connection)
+    notes = notes_of(connection)
     ledgers = []
     for row in connection.execute(select(t.gpu)):
         note = notes.get(moment.notes.get(row.id, 0)) if moment.notes is not None else _UNKNOWN
@@ -105,15 +106,18 @@ def _ledgers(connection: Connection, moment: Moment, blind: set[str | None]) -> 
                     moment.at, row, note, listed=listed, figures=figures[row.id], standing=standing[row.id]
                 )
             )
-    return tuple(sorted(ledgers, key=lambda ledger: _position(ledger.gpu)))
+    return tuple(sorted(ledgers, key=lambda ledger: position(ledger.gpu)))
 
 
-_Note = tuple[MemoryBasis, tuple[Explanation, ...]]
-_UNKNOWN: _Note = (MemoryBasis.V2, ())
+Note = tuple[MemoryBasis, tuple[Explanation, ...]]
+"""What a ledger says beside its figures."""
+
+_UNKNOWN: Note = (MemoryBasis.V2, ())
 """Where the hour's roll-up alone is left."""
 
 
-def _notes(connection: Connection) -> dict[int, _Note]:
+def notes_of(connection: Connection) -> dict[int, Note]:
+    """Return every way of saying it, by its id."""
     return {
         row.id: (MemoryBasis(row.basis), tuple(Explanation(word) for word in split_words(row.explanations)))
         for row in connection.execute(select(t.note))
@@ -160,7 +164,7 @@ def _standing(connection: Connection, seq: int) -> dict[int, list[Row[Any]]]:
 def _ledger(
     at: Instant,
     gpu: Row[Any],
-    note: _Note,
+    note: Note,
     *,
     listed: Instant | None,
     figures: _Figures,
@@ -170,7 +174,7 @@ def _ledger(
     basis, explanations = note
     total, used, reserved = (Bytes(int(told[f"{name}_bytes"])) for name in ("total", "used", "reserved"))
     memory = Memory(total, used, Bytes(total - used - reserved), reserved, basis)
-    holdings = sorted((_holding(row, figures.process[row.process]) for row in standing), key=_order)
+    holdings = sorted((_holding(row, figures.process[row.process]) for row in standing), key=order)
     held = sum(holding.held for holding in holdings if holding.held is not None)
     reading = Reading(
         gpu_of(gpu),
@@ -195,7 +199,7 @@ def _holding(row: Row[Any], told: dict[str, float]) -> Holding:
     return Holding(row.pid, held, Tenant(facts, owner_of(row), engine), kinds, ghost, peak)
 
 
-def _order(holding: Holding) -> tuple[bool, int, int]:
+def order(holding: Holding) -> tuple[bool, int, int]:
     """As ``core.attribution`` orders them: largest first, withheld last, then by pid."""
     return (holding.held is None, -(holding.held or 0), holding.pid)
 

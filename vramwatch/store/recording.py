@@ -2,26 +2,21 @@
 
 ``record`` runs inside the poll's transaction and moves ``Known`` on as it goes; if the transaction fails,
 ``Known`` is worthless and has to be recalled. A poll in which nothing changed waits in ``Known`` and is
-written with the next one that changed something, or when the run has lasted for ``RUN_SECONDS``.
+written with the next one that changed something, or when the run has lasted for ``RUN_SECONDS``. One at
+which an incident moved changed something.
 """
 
 from sqlalchemy import Connection, insert, update
 
+from vramwatch.core.instants import kept_instant, to_ms
 from vramwatch.core.model import Fault, FaultKind, Instant, Pace, Poll
+from vramwatch.store import incidents
 from vramwatch.store import tables as t
 from vramwatch.store.bookkeeping import Book
 from vramwatch.store.known import GapKey, Known, KnownHour, PaceKey
 from vramwatch.store.moments import HOUR_SECONDS
 from vramwatch.store.opening import driver
-from vramwatch.store.rows import (
-    SHARE_PARTS,
-    Values,
-    event_values,
-    fault_values,
-    kept_instant,
-    storable,
-    to_ms,
-)
+from vramwatch.store.rows import SHARE_PARTS, Values, event_values, fault_values, storable
 from vramwatch.store.ticks import Tick, encode
 
 HOUR_MS = HOUR_SECONDS * 1000
@@ -49,6 +44,7 @@ def record(connection: Connection, known: Known, poll: Poll, source: str, versio
     _gaps(connection, known, poll, at, book)
     if poll.events:
         connection.execute(insert(t.event), [event_values(event, at) for event in poll.events])
+    incidents.write(connection, poll.transitions)
     complete = hour.rows is None or hour.rows >= COMPLETE_EVERY
     pace, share = _pace(connection, known, poll.pace)
     gpus = book.gpus(hour, complete=complete)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Row
@@ -16,6 +16,7 @@ from vramwatch.core.model import (
     FaultKind,
     Gpu,
     Instant,
+    Origin,
     Owner,
     OwnerKind,
     Pod,
@@ -75,16 +76,6 @@ def kept_value(unit: str, told: float) -> Value | None:
 def value_of(unit: str, stored: float | None) -> Value | None:
     """Return a value from a plain column: SQLite keeps whole numbers as integers."""
     return stored if stored is None or unit == "bytes" else float(stored)
-
-
-def to_ms(seconds: float) -> int:
-    """Return a time as it is kept: in whole milliseconds."""
-    return round(seconds * 1000)
-
-
-def kept_instant(at: Instant) -> Instant:
-    """Return ``at`` as it is kept."""
-    return replace(at, wall=to_ms(at.wall) / 1000, boottime=to_ms(at.boottime) / 1000)
 
 
 def gpu_values(gpu: Gpu) -> Values:
@@ -161,13 +152,16 @@ def key_values(key: ProcessKey) -> Values:
 
 
 def event_values(event: Event, at: Instant) -> Values:
-    kept = {"kind": event.kind, "detail": event.detail, "gpu": event.gpu, "author": event.author}
-    return storable({**kept, "seq": at.seq, "wall": at.wall})
+    numbers = json.dumps(dict(event.numbers), separators=(",", ":")) if event.numbers else None
+    kept = {name: getattr(event, name) for name in ("kind", "detail", "gpu", "author", "pid", "origin")}
+    return storable({**kept, "numbers": numbers, "seq": at.seq, "wall": at.wall})
 
 
 def event_of(row: Row[Any]) -> Event:
     """Return the Event of a row of the table event."""
-    return Event(EventKind(row.kind), row.detail, row.gpu, row.author)
+    numbers = json.loads(row.numbers) if row.numbers else {}
+    origin = Origin(row.origin) if row.origin else None
+    return Event(EventKind(row.kind), row.detail, row.gpu, row.author, row.pid, numbers, origin)
 
 
 def owner_of(row: Row[Any]) -> Owner:

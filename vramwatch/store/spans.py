@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import REAL, Connection, Row, case, cast, func, select
 
+from vramwatch.core.instants import to_ms
 from vramwatch.store import tables as t
 from vramwatch.store.columns import Value
 from vramwatch.store.hours import Part, Track
 from vramwatch.store.moments import KeptHour, hours
 from vramwatch.store.rollups import MinuteTrack, Rollup, Stretch, roll_up, stretches
-from vramwatch.store.rows import to_ms, value_of
+from vramwatch.store.rows import value_of
 
 OUTSIDE = -1
 """The step of a poll that lies in none."""
@@ -244,6 +245,6 @@ def gpus_of(connection: Connection, series: Collection[int]) -> list[int]:
     )
 
 
-def listed(ids: Collection[int]) -> Any:
+def listed(ids: Collection[int] | Collection[str]) -> Any:
     """Return ``ids`` as a subquery: a statement takes 32766 parameters at most."""
     return select(func.json_each(json.dumps(list(ids))).table_valued("value").c.value)

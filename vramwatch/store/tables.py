@@ -28,11 +28,19 @@ raw = _table("raw", "hour gpu samples")
 minutes = _table("minutes", "hour gpu rollups")
 hourly = _table("hourly", "series hour count first last minimum mean maximum ended")
 gap = _table("gap", "id gpu reason detail call code since_seq since_wall until_seq until_wall")
-event = _table("event", "id seq wall kind gpu detail author")
+event = _table("event", "id seq wall kind gpu detail author pid numbers origin")
+incident = _table("incident", "id gpu kind owner opened")
+transition = _table(
+    "transition",
+    "id seq wall boottime boot_id incident state severity cause pattern pid rate_low rate_median rate_high"
+    " exhaustion_at exhaustion_low exhaustion_high abstention reason evidence ruled_out others",
+)
+checkpoint = _table("checkpoint", "seq wall boottime boot_id version state")
 
 TABLES = (
     *(run, pace, gpu, owner, alias, process, holding, series, gap, event),
     *(hour, tick, sweep, note, axis, raw, minutes, hourly),
+    *(incident, transition, checkpoint),
 )
 
 OWNER_COLUMNS = tuple(

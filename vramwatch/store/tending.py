@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from vramwatch.core.units import Seconds
+from vramwatch.store import incidents
 from vramwatch.store import tables as t
 from vramwatch.store.hours import (
     Axis,
@@ -227,6 +228,8 @@ def drop_hour(connection: Connection, hour: int) -> Job:
     ):
         connection.execute(delete(table).where(over <= last))
         yield
+    incidents.drop_until(connection, last)
+    yield
     used = or_(
         t.process.c.id.in_(select(t.series.c.process).where(t.series.c.process.is_not(None))),
         t.process.c.id.in_(select(t.holding.c.process)),

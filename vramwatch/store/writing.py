@@ -2,24 +2,27 @@
 
 import os
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from sqlalchemy import Connection, select
 
 from vramwatch.core.errors import StoreError
+from vramwatch.core.instants import kept_instant
 from vramwatch.core.model import Instant, Owner, Poll, ProcessKey
 from vramwatch.core.units import Seconds
+from vramwatch.store import checkpoints, incidents
 from vramwatch.store import tables as t
 from vramwatch.store.damage import StoreDamaged, is_ours_by_its_header, set_aside
 from vramwatch.store.forgetting import Forgotten, forget, wipe
 from vramwatch.store.known import Known, recall
 from vramwatch.store.opening import check, lock, open_for_writing, told, understood
+from vramwatch.store.reading import History
 from vramwatch.store.recording import end_run, record, write_waiting
 from vramwatch.store.retention import DEFAULT, Retention
-from vramwatch.store.rows import kept_instant, owner_of
+from vramwatch.store.rows import owner_of
 from vramwatch.store.tending import Job, next_job
 from vramwatch.store.ticks import Tick
 
@@ -39,6 +42,8 @@ class Store:
     def __init__(
         self, path: Path, connection: Connection, source: str, version: str, retention: Retention
     ) -> None:
+        self.lost_checkpoint = False
+        """Whether the checkpoint went with what was forgotten, or with a store that was damaged."""
         self._path = path
         self._connection = connection
         self._lock: int | None = None
@@ -92,9 +97,13 @@ class Store:
         """How many polls were taken and are not committed yet."""
         return len(self._known.waiting if self._known else self._waiting)
 
+    def newest(self) -> Instant | None:
+        """Return the newest poll that was taken; None: none was yet. Errors: StoreError."""
+        return self._known_now().last
+
     def next_seq(self) -> int:
         """Return the seq for the next poll: 1 in a new store. Errors: StoreError."""
-        last = self._known_now().last
+        last = self.newest()
         return last.seq + 1 if last else 1
 
     def owners(self, boot_id: str) -> Mapping[ProcessKey, Owner]:
@@ -142,6 +151,47 @@ class Store:
             record(self._connection, known, poll, self._source, self._version)
         self._known, self._run = known, known.run
 
+    def write_checkpoint(self, at: Instant, state: Mapping[str, Any]) -> None:
+        """Keep what the judge of polls remembers after the poll ``at``, in place of the checkpoint before.
+
+        Polls that were taken and are not committed yet are committed with it, so that it is never ahead of
+        them. Errors: StoreError; then the one before stands. TypeError for a state that is no JSON.
+        """
+        packed = checkpoints.pack(state)
+        with self._committing() as known:
+            write_waiting(self._connection, known)
+            checkpoints.write(self._connection, at, packed)
+        self.lost_checkpoint = False
+
+    def checkpoint(self) -> tuple[Instant, Mapping[str, Any]] | None:
+        """Return the newest checkpoint, with the poll after which it was written.
+
+        None: there is none, or it is damaged or of a newer form, which is logged. Errors: StoreError.
+        """
+        self._known_now()
+        with told(self._path), self._connection.begin():
+            return checkpoints.read(self._connection)
+
+    def transitions_since(self, seq: int) -> set[incidents.Stand]:
+        """Return seq and incident of every transition that is stored of polls after ``seq``.
+
+        Errors: StoreError.
+        """
+        self._known_now()
+        with told(self._path), self._connection.begin():
+            return incidents.standing(self._connection, seq)
+
+    def polls_since(self, seq: int) -> Iterator[Poll]:
+        """Yield the polls after ``seq`` that were taken before the first is asked for; see ``History.polls``.
+
+        Other methods may be called between two of them, all but ``tend``, which compacts what is being read.
+        Errors: StoreError.
+        """
+        with self._committing() as known:
+            write_waiting(self._connection, known)
+        with closing(History.open(self._path)) as history:
+            yield from history.polls_after(seq)
+
     def tend(self, now: Instant, budget: Seconds) -> bool:
         """Do one slice of what the store needs, for about ``budget`` seconds; return whether more is due.
 
@@ -187,6 +237,7 @@ class Store:
         with told(self._path), understood(self._path), self._connection.begin():
             write_waiting(self._connection, known)
             forgotten = forget(self._connection, owner, user)
+        self.lost_checkpoint = True
         with told(self._path):
             wipe(self._connection)
         return forgotten
@@ -212,7 +263,17 @@ class Store:
         """Set the store aside and begin another in its place. Errors: StoreError."""
         self._connection.close()
         set_aside(self._path, damage)
+        self.lost_checkpoint = True
         self._job, self._run, self._known, self._waiting, self._looked = None, None, None, (), None
+
+    @contextmanager
+    def _committing(self) -> Iterator[Known]:
+        """Give what is known, within one transaction; if that fails, it will be recalled."""
+        known = self._known_now()
+        self._known, self._waiting = None, known.waiting
+        with told(self._path), self._connection.begin():
+            yield known
+        self._known, self._waiting = known, ()
 
     def _known_now(self) -> Known:
         if self._connection.closed:

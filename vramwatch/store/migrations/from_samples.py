@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from vramwatch.core.instants import to_ms
 from vramwatch.store.columns import Value
-from vramwatch.store.rows import SHARE_PARTS, kept_value, to_ms
+from vramwatch.store.rows import SHARE_PARTS, kept_value
 from vramwatch.store.ticks import GpuTick, Tick, encode
 
 _HOUR_SECONDS = 3600

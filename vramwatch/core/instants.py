@@ -1,0 +1,15 @@
+"""Instants as history keeps them, to the millisecond: what is judged again must be the same to the bit."""
+
+from dataclasses import replace
+
+from vramwatch.core.model import Instant
+
+
+def to_ms(seconds: float) -> int:
+    """Return a time in whole milliseconds."""
+    return round(seconds * 1000)
+
+
+def kept_instant(at: Instant) -> Instant:
+    """Return ``at`` as it is kept."""
+    return replace(at, wall=to_ms(at.wall) / 1000, boottime=to_ms(at.boottime) / 1000)

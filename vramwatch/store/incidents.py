@@ -1,0 +1,166 @@
+"""Transitions of incidents as rows, and rows as transitions again."""
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from vramwatch.core.forecast import Abstention, Exhaustion
+from vramwatch.core.forecast import Reason as NoForecast
+from vramwatch.core.incidents import (
+    Incident,
+    Judgement,
+    Reason,
+    Severity,
+    State,
+    Subject,
+    Transition,
+)
+from vramwatch.core.instants import kept_instant
+from vramwatch.core.model import Instant, SubjectKind
+from vramwatch.core.verdicts import Cause, Evidence, Rate, RuledOut
+from vramwatch.store import tables as t
+from vramwatch.store.rows import Values, join_words, split_words, storable
+from vramwatch.store.spans import listed
+
+Stand = tuple[int, str]
+"""Seq of the poll that was judged, id of the incident: all that one does at one poll is stored at once."""
+
+SELECT = (
+    select(t.transition, *(t.incident.c[name] for name in ("gpu", "kind", "owner", "opened")))
+    .select_from(t.transition.join(t.incident, t.incident.c.id == t.transition.c.incident))
+    .order_by(t.transition.c.seq, t.transition.c.id)
+)
+"""What ``transition_of`` reads, in the order in which it was judged."""
+
+
+def write(connection: Connection, transitions: Iterable[Transition]) -> None:
+    """Write ``transitions``, with the incidents that are new in them. Errors: SQLAlchemyError."""
+    for each in transitions:
+        incident = sqlite_insert(t.incident).on_conflict_do_nothing()
+        connection.execute(incident, _incident_values(each.incident))
+        connection.execute(insert(t.transition), _transition_values(each))
+
+
+def standing(connection: Connection, after: int) -> set[Stand]:
+    """Return what is stored of polls after ``after``."""
+    columns = t.transition.c
+    rows = connection.execute(select(columns.seq, columns.incident).where(columns.seq > after))
+    return {(row.seq, row.incident) for row in rows}
+
+
+def stand_of(transition: Transition) -> Stand:
+    """Return what ``standing`` tells of ``transition`` once it is stored."""
+    return transition.at.seq, str(storable({"id": transition.incident.id})["id"])
+
+
+def of_open_ones() -> Select[Any]:
+    """Return a select of the newest transition of every incident that is not resolved."""
+    newest = select(func.max(t.transition.c.id)).group_by(t.transition.c.incident)
+    is_open = t.transition.c.state != State.RESOLVED.value
+    return SELECT.where(t.transition.c.id.in_(newest), is_open)
+
+
+def drop_until(connection: Connection, seq: int) -> None:
+    """Let go of what was judged of polls up to ``seq``, and of incidents of which nothing is left."""
+    connection.execute(delete(t.transition).where(t.transition.c.seq <= seq))
+    connection.execute(delete(t.incident).where(t.incident.c.id.not_in(select(t.transition.c.incident))))
+
+
+def forget(connection: Connection, owners: Collection[str]) -> int:
+    """Delete the incidents of ``owners`` (keys), and the checkpoint, which may know them; return how many."""
+    theirs = t.incident.c.owner.in_(listed(owners))
+    moves = t.transition.c.incident.in_(select(t.incident.c.id).where(theirs))
+    connection.execute(delete(t.transition).where(moves))
+    connection.execute(delete(t.checkpoint))
+    return connection.execute(delete(t.incident).where(theirs)).rowcount
+
+
+def transition_of(row: Row[Any]) -> Transition:
+    """Return the Transition of a row of ``SELECT``. Errors: ValueError, TypeError, LookupError."""
+    judgement = Judgement(
+        row.pattern,
+        Cause(row.cause),
+        Severity(row.severity),
+        Evidence(**json.loads(row.evidence)),
+        None if row.rate_median is None else Rate(row.rate_low, row.rate_median, row.rate_high),
+        _forecast_of(row),
+        tuple(_ruled_out_of(each) for each in json.loads(row.ruled_out)),
+        row.pid,
+        tuple(split_words(row.others)),
+    )
+    subject = Subject(row.gpu, SubjectKind(row.kind), row.owner)
+    incident = Incident(row.incident, subject, row.opened, State(row.state), judgement)
+    return Transition(Instant(row.seq, row.wall, row.boottime, row.boot_id), incident, Reason(row.reason))
+
+
+def _forecast_of(row: Row[Any]) -> Exhaustion | Abstention:
+    if row.exhaustion_at is None:
+        return Abstention(NoForecast(row.abstention))
+    return Exhaustion(row.exhaustion_at, row.exhaustion_low, row.exhaustion_high)
+
+
+def _ruled_out_of(told: dict[str, Any]) -> RuledOut:
+    return RuledOut(**{**told, "cause": Cause(told["cause"])})
+
+
+def _incident_values(incident: Incident) -> Values:
+    subject = incident.subject
+    return storable(
+        {
+            "id": incident.id,
+            "gpu": subject.gpu,
+            "kind": subject.kind.value,
+            "owner": subject.owner,
+            "opened": incident.opened,
+        }
+    )
+
+
+def _transition_values(transition: Transition) -> Values:
+    at, incident, judged = kept_instant(transition.at), transition.incident, transition.incident.judgement
+    rate, forecast = judged.rate, judged.forecast
+    seen = forecast if isinstance(forecast, Exhaustion) else None
+    return storable(
+        {
+            **asdict(at),
+            "incident": incident.id,
+            "state": incident.state.value,
+            "severity": judged.severity.value,
+            "cause": judged.cause.value,
+            "pattern": judged.pattern,
+            "pid": judged.pid,
+            "rate_low": rate and rate.low,
+            "rate_median": rate and rate.median,
+            "rate_high": rate and rate.high,
+            "exhaustion_at": seen and seen.at,
+            "exhaustion_low": seen and seen.low,
+            "exhaustion_high": seen and seen.high,
+            "abstention": forecast.reason.value if isinstance(forecast, Abstention) else None,
+            "reason": transition.reason.value,
+            "evidence": _json(_evidence(judged.evidence)),
+            "ruled_out": _json([_ruled_out(each) for each in judged.ruled_out]),
+            "others": join_words(judged.others),
+        }
+    )
+
+
+def _evidence(told: Evidence) -> Values:
+    return {
+        "sentence": told.sentence,
+        "numbers": dict(told.numbers),
+        "since": told.since,
+        "until": told.until,
+        "count": told.count,
+    }
+
+
+def _ruled_out(told: RuledOut) -> Values:
+    return {"cause": told.cause.value, "sentence": told.sentence, "numbers": dict(told.numbers)}
+
+
+def _json(told: object) -> str:
+    return json.dumps(told, separators=(",", ":"))
