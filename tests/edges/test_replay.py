@@ -15,6 +15,7 @@ from vramwatch.core.errors import UsageError
 from vramwatch.core.model import Ask, EventKind, FaultKind, Instant, ProcessState, Reading, Readings
 from vramwatch.core.units import GIB, MIB, Seconds
 from vramwatch.recording.lines import BLOCK
+from vramwatch.recording.long_form import GAUGES
 from vramwatch.sources.replay import Replay
 
 TOTAL = 24 * GIB
@@ -151,6 +152,27 @@ def test_a_gpu_has_its_own_figures_and_its_processes_claims(tmp_path: Path) -> N
     container = feed.people.facts([7], at)[7].container
     assert container is not None
     assert container.name == "chat"
+
+
+def test_every_inner_figure_of_a_process_has_its_column(tmp_path: Path) -> None:
+    header = f"{PLAIN},{','.join(GAUGES)}"
+    figures = ",".join(str(place) for place in range(len(GAUGES)))
+    ((_, readings),) = play(written(tmp_path, header, f"100,a,7,{GIB},{TOTAL},{figures}"))
+    assert {each.quantity: each.value for each in only(readings).gauges} == {
+        name: place for place, name in enumerate(GAUGES)
+    }
+    assert {
+        "engine_pool_bytes", "engine_evictable_bytes", "preemptions_total", "alloc_retries_total",
+        "ooms_total", "model_bytes", "model_gpu_bytes",
+    } <= set(GAUGES)  # fmt: skip
+
+
+def test_an_inner_figure_that_is_not_known_is_none_and_a_bad_one_is_refused(tmp_path: Path) -> None:
+    header = f"{PLAIN},model_bytes,model_gpu_bytes"
+    ((_, readings),) = play(written(tmp_path, header, f"100,a,7,{GIB},{TOTAL},,{GIB}"))
+    assert [each.quantity for each in only(readings).gauges] == ["model_gpu_bytes"]
+    bad = written(tmp_path, header, f"100,a,7,{GIB},{TOTAL},much,{GIB}")
+    assert refusal(bad).startswith(f"{bad}:2: model_bytes is 'much'")
 
 
 def test_numbers_as_data_frames_write_them_are_whole_numbers(tmp_path: Path) -> None:

@@ -32,6 +32,13 @@ GAUGES = (
     "requests_total",
     "requests_running",
     "requests_waiting",
+    "engine_pool_bytes",  # size of the KV pool
+    "engine_evictable_bytes",  # what of it holds a prefix cache that may be dropped
+    "preemptions_total",
+    "alloc_retries_total",
+    "ooms_total",
+    "model_bytes",  # of Ollama: size
+    "model_gpu_bytes",  # of Ollama: size_vram
 )
 SMALLEST_GPU = MIB  # a smaller total_bytes counts MiB: no GPU has less than 1 MiB or more than 1 TiB
 _BARE_EVENTS = frozenset({"", EXIT, RESTART, OOM})
