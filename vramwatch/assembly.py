@@ -16,6 +16,7 @@ from vramwatch.core.units import Bytes, Seconds
 from vramwatch.pipeline import Pipeline
 from vramwatch.procfs import Holder, ProcessTable, find_holders, read_group_memory
 from vramwatch.procfs.identity import sees_every_process
+from vramwatch.watch import Watch
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -53,6 +54,11 @@ def assemble(config: Config, feed: Feed, owners: Mapping[ProcessKey, Owner]) -> 
         read_groups=_group_bytes if feed.live and _counts_gpu_memory(CGROUPS) else None,
         shows=_name_alone if config.store.commands is Commands.NAME else lambda facts: facts,
     )
+
+
+def watch(config: Config) -> Watch:
+    """Return what judges polls as the configuration says; nothing is remembered yet."""
+    return Watch()
 
 
 def _name_alone(facts: ProcessFacts) -> ProcessFacts:

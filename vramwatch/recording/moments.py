@@ -37,11 +37,15 @@ class Part:
 
 @dataclass(slots=True)
 class Moment:
-    """Everything of one time, the Gpus in the order of their rows. ``gap``: nothing could be read."""
+    """Everything of one time, the Gpus in the order of their rows. ``gap``: nothing could be read.
+
+    ``count``: its rows.
+    """
 
     time: float  # unix seconds
     parts: dict[str, Part] = field(default_factory=dict)
     gap: Row | None = None
+    count: int = 0
 
 
 def moments(files: Sequence[Iterator[Row]]) -> Iterator[Moment]:
@@ -53,14 +57,13 @@ def moments(files: Sequence[Iterator[Row]]) -> Iterator[Moment]:
     ordered = [_ascending(rows) for rows in files]
     figures = _Figures()
     moment: Moment | None = None
-    count = 0
     for row in ordered[0] if len(ordered) == 1 else merge(*ordered, key=attrgetter("time")):
         if moment is None or row.time != moment.time:
             if moment is not None:
                 yield figures.complete(moment)
-            moment, count = Moment(row.time), 0
-        count += 1
-        if count > MOST_ROWS:
+            moment = Moment(row.time)
+        moment.count += 1
+        if moment.count > MOST_ROWS:
             raise row.malformed(f"more than {MOST_ROWS} rows of one time")
         _add(moment, row)
     if moment is not None:
