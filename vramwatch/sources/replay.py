@@ -44,7 +44,7 @@ class Replay(BaseModel):
         """
         if all(_can_be_read_twice(file) for file in self.files):
             lives = Lives(boot_id="")
-            for moment in _moments(self.files, _zone(self.tz), Progress()):
+            for moment in _moments(self.files, zone_of(self.tz), Progress()):
                 lives.follow(moment)
         return self.play(first_seq, Progress())
 
@@ -55,7 +55,7 @@ class Replay(BaseModel):
         """
         if not self.files:
             raise UsageError("replay: no file is given; name at least one .csv or .csv.gz")
-        recorded = _moments(self.files, _zone(self.tz), progress)
+        recorded = _moments(self.files, zone_of(self.tz), progress)
         recording = _Recording(f"replay:{self.files[0].name}", recorded, first_seq, progress)
         return Feed(source=recording, people=recording, clock=recording, live=False)
 
@@ -133,7 +133,8 @@ def _rows(file: Path, zone: tzinfo | None, progress: Progress) -> Iterator[Row]:
         raise UsageError(f"{file}: {error.strerror or error}; give the path of a recording") from error
 
 
-def _zone(name: str | None) -> tzinfo | None:
+def zone_of(name: str | None) -> ZoneInfo | None:
+    """Return the time zone of that name; None: that of this machine. Errors: UsageError."""
     try:
         return None if name is None else ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:

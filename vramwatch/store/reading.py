@@ -42,6 +42,7 @@ from vramwatch.store.spans import (
     read_within,
     told_by_step,
 )
+from vramwatch.store.walking import walk
 
 HOUR = 3600.0
 
@@ -132,6 +133,15 @@ class History:
                 return Poll(at, missing=(Missing(None, fault_of(stopped)),))
             found = moment(connection, seq)
             return rebuild(connection, found) if found else None
+
+    def polls(self, since: float, until: float) -> Iterator[Poll]:
+        """Yield every poll whose wall lies within the span (unix seconds), rebuilt, in the order of seq.
+
+        What did not change between two of them, they share. Where the samples are gone: what stood at
+        the end of each minute or hour. One hour is in memory at a time.
+        """
+        with self._reading() as connection:
+            yield from walk(connection, since, until)
 
     def series(  # noqa: PLR0917 - every one of them is asked for by name
         self,
