@@ -6,7 +6,7 @@ every poll, lists seldom or when memory has moved, and the whole stays within a 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from vramwatch.core.model import Ask, Pace, Readings
 from vramwatch.core.units import MIB, Seconds
@@ -124,8 +124,7 @@ def after(cadence: Cadence, rates: Rates, now: float, asked: Ask, readings: Read
             has_processes=bool(reading.claims) if reading.claims is not None else _had(before),
         )
     elapsed = now - cadence.at if cadence.at is not None else 0.0
-    return replace(
-        cadence,
+    return Cadence(
         seen=seen,
         cost=_costs(cadence.cost, readings.driver_seconds),
         purse=Seconds(_purse(cadence, rates, now) - spent),
@@ -182,7 +181,9 @@ def _purse(cadence: Cadence, rates: Rates, now: float) -> float:
     return min(cadence.purse + earned, BUCKET * rates.driver_share)
 
 
-def _costs(before: Mapping[str, Seconds], spent: Mapping[str, Seconds]) -> dict[str, Seconds]:
+def _costs(before: Mapping[str, Seconds], spent: Mapping[str, Seconds]) -> Mapping[str, Seconds]:
+    if not spent:
+        return before
     costs = dict(before)
     for group, seconds in spent.items():
         old = costs.get(group, seconds)

@@ -15,7 +15,7 @@ from vramwatch.core.model import Ask, Instant, ProcessFacts, Readings
 from vramwatch.core.ports import Feed
 from vramwatch.core.units import Seconds
 from vramwatch.recording.form import rows
-from vramwatch.recording.lines import records
+from vramwatch.recording.lines import lines
 from vramwatch.recording.lives import Lives
 from vramwatch.recording.moments import Moment, moments
 from vramwatch.recording.playback import Playback
@@ -128,7 +128,7 @@ def _rows(file: Path, zone: tzinfo | None, progress: Progress) -> Iterator[Row]:
     try:
         with BufferedReader(CountedFile(file, progress)) as raw:
             stream = gzip.GzipFile(fileobj=raw) if file.suffix == ".gz" else raw
-            yield from rows(str(file), records(str(file), stream), zone)
+            yield from rows(str(file), lines(str(file), stream), zone)
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror or error}; give the path of a recording") from error
 
