@@ -79,7 +79,8 @@ class Pipeline:
         self._listed: dict[str, Listed] = {}
         self._tenants: dict[ProcessKey, tuple[ProcessFacts, Tenant]] = {}  # as told, and as remembered
         self._left: dict[ProcessKey, float] = {}  # boottime of the newest list with it, oldest first
-        self._pids: frozenset[int] | None = None  # in the newest lists; None: they have changed
+        self._lists_changed = False  # since it was looked up who is in them
+        self._pids: set[int] = set()  # in the newest lists; the same object while they stay the same
         self._facts: Mapping[int, ProcessFacts] = {}  # of them, as told last
         self._met_at = 0.0  # boottime
         self._present: dict[int, Tenant] = {}
@@ -131,7 +132,7 @@ class Pipeline:
     def _keep_lists(self, at: Instant, readings: Readings) -> None:
         """Keep the newest process list of every Gpu, but not of one that could not be read."""
         for missing in readings.missing:
-            self._pids = None
+            self._lists_changed = True
             if missing.gpu is None:
                 self._listed.clear()
             else:
@@ -142,12 +143,15 @@ class Pipeline:
                 listed = Listed(at, reading.claims or (), reading.claims_fault)
                 self._listed[reading.gpu.uuid] = listed
                 if before is None or before.claims is not listed.claims:
-                    self._pids = None
+                    self._lists_changed = True
 
     def _meet(self, at: Instant) -> None:
         """Look up who stands behind every pid that is listed now."""
-        if self._pids is None:
-            self._pids = frozenset(claim.pid for listed in self._listed.values() for claim in listed.claims)
+        if self._lists_changed:
+            self._lists_changed = False
+            pids = {claim.pid for listed in self._listed.values() for claim in listed.claims}
+            if pids != self._pids:
+                self._pids = pids
         facts = self._feed.people.facts(self._pids, at)
         if facts is not self._facts:
             self._facts = facts

@@ -88,9 +88,9 @@ def ask(cadence: Cadence, rates: Rates, now: float) -> Ask:
     if slow:
         purse -= cadence.cost.get(SLOW, 0.0)
     due = sorted(
-        (now - seen.listed_at - _list_wait(seen, rates), uuid)
+        (overdue, uuid)
         for uuid, seen in cadence.seen.items()
-        if now - seen.listed_at >= _list_wait(seen, rates)
+        if (overdue := now - seen.listed_at - _list_wait(seen, rates)) >= 0
     )
     lists = set()
     for _, uuid in reversed(due):
@@ -147,6 +147,8 @@ def pace(cadence: Cadence, rates: Rates) -> Pace:
         interval = rates.fastest
     elif _is_quiet(cadence):
         interval = rates.slowest
+    if not cadence.cost:
+        return Pace(interval, rates.list_interval, cadence.share)
     memory = cadence.cost.get(MEMORY, 0.0)
     floor = Seconds(memory / rates.driver_share)
     lists = sum(cost for group, cost in cadence.cost.items() if group.startswith(LIST))

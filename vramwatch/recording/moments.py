@@ -72,13 +72,15 @@ def moments(files: Sequence[Iterator[Row]]) -> Iterator[Moment]:
     Errors: MalformedError at a row that descends in time, repeats or contradicts another of its time,
     or claims more than its Gpu has; at the end, for a Gpu whose size no row tells.
     """
-    ordered = [_ascending(rows) for rows in files]
     books = _Books()
     together: list[Row] = []
-    for row in ordered[0] if len(ordered) == 1 else merge(*ordered, key=attrgetter("time")):
-        if together and row.time != together[0].time:
-            yield books.moment(together)
-            together = []
+    time = 0.0
+    for row in files[0] if len(files) == 1 else merge(*map(_ascending, files), key=attrgetter("time")):
+        if row.time != time:
+            _check_order(row, time)
+            if together:
+                yield books.moment(together)
+            together, time = [], row.time
         together.append(row)
         if len(together) > MOST_ROWS:
             raise row.malformed(f"more than {MOST_ROWS} rows of one time")
@@ -95,10 +97,14 @@ def ends_life(row: Row) -> bool:
 def _ascending(rows: Iterable[Row]) -> Iterator[Row]:
     latest = 0.0
     for row in rows:
-        if row.time < latest:
-            raise row.malformed(f"its time {row.time:.3f} is before that of an earlier row, {latest:.3f}")
+        _check_order(row, latest)
         latest = row.time
         yield row
+
+
+def _check_order(row: Row, latest: float) -> None:
+    if row.time < latest:
+        raise row.malformed(f"its time {row.time:.3f} is before that of an earlier row, {latest:.3f}")
 
 
 class _Books:
