@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from benchmarks.findings import Finding, show
 
-NAMES = ("help", "start", "cost", "budget", "memory", "kill_the_reader", "history")
+NAMES = ("help", "start", "replay", "cost", "budget", "memory", "kill_the_reader", "history")
 """The shortest first; each is a file of this folder with a ``measure``."""
 
 

@@ -53,6 +53,11 @@ def at_most(name: str, figures: Figures, limit: float, unit: str = "") -> Findin
     return Finding(name, figures.show(unit), f"≤ {_number(limit)} {unit}".strip(), figures.median <= limit)
 
 
+def at_least(name: str, figures: Figures, limit: float, unit: str = "") -> Finding:
+    """Return a finding whose goal is reached where the median is no less than ``limit``."""
+    return Finding(name, figures.show(unit), f"≥ {_number(limit)} {unit}".strip(), figures.median >= limit)
+
+
 def not_measured(name: str, why: str) -> Finding:
     return Finding(name, f"not measured: {why}")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from vramwatch import families
 from vramwatch.config import Commands, Config
 from vramwatch.core.attribution import Surroundings
+from vramwatch.core.incidents import Terms
 from vramwatch.core.model import Owner, Poll, ProcessFacts, ProcessKey
 from vramwatch.core.ports import Feed, Sightings
 from vramwatch.core.recognition import Engine
@@ -17,7 +18,7 @@ from vramwatch.logs import LogWatch
 from vramwatch.pipeline import Pipeline
 from vramwatch.procfs import Holder, ProcessTable, find_holders, read_group_memory
 from vramwatch.procfs.identity import sees_every_process
-from vramwatch.watch import Watch
+from vramwatch.watch import Detector, Watch
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -66,9 +67,14 @@ def assemble(config: Config, feed: Feed, owners: Mapping[ProcessKey, Owner]) -> 
     )
 
 
+def detectors() -> Mapping[str, Detector]:
+    """Return one of every detector that is found, by name."""
+    return {name: detector() for name, detector in families.discover("vramwatch.detectors").items()}
+
+
 def watch(config: Config) -> Watch:
-    """Return what judges the polls of this configuration."""
-    return Watch()
+    """Return what judges polls as the configuration says; nothing is remembered yet."""
+    return Watch(detectors(), Terms())
 
 
 def _name_alone(facts: ProcessFacts) -> ProcessFacts:

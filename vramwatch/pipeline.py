@@ -4,10 +4,10 @@ Owns no clock and writes nothing; ``run``, ``replay`` and a single ``status`` us
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from vramwatch.core import cadence
-from vramwatch.core.attribution import Listed, Surroundings, attribute
+from vramwatch.core.attribution import Listed, Surroundings, attribute, will_be_ghost
 from vramwatch.core.cadence import Cadence, Rates
 from vramwatch.core.instants import kept_instant
 from vramwatch.core.model import (
@@ -33,6 +33,23 @@ REMEMBERED_FOR = Seconds(600.0)
 
 ReadGroups = Callable[[], Mapping[str, Mapping[str, Bytes]]]
 """Returns PCI address -> path of a control group -> bytes; called when process lists are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Book:
+    """A Ledger, and the list that it was divided by."""
+
+    ledger: Ledger
+    listed: Listed
+
+    def fits(self, at: Instant, reading: Reading, listed: Listed) -> bool:
+        """Return whether ``reading`` is divided alike by another list with the same claims."""
+        before = self.ledger.reading
+        return (
+            before.memory == reading.memory
+            and before.peaks == reading.peaks
+            and self.ledger.is_fresh == (listed.at.seq == at.seq)
+        )
 
 
 class Pipeline:
@@ -62,8 +79,14 @@ class Pipeline:
         self._cadence = Cadence()
         self._listed: dict[str, Listed] = {}
         self._tenants: dict[ProcessKey, tuple[ProcessFacts, Tenant]] = {}  # as told, and as remembered
-        self._met: dict[ProcessKey, float] = {}  # boottime of the newest list with it, oldest first
+        self._left: dict[ProcessKey, float] = {}  # boottime of the newest list with it, oldest first
+        self._lists_changed = False  # since it was looked up who is in them
+        self._pids: set[int] = set()  # in the newest lists; the same object while they stay the same
+        self._facts: Mapping[int, ProcessFacts] = {}  # of them, as told last
+        self._met_at = 0.0  # boottime
         self._present: dict[int, Tenant] = {}
+        self._is_dying = False  # whether somebody present will be a ghost by time alone
+        self._books: dict[str, _Book] = {}  # by UUID, of those who are present
 
     def turn(self, at: Instant) -> Poll:
         """Return what the poll at ``at`` saw: a balanced Ledger for every Gpu that could be read.
@@ -79,15 +102,27 @@ class Pipeline:
             self._meet(at)
             readings = self._with_groups(readings)
         return Poll(
-            at=at,
-            ledgers=tuple(self._ledger(at, reading) for reading in readings.gpus),
-            missing=readings.missing,
-            events=readings.events,
-            pace=cadence.pace(self._cadence, self.rates),
+            at,
+            tuple([self._ledger(at, reading) for reading in readings.gpus]),
+            readings.missing,
+            readings.events,
+            cadence.pace(self._cadence, self.rates),
         )
 
     def _ledger(self, at: Instant, reading: Reading) -> Ledger:
-        return attribute(at, reading, self._listed.get(reading.gpu.uuid), self._present, self._surroundings)
+        """Divide ``reading``; as at the poll before where nothing it depends on has changed since."""
+        uuid = reading.gpu.uuid
+        listed = self._listed.get(uuid)
+        if listed is None or listed.fault is not None:
+            return attribute(at, reading, listed, self._present, self._surroundings)
+        book = self._books.get(uuid)
+        if book is not None and book.listed.claims is listed.claims and book.fits(at, reading, listed):
+            same = book.ledger
+            return Ledger(at, reading, same.holdings, same.unattributed, same.explanations, listed.at)
+        ledger = attribute(at, reading, listed, self._present, self._surroundings)
+        if not self._is_dying:
+            self._books[uuid] = _Book(ledger, listed)
+        return ledger
 
     def _with_groups(self, readings: Readings) -> Readings:
         """Add what the kernel counts by control group, where it does."""
@@ -102,30 +137,51 @@ class Pipeline:
     def _keep_lists(self, at: Instant, readings: Readings) -> None:
         """Keep the newest process list of every Gpu, but not of one that could not be read."""
         for missing in readings.missing:
+            self._lists_changed = True
             if missing.gpu is None:
                 self._listed.clear()
             else:
                 self._listed.pop(missing.gpu.uuid, None)
         for reading in readings.gpus:
             if reading.claims is not None or reading.claims_fault is not None:
-                self._listed[reading.gpu.uuid] = Listed(at, reading.claims or (), reading.claims_fault)
+                before = self._listed.get(reading.gpu.uuid)
+                listed = Listed(at, reading.claims or (), reading.claims_fault)
+                self._listed[reading.gpu.uuid] = listed
+                if before is None or before.claims is not listed.claims:
+                    self._lists_changed = True
 
     def _meet(self, at: Instant) -> None:
         """Look up who stands behind every pid that is listed now."""
-        pids = {claim.pid for listed in self._listed.values() for claim in listed.claims}
-        self._present = {pid: self._tenant(facts) for pid, facts in self._feed.people.facts(pids, at).items()}
+        if self._lists_changed:
+            self._lists_changed = False
+            pids = {claim.pid for listed in self._listed.values() for claim in listed.claims}
+            if pids != self._pids:
+                self._pids = pids
+        facts = self._feed.people.facts(self._pids, at)
+        if facts is not self._facts:
+            self._facts = facts
+            self._take_up({pid: self._tenant(each) for pid, each in facts.items()})
+        self._met_at = at.boottime
         self._forget(at.boottime)
-        has_mps = any(is_mps_server(tenant.facts) for tenant in self._present.values())
+
+    def _take_up(self, present: dict[int, Tenant]) -> None:
+        """Let ``present`` be who is listed now; the books of before no longer hold."""
+        for tenant in self._present.values():
+            self._left[tenant.facts.key] = self._met_at
+        for tenant in present.values():
+            self._left.pop(tenant.facts.key, None)
+        self._present = present
+        self._books.clear()
+        self._is_dying = any(will_be_ghost(tenant.facts) for tenant in present.values())
+        has_mps = any(is_mps_server(tenant.facts) for tenant in present.values())
         self._surroundings = replace(self._surroundings, mps=has_mps)
 
     def _forget(self, now: float) -> None:
         """Drop who has not been listed for a while, so that restarts without end cost no memory."""
-        for tenant in self._present.values():
-            self._met.pop(tenant.facts.key, None)
-            self._met[tenant.facts.key] = now
-        while self._met and now - next(iter(self._met.values())) > REMEMBERED_FOR:
-            gone = next(iter(self._met))
-            for known in (self._met, self._tenants, self._owners):
+        while self._left and now - next(iter(self._left.values())) > REMEMBERED_FOR:
+            gone = next(iter(self._left))
+            del self._left[gone]
+            for known in (self._tenants, self._owners):
                 known.pop(gone, None)
 
     def _tenant(self, facts: ProcessFacts) -> Tenant:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from random import Random
 
 from benchmarks.detection.cases import INNOCENT, Cause, View
-from benchmarks.detection.intervals import Interval
 from benchmarks.detection.judging import Judged
+from vramwatch.core.intervals import Interval
 
 BENIGN = "benign"
 GROWTH = "growth"

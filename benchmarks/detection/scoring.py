@@ -4,11 +4,12 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.detection import confusion, intervals
+from benchmarks.detection import confusion
 from benchmarks.detection.alarms import episodes
 from benchmarks.detection.cases import Group, Serving, Suite, View
-from benchmarks.detection.intervals import Interval
 from benchmarks.detection.judging import Judged
+from vramwatch.core import intervals
+from vramwatch.core.intervals import Interval
 
 IN_TIME = 0.5  # of the time to exhaustion may have passed: the other half is left to act
 

@@ -33,7 +33,7 @@ def day(duty: list[float | None], used: list[int]) -> list[Sample]:
 
 def moments_of(path: Path) -> int:
     with path.open("rb") as file:
-        return sum(1 for _ in moments.moments([form.rows(path.name, lines.records(path.name, file), None)]))
+        return sum(1 for _ in moments.moments([form.rows(path.name, lines.lines(path.name, file), None)]))
 
 
 # --- real services ----------------------------------------------------------------------------------

@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.detection import confusion, intervals, scoring
+from benchmarks.detection import confusion, scoring
 from benchmarks.detection.alarms import ContractError, Line, alarms, episodes, first_apart, parse
 from benchmarks.detection.cases import HOUR, WEEK, Case, Cause, Group, Serving, Suite, Truth, View
 from benchmarks.detection.goals import Outcome, Range, outcome
-from benchmarks.detection.intervals import Interval
 from benchmarks.detection.judging import Judged, judge
 from benchmarks.detection.programs import Answer
 from benchmarks.detection.scoring import Measure
+from vramwatch.core import intervals
+from vramwatch.core.intervals import Interval
 
 LEAK = Truth(Cause.LEAK, True, begin=2 * HOUR, life=2 * HOUR, end=12 * HOUR, exhausts=True)
 HEALTHY = Truth(Cause.LOAD)

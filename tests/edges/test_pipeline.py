@@ -142,5 +142,5 @@ def test_processes_that_come_and_go_without_end_cost_no_memory():
     for life in range(500):
         world.facts_now = replace(FACTS, key=ProcessKey("boot", 42, life + 1))
         pipeline.turn(at(life * 10))
-    assert len(pipeline._tenants) == len(pipeline._met) <= 62
+    assert len(pipeline._tenants) == len(pipeline._left) + len(pipeline._present) <= 62
     assert len(pipeline._owners) <= 62

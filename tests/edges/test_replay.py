@@ -14,7 +14,9 @@ from vramwatch import families
 from vramwatch.core.errors import UsageError
 from vramwatch.core.model import Ask, EventKind, FaultKind, Instant, ProcessState, Reading, Readings
 from vramwatch.core.units import GIB, MIB, Seconds
+from vramwatch.recording import form
 from vramwatch.recording.lines import BLOCK
+from vramwatch.recording.long_form import GAUGES
 from vramwatch.sources.replay import Replay
 
 TOTAL = 24 * GIB
@@ -151,6 +153,27 @@ def test_a_gpu_has_its_own_figures_and_its_processes_claims(tmp_path: Path) -> N
     container = feed.people.facts([7], at)[7].container
     assert container is not None
     assert container.name == "chat"
+
+
+def test_every_inner_figure_of_a_process_has_its_column(tmp_path: Path) -> None:
+    header = f"{PLAIN},{','.join(GAUGES)}"
+    figures = ",".join(str(place) for place in range(len(GAUGES)))
+    ((_, readings),) = play(written(tmp_path, header, f"100,a,7,{GIB},{TOTAL},{figures}"))
+    assert {each.quantity: each.value for each in only(readings).gauges} == {
+        name: place for place, name in enumerate(GAUGES)
+    }
+    assert {
+        "engine_pool_bytes", "engine_evictable_bytes", "preemptions_total", "alloc_retries_total",
+        "ooms_total", "model_bytes", "model_gpu_bytes",
+    } <= set(GAUGES)  # fmt: skip
+
+
+def test_an_inner_figure_that_is_not_known_is_none_and_a_bad_one_is_refused(tmp_path: Path) -> None:
+    header = f"{PLAIN},model_bytes,model_gpu_bytes"
+    ((_, readings),) = play(written(tmp_path, header, f"100,a,7,{GIB},{TOTAL},,{GIB}"))
+    assert [each.quantity for each in only(readings).gauges] == ["model_gpu_bytes"]
+    bad = written(tmp_path, header, f"100,a,7,{GIB},{TOTAL},much,{GIB}")
+    assert refusal(bad).startswith(f"{bad}:2: model_bytes is 'much'")
 
 
 def test_numbers_as_data_frames_write_them_are_whole_numbers(tmp_path: Path) -> None:
@@ -446,6 +469,51 @@ def test_a_pipe_is_played_up_to_the_time_before_its_first_bad_line(tmp_path: Pat
     with pytest.raises(UsageError, match=r"pipe\.csv:4: used_bytes is 'x'"):
         feed.clock.wait(Seconds(1))
     writer.join()
+
+
+# --- what says the same is not read again -------------------------------------------------------
+
+
+def test_what_a_line_says_does_not_depend_on_whether_it_was_said_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = "time,gpu,pid,used_bytes,total_bytes,event"
+    rows = [
+        f"{100 + moment},{gpu},{pid},{moment // 4 * MIB},{TOTAL},"
+        for moment in range(12)
+        for gpu in "ab"
+        for pid in ("", 7, 8)
+    ]
+    file = written(tmp_path, header, *rows)
+    played = play(file)
+    monkeypatch.setattr(form, "_remember", lambda *_: None)
+    assert play(file) == played
+
+
+def test_a_gpu_that_says_what_it_said_before_is_the_same_reading(tmp_path: Path) -> None:
+    moments = [(f"{at},a,,{GIB},{TOTAL}", f"{at},a,7,{MIB},") for at in (100, 101, 102)]
+    (_, first), (_, second), (_, third) = play(
+        written(tmp_path, PLAIN, *(line for moment in moments for line in moment))
+    )
+    assert only(first) is only(second) is only(third)
+
+
+def test_a_time_in_quotes_and_one_that_is_not_the_first_column_are_read_all_the_same(tmp_path: Path) -> None:
+    plain = play(written(tmp_path, PLAIN, f"100,a,,1,{TOTAL}", f"160,a,,1,{TOTAL}"))
+    quoted = play(written(tmp_path, PLAIN, f'"100",a,,1,{TOTAL}', f'"160",a,,1,{TOTAL}'))
+    moved = written(tmp_path, "gpu,time,pid,used_bytes,total_bytes", f"a,100,,1,{TOTAL}", f"a,160,,1,{TOTAL}")
+    assert plain == quoted == play(moved)
+    crlf = tmp_path / "a.csv"
+    crlf.write_bytes(f"{PLAIN}\r\n100,a,,1,{TOTAL}\r\n160,a,,1,{TOTAL}\r\n".encode())
+    assert play(crlf) == plain
+
+
+def test_a_restart_of_the_whole_gpu_begins_new_lives_though_its_list_says_the_same(tmp_path: Path) -> None:
+    header = f"{PLAIN},event"
+    lists = [(f"{at},a,,{GIB},{TOTAL},", f"{at},a,7,{MIB},,") for at in (100, 101, 102, 103)]
+    lists[2] = (*lists[2][:1], "102,a,,,,restart", *lists[2][1:])
+    found = states(tmp_path, header, *(line for moment in lists for line in moment))
+    assert [ticks for _, ticks in found] == [10000, 10000, 10200, 10200]
 
 
 # --- laws ---------------------------------------------------------------------------------------

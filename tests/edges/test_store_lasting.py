@@ -6,6 +6,7 @@ import tempfile
 from collections import defaultdict
 from contextlib import closing
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ from vramwatch.core.model import Fault, FaultKind, Instant, Missing, Poll, Subje
 from vramwatch.core.series import USED_BYTES, samples
 from vramwatch.core.units import GIB, MIB, Bytes, Seconds
 from vramwatch.store import History, Retention, Store
+from vramwatch.store.moments import moment as kept_at
+from vramwatch.store.opening import open_for_reading
+from vramwatch.store.rebuilding import rebuild
 
 HOUR = 3600.0
 DAY = 86400.0
@@ -157,9 +161,18 @@ def test_whatever_was_written_comes_back_across_compaction_restarts_and_clock_st
             answers_as(history, told, min(m.wall for m in moments), max(m.wall for m in moments))
             newest = history.latest()
             assert newest.at == moments[-1]
+            assert list(history.polls(0, 3e9)) == list(one_by_one(path, moments))
             assert {book.gpu: book.memory for book in newest.ledgers} == {
                 book.gpu: book.memory for book in polls[-1].ledgers
             }
+
+
+def one_by_one(path, moments):
+    """Every poll of a store, each rebuilt by itself."""
+    connection, _ = open_for_reading(path)
+    with closing(connection):
+        for each in moments:
+            yield rebuild(connection, kept_at(connection, each.seq))
 
 
 def answers_as(history, told, since, until):
@@ -247,6 +260,10 @@ def test_a_moment_whose_samples_are_gone_is_the_end_of_the_minute_or_hour_before
             store.write(each)
         tended(store, each.at)
         with closing(History.open(path)) as history:
+            walls = [each.at.wall for each in history.polls(0, 2e9)]
+            assert walls == sorted(walls)
+            assert {later - wall for wall, later in pairwise(walls)} == {3600.0, 60.0, 30.0}
+            assert list(history.polls(0, 2e9)) == [history.at(wall) for wall in walls]
             for hours, early in ((8.5, 0), (5.51, 60), (1.5, 3600)):
                 wall = MIDNIGHT + hours * HOUR
                 found = history.at(wall)

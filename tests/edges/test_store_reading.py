@@ -278,6 +278,7 @@ def test_every_moment_is_told_as_it_was_written(past):
             for each in expected:
                 assert history.at(each.at.wall) == each
             assert history.latest() == expected[-1]
+            assert list(history.polls(0, 2e9)) == expected
             for each in polls:
                 for book in history.at(each.at.wall).ledgers:
                     held = sum(h.held for h in book.holdings if h.held is not None)
@@ -287,3 +288,14 @@ def test_every_moment_is_told_as_it_was_written(past):
 def test_a_life_in_another_boot_is_another_run(store, history):
     write_all(store, poll(1), Poll(instant(2, boot_id="another"), ()))
     assert [history.at(START + seq).at.boot_id for seq in (1, 2)] == [BOOT, "another"]
+
+
+def test_the_polls_of_a_span_are_those_whose_wall_lies_in_it_and_share_what_did_not_change(store, history):
+    sizes = [5, 5, 5, 6, 6, 6, 6, 7]
+    write_all(store, *(poll(seq, holding(7, Bytes(size * GIB))) for seq, size in enumerate(sizes, 1)))
+    found = list(history.polls(START + 2, START + 6))
+    assert [each.at.seq for each in found] == [2, 3, 4, 5, 6]
+    books = [each.ledgers[0] for each in found]
+    assert [book.holdings[0].held for book in books] == [5 * GIB, 5 * GIB, 6 * GIB, 6 * GIB, 6 * GIB]
+    assert books[0].holdings is books[1].holdings
+    assert books[2].reading is books[4].reading

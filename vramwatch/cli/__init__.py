@@ -13,6 +13,7 @@ VERBS = {
     "run": "Watch the GPUs and keep their history (the daemon).",
     "status": "Who holds what now, GPU by GPU.",
     "history": "Who held what, when.",
+    "replay": "What would have been said of a recording, or of the past.",
     "export": "History as CSV, to be replayed or looked at elsewhere.",
     "forget": "Delete what history holds of an owner or a user.",
     "release": "Let go of the GPUs for a reset, a MIG switch or a driver upgrade.",

@@ -18,6 +18,10 @@ from vramwatch.cli.views.series_records import (
     step_row,
 )
 from vramwatch.cli.views.status import Status
+from vramwatch.cli.views.transitions import COLUMNS as TRANSITION_COLUMNS
+from vramwatch.cli.views.transitions import TALLY_COLUMNS, tally_record, transition_record, transition_row
+from vramwatch.core.episodes import Tally
+from vramwatch.core.incidents import Transition
 from vramwatch.core.model import Gpu
 from vramwatch.store import GapRow, Point, SeriesRow, Step
 
@@ -80,6 +84,32 @@ def print_growths(growths: Sequence[Growth], gpus: Mapping[str, Gpu], output_for
         sys.stdout.writelines(json.dumps(growth_record(each, gpus)) + "\n" for each in growths)
     else:
         print_json([growth_record(each, gpus) for each in growths])
+
+
+def print_transitions(
+    told: Sequence[tuple[str, Transition]], output_format: str, *, names_files: bool
+) -> None:
+    """Print one object a transition, as a list or one a line, or a row of CSV; each comes with its file."""
+    if output_format == "csv":
+        _print_rows(TRANSITION_COLUMNS, (transition_row(each, file) for file, each in told))
+        return
+    records = ({**({"file": file} if names_files else {}), **transition_record(each)} for file, each in told)
+    _print_records(records, output_format)
+
+
+def print_tallies(tallies: Sequence[tuple[str, Tally]], output_format: str) -> None:
+    """Print one object a run, as a list or one a line, or a row of CSV; each comes with its name."""
+    if output_format == "csv":
+        _print_rows(TALLY_COLUMNS, (tuple(tally_record(*each).values()) for each in tallies))
+    else:
+        _print_records((tally_record(*each) for each in tallies), output_format)
+
+
+def _print_records(records: Iterable[Json], output_format: str) -> None:
+    if output_format == "ndjson":
+        sys.stdout.writelines(json.dumps(record) + "\n" for record in records)
+    else:
+        print_json(list(records))
 
 
 def _print_rows(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bool:

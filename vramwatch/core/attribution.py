@@ -1,7 +1,7 @@
 """A Reading divided among processes: the books balance to the byte, and what is left has reasons."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from vramwatch.core.model import (
     Claim,
@@ -70,8 +70,15 @@ def attribute(
     holdings = _holdings(known, reading, tenants, surroundings.ghost_after) if known else ()
     held = sum(holding.held for holding in holdings if holding.held is not None)
     unattributed = Bytes(reading.memory.used - held)
-    bare = Ledger(at, reading, holdings, unattributed, (), known.at if known else None)
-    return replace(bare, explanations=tuple(_explanations(bare, surroundings)))
+    listed_at = known.at if known else None
+    bare = Ledger(at, reading, holdings, unattributed, (), listed_at)
+    explanations = tuple(_explanations(bare, surroundings))
+    return Ledger(at, reading, holdings, unattributed, explanations, listed_at) if explanations else bare
+
+
+def will_be_ghost(facts: ProcessFacts) -> bool:
+    """Return whether time alone makes what this process holds count as a ghost's."""
+    return facts.state in _GHOSTS
 
 
 def tolerance(processes: int) -> Bytes:

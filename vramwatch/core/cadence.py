@@ -6,7 +6,7 @@ every poll, lists seldom or when memory has moved, and the whole stays within a 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from vramwatch.core.model import Ask, Pace, Readings
 from vramwatch.core.units import MIB, Seconds
@@ -88,9 +88,9 @@ def ask(cadence: Cadence, rates: Rates, now: float) -> Ask:
     if slow:
         purse -= cadence.cost.get(SLOW, 0.0)
     due = sorted(
-        (now - seen.listed_at - _list_wait(seen, rates), uuid)
+        (overdue, uuid)
         for uuid, seen in cadence.seen.items()
-        if now - seen.listed_at >= _list_wait(seen, rates)
+        if (overdue := now - seen.listed_at - _list_wait(seen, rates)) >= 0
     )
     lists = set()
     for _, uuid in reversed(due):
@@ -124,8 +124,7 @@ def after(cadence: Cadence, rates: Rates, now: float, asked: Ask, readings: Read
             has_processes=bool(reading.claims) if reading.claims is not None else _had(before),
         )
     elapsed = now - cadence.at if cadence.at is not None else 0.0
-    return replace(
-        cadence,
+    return Cadence(
         seen=seen,
         cost=_costs(cadence.cost, readings.driver_seconds),
         purse=Seconds(_purse(cadence, rates, now) - spent),
@@ -148,6 +147,8 @@ def pace(cadence: Cadence, rates: Rates) -> Pace:
         interval = rates.fastest
     elif _is_quiet(cadence):
         interval = rates.slowest
+    if not cadence.cost:
+        return Pace(interval, rates.list_interval, cadence.share)
     memory = cadence.cost.get(MEMORY, 0.0)
     floor = Seconds(memory / rates.driver_share)
     lists = sum(cost for group, cost in cadence.cost.items() if group.startswith(LIST))
@@ -182,7 +183,9 @@ def _purse(cadence: Cadence, rates: Rates, now: float) -> float:
     return min(cadence.purse + earned, BUCKET * rates.driver_share)
 
 
-def _costs(before: Mapping[str, Seconds], spent: Mapping[str, Seconds]) -> dict[str, Seconds]:
+def _costs(before: Mapping[str, Seconds], spent: Mapping[str, Seconds]) -> Mapping[str, Seconds]:
+    if not spent:
+        return before
     costs = dict(before)
     for group, seconds in spent.items():
         old = costs.get(group, seconds)

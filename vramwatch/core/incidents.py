@@ -185,7 +185,8 @@ def severity(left: tuple[float, float], before: Severity | None, terms: Terms) -
 def _quiet(standing: Standing, at: Instant, now: float, terms: Terms) -> Move:
     if not standing.is_open:
         return replace(standing, looks=0), ()
-    patience = max(terms.clear_after, min(terms.clear_latest, CLEAR_SHARE * standing.told_left))
+    left = standing.told_left if standing.told_left < float("inf") else 0.0
+    patience = max(terms.clear_after, min(terms.clear_latest, CLEAR_SHARE * left))
     if now - standing.last_found < patience:
         return replace(standing, looks=0), ()
     return close(standing, at, now, Reason.CLEARED)

@@ -1,31 +1,67 @@
 """Which form a recording has, by its header, and its rows."""
 
+import csv
 from collections.abc import Iterator
 from datetime import tzinfo
 
 from vramwatch.recording.long_form import REQUIRED, LongForm
 from vramwatch.recording.nvidia_smi import GPU_LOG, AppsLog, GpuLog, is_apps_log, is_log
-from vramwatch.recording.row import MalformedError, Row
+from vramwatch.recording.row import MalformedError, Row, Said
 
 Parser = LongForm | GpuLog | AppsLog
 
+MOST_KNOWN = 16_384
+"""Texts of lines, without their times, of which it is known what they say: a bound on memory."""
 
-def rows(file: str, records: Iterator[tuple[int, list[str]]], zone: tzinfo | None) -> Iterator[Row]:
-    """Yield what each of ``records`` (line number, fields) says; ``file`` is its name in errors.
+
+def rows(file: str, lines: Iterator[tuple[int, str]], zone: tzinfo | None) -> Iterator[Row]:
+    """Yield what each of ``lines`` (number, text) says; ``file`` is its name in errors. CSV as of RFC 4180.
 
     ``zone`` is that of nvidia-smi's stamps, None: the zone of this machine. A header that stands again
-    in the middle, as where two logs were joined, is passed over.
-    Errors: MalformedError at the first line that is neither.
+    in the middle, as where two logs were joined, is passed over. A line that says what another said
+    before, at another time, is not read again. Errors: MalformedError at the first line that is neither.
     """
-    line, header = next(records, (1, []))
+    line, text = next(lines, (1, ""))
+    known: dict[str, Said] = {}
+    stamp, time = "", 0.0
     try:
+        header = _fields(text)
         parser = _parser(file, header, zone)
-        for line, fields in records:
-            _check_width(fields, header)
-            if fields != header:
-                yield parser.row(line, fields)
+        for line, text in lines:
+            when, _, rest = text.partition(",")
+            is_plain = parser.time_place == 0 and '"' not in when
+            said = known.get(rest) if is_plain else None
+            if said is None:
+                fields = _fields(text)
+                if not fields or fields == header:
+                    continue
+                _check_width(fields, header)
+                when = fields[parser.time_place]
+            if when != stamp:
+                stamp, time = when, parser.time(when.strip())
+            if said is None:
+                said = parser.said(fields)
+                if is_plain:
+                    _remember(known, rest, said)
+            yield Row(file, line, time, said)
     except ValueError as error:
         raise MalformedError(file, line, str(error)) from error
+
+
+def _fields(text: str) -> list[str]:
+    """Return the fields of a line; none where it is empty. Errors: ValueError for what is not CSV."""
+    if text and '"' not in text and "\r" not in text:
+        return [field.lstrip(" ") for field in text.split(",")] if " " in text else text.split(",")
+    try:
+        return next(csv.reader((text,), skipinitialspace=True, strict=True), [])
+    except csv.Error as error:
+        raise ValueError(f"not CSV: {error}") from error
+
+
+def _remember(known: dict[str, Said], rest: str, said: Said) -> None:
+    if len(known) >= MOST_KNOWN:
+        known.clear()
+    known[rest] = said
 
 
 def _check_width(fields: list[str], header: list[str]) -> None:

@@ -1,6 +1,5 @@
-"""A file's lines as fields, in bounded memory, each with its number."""
+"""A file's lines, in bounded memory, each with its number."""
 
-import csv
 import zlib
 from collections.abc import Iterator
 from typing import Protocol
@@ -17,26 +16,22 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def records(file: str, stream: Readable) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, fields) of every line of ``stream`` that is not empty. CSV as of RFC 4180.
+def lines(file: str, stream: Readable) -> Iterator[tuple[int, str]]:
+    """Yield the number and the text of every line of ``stream`` that is not empty.
 
-    Errors: MalformedError for what is not UTF-8, not CSV, not intact gzip, or longer than a line may be.
+    Errors: MalformedError for what is not UTF-8, not intact gzip, or longer than a line may be.
     """
     line = 0
     for block in _blocks(file, stream):
         try:
-            lines = block.decode("utf-8").split("\n")
+            texts = block.decode("utf-8").replace("\r\n", "\n").split("\n")
         except UnicodeDecodeError as error:
             at = line + 1 + block.count(b"\n", 0, error.start)
             raise MalformedError(file, at, "not UTF-8 text; write the file as UTF-8") from error
-        reader = csv.reader(lines, skipinitialspace=True, strict=True)
-        try:
-            for fields in reader:
-                if fields:
-                    yield line + reader.line_num, fields
-        except csv.Error as error:
-            raise MalformedError(file, line + reader.line_num, f"not CSV: {error}") from error
-        line += len(lines)
+        for place, text in enumerate(texts, line + 1):
+            if text:
+                yield place, text
+        line += len(texts)
 
 
 def _blocks(file: str, stream: Readable) -> Iterator[bytes]:

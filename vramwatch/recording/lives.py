@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from vramwatch.core.model import Container, ProcessFacts, ProcessKey, ProcessState
 from vramwatch.core.owners import told_owner
 from vramwatch.core.units import Seconds
-from vramwatch.recording.moments import Moment, Part, ends_life
-from vramwatch.recording.row import EXIT, RESTART, Row
+from vramwatch.recording.moments import Listing, Moment, Part, ends_life
+from vramwatch.recording.row import EXIT, RESTART, Row, Said
 
 ABSENT_FOR = Seconds(60.0)  # a pid that is not listed for so long, while its Gpu is, has ended
 CLOCK_TICKS = 100  # start ticks a second: USER_HZ of Linux, proc(5)
@@ -32,14 +32,28 @@ class _Life:
     facts: ProcessFacts | None = None  # until something changes
 
 
+@dataclass(frozen=True, slots=True)
+class _Followed:
+    """What was followed on one Gpu last: nothing but these lives, all of them listed."""
+
+    listing: Listing
+    changes: int
+    lives: tuple[_Life, ...]
+
+
 class Lives:
-    """Every process of a recording, up to the moment that was followed last."""
+    """Every process of a recording, up to the moment that was followed last.
+
+    ``changes`` counts whatever began, ended or was learnt: while it stands, all facts do.
+    """
 
     def __init__(self, boot_id: str) -> None:
+        self.changes = 0
         self._boot_id = boot_id
         self._living: dict[int, _Life] = {}
         self._ended: dict[int, _Life] = {}
         self._on_gpu: dict[str, set[int]] = {}
+        self._followed: dict[str, _Followed] = {}
 
     def follow(self, moment: Moment) -> None:
         """Take in what ``moment`` says of processes.
@@ -50,8 +64,12 @@ class Lives:
             for gpu in self._on_gpu:
                 self._excuse(gpu, moment.time)
         for part in moment.parts.values():
+            followed = None if part.events else self._followed.get(part.gpu)
             if part.is_gap:
                 self._excuse(part.gpu, moment.time)
+            elif followed and followed.listing is part.listing and followed.changes == self.changes:
+                for life in followed.lives:
+                    life.last_seen = moment.time
             else:
                 self._follow_part(part, moment.time)
 
@@ -59,11 +77,17 @@ class Lives:
         for row in part.events:
             if ends_life(row):
                 self._end_all(part.gpu, time)
-        for row in part.processes:
-            if row.pid is not None:
-                self._follow_process(row, row.pid)
-        if part.own is not None or part.claims:
+        for row in part.listing.rows:
+            if row.said.pid is not None:
+                self._follow_process(row, row.said.pid, time)
+        if part.own is not None or part.listing.claims:
             self._end_absent(part.gpu, time)
+        self._followed.pop(part.gpu, None)
+        lives = tuple(map(self._living.get, part.listing.claims))
+        here = self._on_gpu.get(part.gpu, ())
+        if not part.has_events and len(lives) == len(here) and None not in lives:
+            known = tuple(life for life in lives if life is not None)
+            self._followed[part.gpu] = _Followed(part.listing, self.changes, known)
 
     def had_some_on(self, gpu: str) -> bool:
         """Return whether a process was ever seen on ``gpu``: its list is recorded."""
@@ -87,31 +111,43 @@ class Lives:
         for pid in self._on_gpu.get(gpu, ()):
             self._living[pid].last_seen = time
 
-    def _follow_process(self, row: Row, pid: int) -> None:
+    def _follow_process(self, row: Row, pid: int, time: float) -> None:
+        said = row.said
         life = self._living.get(pid)
-        if life is not None and _ends(row, life):
-            self._end(pid, row.time)
+        if life is not None and _ends(said, time, life):
+            self._end(pid, time)
             life = None
-        if row.event == EXIT:
+        if said.event == EXIT:
             return
         if life is None:
-            life = self._begin(row, pid)
-        _learn(life, row)
-        life.last_seen = row.time
-        if row.gpu not in life.gpus:
-            life.gpus.add(row.gpu)
-            self._on_gpu.setdefault(row.gpu, set()).add(pid)
+            life = self._begin(row, pid, time)
+        self._learn(life, said)
+        life.last_seen = time
+        if said.gpu not in life.gpus:
+            life.gpus.add(said.gpu)
+            self._on_gpu.setdefault(said.gpu, set()).add(pid)
 
-    def _begin(self, row: Row, pid: int) -> _Life:
+    def _learn(self, life: _Life, said: Said) -> None:
+        """What is known once stays; what was not known is taken from ``said``."""
+        owner, program = life.owner or said.owner, life.program or said.program
+        started = said.started if life.started is None else life.started
+        if (owner, program, started) != (life.owner, life.program, life.started):
+            life.owner, life.program, life.started = owner, program, started
+            life.facts = None
+            self.changes += 1
+
+    def _begin(self, row: Row, pid: int, time: float) -> _Life:
         if len(self._living) >= MOST_LIVING:
             raise row.malformed(f"more than {MOST_LIVING} processes live at this time")
-        began = row.time if row.started is None else row.started
+        said = row.said
+        began = time if said.started is None else said.started
         ticks = round(began * CLOCK_TICKS)
         before = self._ended.get(pid)
         if before is not None:
             ticks = max(ticks, before.key.start_ticks + 1)
         key = ProcessKey(self._boot_id, pid, max(ticks, 1))
-        life = self._living[pid] = _Life(key, row.started, row.time, row.time, row.owner, row.program)
+        life = self._living[pid] = _Life(key, said.started, time, time, said.owner, said.program)
+        self.changes += 1
         return life
 
     def _end_absent(self, gpu: str, time: float) -> None:
@@ -124,6 +160,7 @@ class Lives:
             self._end(pid, time)
 
     def _end(self, pid: int, time: float) -> None:
+        self.changes += 1
         life = self._living.pop(pid)
         for gpu in life.gpus:
             self._on_gpu[gpu].discard(pid)
@@ -134,24 +171,15 @@ class Lives:
             del self._ended[next(iter(self._ended))]
 
 
-def _ends(row: Row, life: _Life) -> bool:
-    """Return whether ``row`` tells the end of ``life``, or a start that is not its own."""
-    if row.event == EXIT or (row.event == RESTART and life.first_seen < row.time):
+def _ends(said: Said, time: float, life: _Life) -> bool:
+    """Return whether ``said`` at ``time`` tells the end of ``life``, or a start that is not its own."""
+    if said.event == EXIT or (said.event == RESTART and life.first_seen < time):
         return True
-    if row.started is None:
+    if said.started is None:
         return False
     if life.started is not None:
-        return row.started != life.started
-    return row.started > life.last_seen
-
-
-def _learn(life: _Life, row: Row) -> None:
-    """What is known once stays; what was not known is taken from ``row``."""
-    owner, program = life.owner or row.owner, life.program or row.program
-    started = row.started if life.started is None else life.started
-    if (owner, program, started) != (life.owner, life.program, life.started):
-        life.owner, life.program, life.started = owner, program, started
-        life.facts = None
+        return said.started != life.started
+    return said.started > life.last_seen
 
 
 def _facts(life: _Life) -> ProcessFacts:

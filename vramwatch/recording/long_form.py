@@ -16,7 +16,7 @@ from vramwatch.recording.row import (
     LATEST_TIME,
     OOM,
     RESTART,
-    Row,
+    Said,
     read_count,
     read_number,
     read_pid,
@@ -32,6 +32,13 @@ GAUGES = (
     "requests_total",
     "requests_running",
     "requests_waiting",
+    "engine_pool_bytes",  # size of the KV pool
+    "engine_evictable_bytes",  # what of it holds a prefix cache that may be dropped
+    "preemptions_total",
+    "alloc_retries_total",
+    "ooms_total",
+    "model_bytes",  # of Ollama: size
+    "model_gpu_bytes",  # of Ollama: size_vram
 )
 SMALLEST_GPU = MIB  # a smaller total_bytes counts MiB: no GPU has less than 1 MiB or more than 1 TiB
 _BARE_EVENTS = frozenset({"", EXIT, RESTART, OOM})
@@ -58,23 +65,21 @@ class LongForm:
             _log.warning("recording file=%s ignored_columns=%s known=%s", file, unknown, ",".join(known))
         absent = len(names)  # the index of the empty field that stands in for every column left out
         places = {name: names.index(name) if name in names else absent for name in known}
-        self._file = file
-        self._pick = itemgetter(*(places[name] for name in (*REQUIRED, *FACTS)))
+        self._pick = itemgetter(*(places[name] for name in (*REQUIRED[1:], *FACTS)))
         self._pick_gauges = itemgetter(*(places[name] for name in GAUGES))
         self._has_gauges = any(name in names for name in GAUGES)
-        self._time_text, self._time = "", 0.0
+        self.time_place = names.index("time")
 
-    def row(self, line: int, fields: list[str]) -> Row:
-        """Return what the line says. Errors: ValueError with the reason and the accepted form."""
-        fields.append("")
-        when, gpu, who, used, total, utilization, started, owner, reserved, event = self._pick(fields)
-        if when != self._time_text:
-            self._time_text, self._time = when, read_time(when)
+    def time(self, text: str) -> float:
+        """Return the unix seconds of the column ``time_place``. Errors: ValueError."""
+        return read_time(text)
+
+    def said(self, fields: list[str]) -> Said:
+        """Return what a line says beside its time. Errors: ValueError with reason and accepted form."""
+        fields = [*fields, ""]
+        gpu, who, used, total, utilization, started, owner, reserved, event = self._pick(fields)
         bare, reason = (event, "") if event in _BARE_EVENTS else _read_gap(event)
-        row = Row(
-            self._file,
-            line,
-            self._time,
+        said = Said(
             read_text("gpu", gpu),
             read_pid(who) if who else None,
             read_count("used_bytes", used) if used else None,
@@ -87,8 +92,8 @@ class LongForm:
             reason,
             self._gauges(fields) if self._has_gauges else (),
         )
-        _check(row)
-        return row
+        _check(said)
+        return said
 
     def _gauges(self, fields: list[str]) -> tuple[tuple[str, float], ...]:
         told = zip(GAUGES, self._pick_gauges(fields), strict=True)
@@ -128,18 +133,18 @@ def _read_share(text: str) -> float:
     return share
 
 
-def _check(row: Row) -> None:
-    if row.event == GAP:
-        if row.pid is not None:
+def _check(said: Said) -> None:
+    if said.event == GAP:
+        if said.pid is not None:
             raise ValueError("a gap belongs to a whole GPU; leave pid empty")
         return
-    if not row.gpu:
+    if not said.gpu:
         raise ValueError("gpu is empty; only a gap of everything has no gpu")
-    if row.total is not None and row.total < SMALLEST_GPU:
-        raise ValueError(f"total_bytes is {row.total}, less than any GPU has; write bytes, not MiB")
-    if row.pid is None and not row.event and (row.used is None or row.total is None):
+    if said.total is not None and said.total < SMALLEST_GPU:
+        raise ValueError(f"total_bytes is {said.total}, less than any GPU has; write bytes, not MiB")
+    if said.pid is None and not said.event and (said.used is None or said.total is None):
         raise ValueError(
             "the row of a GPU needs used_bytes and total_bytes; write gap:REASON where it has none"
         )
-    if row.total is not None and (row.used or 0) + row.reserved > row.total:
-        raise ValueError(f"used_bytes and reserved_bytes exceed the total_bytes of {row.total}")
+    if said.total is not None and (said.used or 0) + said.reserved > said.total:
+        raise ValueError(f"used_bytes and reserved_bytes exceed the total_bytes of {said.total}")

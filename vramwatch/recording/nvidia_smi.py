@@ -8,7 +8,7 @@ from ``memory.reserved`` since R510. What is not available stands in brackets: `
 from datetime import datetime, tzinfo
 
 from vramwatch.core.units import MIB
-from vramwatch.recording.row import GAP, Row, read_count, read_number, read_pid, read_text
+from vramwatch.recording.row import GAP, Said, read_count, read_number, read_pid, read_text
 
 GPU_LOG = (
     "nvidia-smi --query-gpu=timestamp,index,uuid,memory.used,memory.total,utilization.gpu --format=csv -l 1"
@@ -35,27 +35,23 @@ class GpuLog:
             raise ValueError(f"neither uuid nor index names the GPU; log with {GPU_LOG}")
         if missing := [name for name in ("memory.used", "memory.total") if name not in self._columns]:
             raise ValueError(f"the columns {', '.join(missing)} are missing; log with {GPU_LOG}")
-        self._file = file
-        self._stamps = _Stamps(zone)
+        self.time_place = self._columns["timestamp"]
+        self.time = _Stamps(zone).read
 
-    def row(self, line: int, fields: list[str]) -> Row:
-        """Return what the line says. Errors: ValueError with the reason and the accepted form."""
+    def said(self, fields: list[str]) -> Said:
+        """Return what a line says beside its time. Errors: ValueError with reason and accepted form."""
         told = {name: fields[place].strip() for name, place in self._columns.items()}
-        time = self._stamps.read(told["timestamp"])
         gpu = read_text("uuid", told.get("uuid") or told.get("index", ""))
         if not gpu:
             raise ValueError("the GPU has neither a uuid nor an index")
         used, total = _mebibytes("memory.used", told), _mebibytes("memory.total", told)
         if used is None or total is None:
             reason = read_text("memory.used", f"memory.used is {told['memory.used']}")
-            return Row(self._file, line, time, gpu, event=GAP, reason=reason)
+            return Said(gpu, event=GAP, reason=reason)
         reserved = _mebibytes("memory.reserved", told) or 0
         if used + reserved > total:
             raise ValueError("memory.used and memory.reserved exceed memory.total")
-        return Row(
-            self._file,
-            line,
-            time,
+        return Said(
             gpu,
             used=used,
             total=total,
@@ -73,20 +69,17 @@ class AppsLog:
         self._columns = _columns(header)
         if missing := [name for name in ("uuid", "pid", "used_gpu_memory") if name not in self._columns]:
             raise ValueError(f"the columns {', '.join(missing)} are missing; log with {APPS_LOG}")
-        self._file = file
-        self._stamps = _Stamps(zone)
+        self.time_place = self._columns["timestamp"]
+        self.time = _Stamps(zone).read
 
-    def row(self, line: int, fields: list[str]) -> Row:
-        """Return what the line says. Errors: ValueError with the reason and the accepted form."""
+    def said(self, fields: list[str]) -> Said:
+        """Return what a line says beside its time. Errors: ValueError with reason and accepted form."""
         told = {name: fields[place].strip() for name, place in self._columns.items()}
         program = told.get("process_name", "")
         gpu = read_text("gpu_uuid", told["uuid"])
         if not gpu:
             raise ValueError("gpu_uuid is empty")
-        return Row(
-            self._file,
-            line,
-            self._stamps.read(told["timestamp"]),
+        return Said(
             gpu,
             pid=read_pid(told["pid"]),
             used=_mebibytes("used_gpu_memory", told),

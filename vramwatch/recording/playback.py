@@ -19,11 +19,14 @@ from vramwatch.core.model import (
 )
 from vramwatch.core.units import Bytes
 from vramwatch.recording.lives import Lives
-from vramwatch.recording.moments import Moment, Part
-from vramwatch.recording.row import OOM, Row
+from vramwatch.recording.moments import Listing, Moment, Part
+from vramwatch.recording.row import OOM, Said
 
 UNNAMED_GPU = "recorded GPU"
 _COMPUTE = frozenset({ClaimKind.COMPUTE})
+
+
+_Claimed = tuple[tuple[Claim, ...], tuple[Gauge, ...]]
 
 
 class Playback:
@@ -32,11 +35,15 @@ class Playback:
     def __init__(self, boot_id: str) -> None:
         self._lives = Lives(boot_id)
         self._gpus: dict[str, Gpu] = {}
+        self._claimed: dict[str, tuple[Listing, _Claimed]] = {}  # by UUID, with what it was made of
+        self._readings: dict[str, tuple[Part, bool, Reading]] = {}  # as above
+        self._facts: tuple[Collection[int], int, Mapping[int, ProcessFacts]] = ((), -1, {})
 
     def play(self, moment: Moment) -> Readings:
         """Return the Readings of ``moment``, its Gpus in the order of their rows.
 
-        A Gpu whose memory nothing tells at this time is Missing. Errors: MalformedError as of Lives.
+        A Gpu whose memory nothing tells at this time is Missing. What is told as it was before is the
+        same Reading, or has the same claims. Errors: MalformedError as of Lives.
         """
         readings: list[Reading] = []
         missing: list[Missing] = []
@@ -50,35 +57,51 @@ class Playback:
                 readings.append(found)
             elif found is not None:
                 missing.append(found)
-            events += [_out_of_memory(row) for row in (*part.events, *part.processes) if row.event == OOM]
-        return Readings(gpus=tuple(readings), missing=tuple(missing), events=tuple(events))
+            if part.has_events:
+                told = (row.said for row in (*part.events, *part.listing.rows))
+                events += [_out_of_memory(said) for said in told if said.event == OOM]
+        return Readings(tuple(readings), tuple(missing), tuple(events))
 
     def facts(self, pids: Collection[int], time: float) -> Mapping[int, ProcessFacts]:
-        """Return what is known of every one of ``pids`` at ``time``, that of the moment played last."""
-        return {pid: self._lives.facts(pid, time) for pid in pids}
+        """Return what is known of every one of ``pids`` at ``time``, that of the moment played last.
+
+        The same mapping, as long as it is asked for the same collection and nothing has changed.
+        """
+        asked, changes, facts = self._facts
+        if asked is not pids or changes != self._lives.changes:
+            facts = {pid: self._lives.facts(pid, time) for pid in pids}
+            self._facts = pids, self._lives.changes, facts
+        return facts
 
     def _found(self, part: Part) -> Reading | Missing | None:
         """Return what could be read of a Gpu; None: its rows are events alone."""
+        is_empty = self._lives.had_some_on(part.gpu) and not self._lives.has_some_on(part.gpu)
+        known = self._readings.get(part.gpu)
+        if known is not None and known[0] is part and known[1] is is_empty:
+            return known[2]
         gpu = self._gpu(part)
         if part.own is not None and part.is_gap:
             return _missing(gpu, part.own.reason)
-        is_empty = self._lives.had_some_on(part.gpu) and not self._lives.has_some_on(part.gpu)
-        if part.own is None and not part.claims and not (part.is_sum and is_empty):
+        if part.own is None and not part.listing.claims and not (part.is_sum and is_empty):
             return None
         if part.memory is None:
             return _missing(gpu, "no row tells how much of it is used at this time")
-        claims = tuple(_claim(pid, row) for pid, row in part.claims.items())
-        return Reading(
-            gpu=gpu,
-            memory=part.memory,
-            claims=claims if claims or is_empty else None,
-            utilization=None if part.own is None else part.own.utilization,
-            gauges=tuple(
-                Gauge(pid, quantity, value)
-                for pid, row in part.claims.items()
-                for quantity, value in row.gauges
-            ),
-        )
+        claims, gauges = self._claims(part)
+        listed = claims if claims or is_empty else None
+        utilization = None if part.own is None else part.own.utilization
+        reading = Reading(gpu, part.memory, listed, utilization=utilization, gauges=gauges)
+        self._readings[part.gpu] = part, is_empty, reading
+        return reading
+
+    def _claims(self, part: Part) -> _Claimed:
+        known = self._claimed.get(part.gpu)
+        if known is not None and known[0] is part.listing:
+            return known[1]
+        told = part.listing.claims
+        claims = tuple(_claim(pid, said) for pid, said in told.items())
+        gauges = tuple(Gauge(pid, *gauge) for pid, said in told.items() for gauge in said.gauges)
+        self._claimed[part.gpu] = part.listing, (claims, gauges)
+        return claims, gauges
 
     def _gpu(self, part: Part) -> Gpu:
         known = self._gpus.get(part.gpu)
@@ -90,20 +113,20 @@ class Playback:
         return known
 
 
-def _claim(pid: int, row: Row) -> Claim:
-    return Claim(pid, None if row.used is None else Bytes(row.used), _COMPUTE)
+def _claim(pid: int, said: Said) -> Claim:
+    return Claim(pid, None if said.used is None else Bytes(said.used), _COMPUTE)
 
 
 def _missing(gpu: Gpu | None, reason: str) -> Missing:
     return Missing(gpu, Fault(FaultKind.RECORDED, reason))
 
 
-def _out_of_memory(row: Row) -> Event:
-    who = "a process" if row.pid is None else f"pid {row.pid}"
+def _out_of_memory(said: Said) -> Event:
+    who = "a process" if said.pid is None else f"pid {said.pid}"
     return Event(
         EventKind.OUT_OF_MEMORY,
         f"{who} ran out of memory, as recorded",
-        row.gpu,
-        pid=row.pid,
+        said.gpu,
+        pid=said.pid,
         origin=Origin.RECORDED,
     )

@@ -20,12 +20,12 @@ class MalformedError(UsageError):
         super().__init__(f"{file}:{line}: {reason}")
 
 
-class Row(NamedTuple):
-    """What one line says of a Gpu (``pid`` None) or of one process on it. Bytes, unix seconds."""
+class Said(NamedTuple):
+    """What a line says beside its time, of a Gpu (``pid`` None) or of one process on it.
 
-    file: str
-    line: int
-    time: float
+    Bytes, unix seconds. Lines that say the same may share it.
+    """
+
     gpu: str  # empty: a gap of everything
     pid: int | None = None
     used: int | None = None
@@ -40,6 +40,15 @@ class Row(NamedTuple):
     program: str = ""
     ordinal: str = ""
     device: str = ""
+
+
+class Row(NamedTuple):
+    """One line: where it stands, at what time (unix seconds), and what it says then."""
+
+    file: str
+    line: int
+    time: float
+    said: Said
 
     def malformed(self, reason: str) -> MalformedError:
         """Return the error that places ``reason`` at this row."""

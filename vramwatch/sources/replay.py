@@ -3,6 +3,7 @@
 import gzip
 from collections.abc import Collection, Iterator, Mapping
 from datetime import tzinfo
+from io import BufferedReader
 from itertools import chain
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -14,10 +15,11 @@ from vramwatch.core.model import Ask, Instant, ProcessFacts, Readings
 from vramwatch.core.ports import Feed
 from vramwatch.core.units import Seconds
 from vramwatch.recording.form import rows
-from vramwatch.recording.lines import records
+from vramwatch.recording.lines import lines
 from vramwatch.recording.lives import Lives
 from vramwatch.recording.moments import Moment, moments
 from vramwatch.recording.playback import Playback
+from vramwatch.recording.progress import CountedFile, Progress
 from vramwatch.recording.row import Row
 
 
@@ -40,14 +42,21 @@ class Replay(BaseModel):
         recording is judged. What can be read only once, a pipe, is played up to the time before its
         first bad line. Errors: UsageError as ``file:line: reason``; from ``Clock.wait`` at a pipe.
         """
-        if not self.files:
-            raise UsageError("replay: no file is given; name at least one .csv or .csv.gz")
-        zone = _zone(self.tz)
         if all(_can_be_read_twice(file) for file in self.files):
             lives = Lives(boot_id="")
-            for moment in _moments(self.files, zone):
+            for moment in _moments(self.files, zone_of(self.tz), Progress()):
                 lives.follow(moment)
-        recording = _Recording(f"replay:{self.files[0].name}", _moments(self.files, zone), first_seq)
+        return self.play(first_seq, Progress())
+
+    def play(self, first_seq: int, progress: Progress) -> Feed:
+        """Return the feed of the recording, read but once: for who tells nothing before its end is reached.
+
+        ``progress`` is moved along. Errors: UsageError as ``file:line: reason``, from ``Clock.wait`` too.
+        """
+        if not self.files:
+            raise UsageError("replay: no file is given; name at least one .csv or .csv.gz")
+        recorded = _moments(self.files, zone_of(self.tz), progress)
+        recording = _Recording(f"replay:{self.files[0].name}", recorded, first_seq, progress)
         return Feed(source=recording, people=recording, clock=recording, live=False)
 
 
@@ -56,10 +65,11 @@ class _Recording:
 
     lag = Seconds(0.0)  # recorded time waits for whoever reads it
 
-    def __init__(self, boot_id: str, recorded: Iterator[Moment], first_seq: int) -> None:
+    def __init__(self, boot_id: str, recorded: Iterator[Moment], first_seq: int, progress: Progress) -> None:
         self._boot_id = boot_id
         self._seq = first_seq - 1
         self._playback = Playback(boot_id)
+        self._progress = progress
         first = next(recorded, None)
         self._recorded = recorded if first is None else chain((first,), recorded)
         self._time = 0.0 if first is None else first.time
@@ -77,6 +87,7 @@ class _Recording:
         if moment is None:
             return None
         self._time = moment.time
+        self._progress.rows += moment.count
         self._readings = self._playback.play(moment)
         return self.now()
 
@@ -109,19 +120,21 @@ def _can_be_read_twice(file: Path) -> bool:
         return False
 
 
-def _moments(files: tuple[Path, ...], zone: tzinfo | None) -> Iterator[Moment]:
-    return moments([_rows(file, zone) for file in files])
+def _moments(files: tuple[Path, ...], zone: tzinfo | None, progress: Progress) -> Iterator[Moment]:
+    return moments([_rows(file, zone, progress) for file in files])
 
 
-def _rows(file: Path, zone: tzinfo | None) -> Iterator[Row]:
+def _rows(file: Path, zone: tzinfo | None, progress: Progress) -> Iterator[Row]:
     try:
-        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-            yield from rows(str(file), records(str(file), stream), zone)
+        with BufferedReader(CountedFile(file, progress)) as raw:
+            stream = gzip.GzipFile(fileobj=raw) if file.suffix == ".gz" else raw
+            yield from rows(str(file), lines(str(file), stream), zone)
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror or error}; give the path of a recording") from error
 
 
-def _zone(name: str | None) -> tzinfo | None:
+def zone_of(name: str | None) -> ZoneInfo | None:
+    """Return the time zone of that name; None: that of this machine. Errors: UsageError."""
     try:
         return None if name is None else ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:

@@ -1,0 +1,361 @@
+"""``vramwatch replay``: what would have been said of a recording, or of the past."""
+
+import csv
+import gzip
+import io
+import json
+import subprocess
+import sys
+import time
+from contextlib import closing
+
+import pytest
+from click.testing import CliRunner
+
+from tests.polls import START, gpu, holding, owner, poll
+from vramwatch import assembly
+from vramwatch.cli import main, playing
+from vramwatch.core.forecast import Abstention, Exhaustion
+from vramwatch.core.forecast import Reason as NoForecast
+from vramwatch.core.incidents import Incident, Judgement, Reason, Severity, State, Subject, Transition
+from vramwatch.core.model import SubjectKind
+from vramwatch.core.units import GIB, MIB, Bytes
+from vramwatch.core.verdicts import Cause, Evidence, Rate, RuledOut
+from vramwatch.store import Store
+from vramwatch.watch import Watch
+
+HEADER = "time,gpu,pid,used_bytes,total_bytes,owner"
+SMI = "timestamp, index, uuid, memory.used [MiB], memory.total [MiB], utilization.gpu [%]"
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+@pytest.fixture(autouse=True)
+def in_utc(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("VRAMWATCH_CONFIG", raising=False)
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+class Growth(Watch):
+    """Takes every growth of an owner by 1 GiB for a leak: pending, then firing, resolved once it shrinks."""
+
+    def __init__(self):
+        self.first = {}
+        self.state = {}
+
+    def turn(self, poll):
+        return tuple(move for ledger in poll.ledgers for move in self.look(poll.at, ledger))
+
+    def look(self, at, ledger):
+        for each in ledger.holdings:
+            who = (ledger.gpu.uuid, each.tenant.owner.key)
+            grown = (each.held - self.first.setdefault(who, each.held)) // GIB
+            before, opened = self.state.get(who, (0, at.wall))
+            if grown == before:
+                continue
+            self.state[who] = grown, opened if before else at.wall
+            state = State.RESOLVED if not grown else State.PENDING if grown == 1 else State.FIRING
+            reason = {State.RESOLVED: Reason.CLEARED, State.PENDING: Reason.SEEN}.get(
+                state, Reason.ESTABLISHED
+            )
+            yield Transition(at, incident(who, self.state[who][1], state, grown, each.pid), reason)
+
+
+def incident(who, opened, state, grown, pid):
+    severity = Severity.CRITICAL if grown >= 3 else Severity.WARNING
+    judgement = Judgement(
+        pattern="steady_growth",
+        cause=Cause.LEAK,
+        severity=severity,
+        evidence=Evidence("It grew at every look", {"growth_bytes": grown * GIB}, opened, opened + 60, 9),
+        rate=Rate(GIB / HOUR, 2 * GIB / HOUR, 3 * GIB / HOUR),
+        forecast=Abstention(NoForecast.THIN)
+        if grown < 3
+        else Exhaustion(START + DAY, START, START + 2 * DAY),
+        ruled_out=(RuledOut(Cause.LOAD, "requests did not rise", {"requests": 3.0}),),
+        pid=pid,
+        others=("spike",),
+    )
+    return Incident(
+        f"{who[1]}@{opened:.0f}", Subject(who[0], SubjectKind.OWNER, who[1]), opened, state, judgement
+    )
+
+
+@pytest.fixture
+def growth(monkeypatch):
+    monkeypatch.setattr(assembly, "watch", lambda _: Growth())
+
+
+def written(folder, *lines, name="log.csv"):
+    file = folder / name
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def recorded(folder, *sizes, name="log.csv", every=60, pid=7, begin=START):
+    """One GPU with one process of the owner chat, which holds so many GiB at each look."""
+    rows = []
+    for place, size in enumerate(sizes):
+        at = begin + place * every
+        rows += [f"{at},GPU-a,,{size * GIB + MIB},{80 * GIB},", f"{at},GPU-a,{pid},{size * GIB},,rule:chat"]
+    return written(folder, HEADER, *rows, name=name)
+
+
+def replay(*arguments, code=0):
+    result = CliRunner().invoke(main, ["replay", *map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result
+
+
+def lines(*arguments):
+    return [json.loads(each) for each in replay("--format", "ndjson", *arguments).stdout.splitlines()]
+
+
+# --- what is said --------------------------------------------------------------------------------
+
+
+def test_every_transition_is_one_object_a_line_in_replayed_time(growth, tmp_path):
+    file = recorded(tmp_path, 5, 6, 7, 8, 5)
+    pending, firing, critical, resolved = lines(file)
+    assert pending == {
+        "time": START + 60,
+        "time_iso": "2023-11-14T22:14:20.000Z",
+        "gpu": "GPU-a",
+        "pid": 7,
+        "subject": {"kind": "owner", "owner": "rule:chat"},
+        "incident": f"rule:chat@{START + 60:.0f}",
+        "pattern": "steady_growth",
+        "state": "pending",
+        "severity": "warning",
+        "cause": "leak",
+        "rate_bytes_per_hour": pytest.approx(2 * GIB),
+        "exhaustion": None,
+        "abstention": "thin_evidence",
+        "evidence": {
+            "growth_bytes": GIB,
+            "sentence": "It grew at every look",
+            "since": START + 60,
+            "until": START + 120,
+            "count": 9,
+        },
+        "reason": "seen",
+        "ruled_out": [{"cause": "load", "sentence": "requests did not rise", "requests": 3.0}],
+        "others": ["spike"],
+    }
+    assert [each["state"] for each in (firing, critical, resolved)] == ["firing", "firing", "resolved"]
+    assert critical["severity"] == "critical"
+    assert critical["exhaustion"] == {"at": START + DAY, "low": START, "high": START + 2 * DAY}
+    assert resolved["time"] == START + 240
+
+
+def test_several_files_are_judged_each_by_itself_and_named_as_they_were_given(growth, tmp_path):
+    one = recorded(tmp_path, 5, 6, 7, name="one.csv")
+    two = recorded(tmp_path, 9, 10, name="two.csv", begin=START + 1)
+    said = lines(one, two)
+    assert [each.pop("file") for each in said] == [str(one), str(one), str(two)]
+    assert said == lines(one) + lines(two)
+
+
+def test_the_first_part_of_a_file_gives_the_first_lines_of_the_whole(growth, tmp_path):
+    whole, part = (5, 6, 7, 8, 5, 6), (5, 6, 7, 8)
+    said = lines(recorded(tmp_path, *whole))
+    assert lines(recorded(tmp_path, *part, name="part.csv")) == said[:3]
+
+
+def test_json_is_one_list_and_csv_a_row_a_transition(growth, tmp_path):
+    file = recorded(tmp_path, 5, 6, 7, 8)
+    assert json.loads(replay("--format", "json", file).stdout) == lines(file)
+    rows = list(csv.DictReader(io.StringIO(replay("--format", "csv", file).stdout)))
+    assert [(row["file"], row["state"], row["severity"]) for row in rows] == [
+        (str(file), "pending", "warning"),
+        (str(file), "firing", "warning"),
+        (str(file), "firing", "critical"),
+    ]
+    assert rows[0]["exhaustion_at"] == ""
+    assert float(rows[2]["exhaustion_at"]) == START + DAY
+    assert rows[2]["evidence"] == "It grew at every look"
+
+
+def test_people_read_how_each_incident_went_and_ended(growth, tmp_path):
+    text = replay(recorded(tmp_path, 5, 6, 7, 8, 5)).stdout
+    assert "1 GPU, 10 rows, 2023-11-14 22:13 .. 2023-11-14 22:17 (4m)" in text
+    assert "CRITICAL  chat on GPU 0: a leak" in text
+    assert "+2.0 GiB an hour (80 %: +1.0 GiB to +3.0 GiB), pid 7." in text
+    assert "Opened 2023-11-14 22:14, fired 2023-11-14 22:15, resolved 2023-11-14 22:17: " in text
+    assert "It grew at every look." in text
+    assert "Memory would have been exhausted at 2023-11-15 22:13 (80 %: " in text
+    assert "Not load: requests did not rise." in text
+
+
+def test_what_goes_on_at_the_end_is_told_so_with_why_there_is_no_forecast(growth, tmp_path):
+    text = replay(recorded(tmp_path, 5, 6, 7)).stdout
+    assert "WARNING  chat on GPU 0" in text
+    assert "not resolved by the end" in text
+    assert "No forecast: too little was seen" in text
+
+
+def test_what_was_only_seen_did_not_fire(growth, tmp_path):
+    text = replay(recorded(tmp_path, 5, 6)).stdout
+    assert "seen  chat on GPU 0: a leak" in text
+    assert "never fired" in text
+    assert "Nothing fired in 1 GPU-minute." in text
+
+
+def test_where_nothing_grows_people_read_that_and_over_how_long(growth, tmp_path):
+    text = replay(recorded(tmp_path, *[5] * 25, every=3600)).stdout
+    assert "No growth that ends in out-of-memory in 1 GPU-day." in text
+    assert "says little" not in text
+    assert replay("--format", "ndjson", recorded(tmp_path, 5, 5)).stdout == ""
+
+
+def test_silence_over_minutes_is_said_to_say_little(growth, tmp_path):
+    assert "in 1 GPU-minute. So short a time says little." in replay(recorded(tmp_path, 5, 5)).stdout
+
+
+def test_a_log_of_nvidia_smi_is_all_that_it_takes(tmp_path):
+    rows = [
+        f"2026/01/31 {hour:02}:00:00.000, 0, GPU-1, {9000 + hour} MiB, 81559 MiB, 3 %" for hour in range(24)
+    ]
+    text = replay("--tz", "Europe/Berlin", written(tmp_path, SMI, *rows)).stdout
+    assert "1 GPU, 24 rows, 2026-01-31 00:00 .. 2026-01-31 23:00 (23h)" in text
+    assert "out-of-memory in 23 GPU-hours." in text
+
+
+def test_a_packed_recording_and_standard_input_are_read_alike(growth, tmp_path):
+    plain = recorded(tmp_path, 5, 6, 7)
+    packed = tmp_path / "log.csv.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert lines(packed) == lines(plain)
+    command = [sys.executable, "-m", "vramwatch", "replay", "-"]
+    done = subprocess.run(command, input=plain.read_text(), capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("-\n1 GPU, 6 rows")
+    assert done.stderr == ""
+
+
+def test_a_recording_without_readings_holds_none(tmp_path):
+    assert "No reading is in it" in replay(written(tmp_path, HEADER)).stdout
+
+
+# --- --summary -----------------------------------------------------------------------------------
+
+
+def test_the_summary_counts_episodes_a_gpu_week_with_the_interval_of_poisson(growth, tmp_path):
+    quiet = recorded(tmp_path, *[5] * 169, every=3600)
+    assert replay("--summary", quiet).stdout == (
+        f"{quiet}: 0 episodes (0 warning, 0 critical) in 1 GPU-weeks: 0 a GPU-week (95 %: 0 to 3.69)\n"
+    )
+    (told,) = lines("--summary", quiet)
+    assert told["gpu_weeks"] == 1.0
+    assert told["episodes_per_gpu_week_high"] == pytest.approx(3.6889, abs=1e-3)
+
+
+def test_alarms_within_an_hour_are_one_episode_as_severe_as_the_worst(growth, tmp_path):
+    near = recorded(tmp_path, 5, 7, 5, 8, 5, every=1800, name="near.csv")
+    far = recorded(tmp_path, 5, 7, 5, 5, 5, 5, 7, every=1800, name="far.csv")
+    first, second, both = lines("--summary", near, far)
+    assert (first["file"], first["warning"], first["critical"]) == (str(near), 0, 1)
+    assert (second["file"], second["warning"], second["critical"]) == (str(far), 2, 0)
+    assert (both["file"], both["episodes"]) == ("all", 3)
+    assert both["gpu_weeks"] == pytest.approx((4 + 6) * 1800 / (7 * DAY))
+    (row, *_) = csv.DictReader(io.StringIO(replay("--summary", "--format", "csv", near).stdout))
+    assert row["critical"] == "1"
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+
+def test_nothing_is_said_of_files_one_of_which_cannot_be_read_to_its_end(growth, tmp_path):
+    good = recorded(tmp_path, 5, 6, 7)
+    bad = written(tmp_path, *good.read_text().splitlines(), "never,GPU-a,,1,2,", name="bad.csv")
+    for form in ("text", "ndjson"):
+        result = replay("--format", form, good, bad, code=2)
+        assert result.stdout == ""
+        assert f"{bad}:8: time is 'never'" in result.stderr
+
+
+def test_a_pipe_too_is_read_to_its_end_before_anything_is_said(tmp_path):
+    text = recorded(tmp_path, 5, 6, 7).read_text() + "never,GPU-a,,1,2,\n"
+    command = [sys.executable, "-m", "vramwatch", "replay", "-"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "/dev/stdin:8: time is 'never'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ((), "nothing to replay"),
+        (("--until", "now"), "nothing to replay"),
+        (("FILE", "--since", "14d"), "write one of both"),
+        (("FILE", "--store", "x.db"), "write one of both"),
+        (("--since", "14d", "--tz", "UTC"), "--tz is for logs"),
+        (("FILE", "--tz", "Nowhere/Land"), "'Nowhere/Land' is no time zone"),
+        (("missing.csv",), "missing.csv: No such file"),
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error(tmp_path, arguments, why):
+    file = str(recorded(tmp_path, 5, 6))
+    result = replay(*(file if each == "FILE" else each for each in arguments), code=2)
+    assert why in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_bad_configuration_ends_with_78(tmp_path):
+    config = written(tmp_path, "pol: {}", name="config.yaml")
+    assert "config.yaml:1" in replay("--config", config, recorded(tmp_path, 5), code=78).stderr
+
+
+# --- the store's history -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store_path(tmp_path):
+    path = tmp_path / "vramwatch.db"
+    with closing(Store.open(path, "nvml", "0.1.0")) as store:
+        for seq, size in enumerate((5, 5, 6, 7, 8, 8, 8), 1):
+            store.write(poll(seq, holding(7, Bytes(size * GIB), of=owner("chat"))))
+    return path
+
+
+def test_stored_history_is_judged_like_a_recording(growth, store_path):
+    said = lines("--store", store_path, "--since", str(START))
+    assert [(each["time"] - START, each["state"]) for each in said] == [
+        (3, "pending"),
+        (4, "firing"),
+        (5, "firing"),
+    ]
+    assert said[0]["gpu"] == gpu().uuid
+    text = replay("--store", store_path, "--since", str(START)).stdout
+    assert "CRITICAL  chat.service on GPU 0: a leak" in text or "CRITICAL  chat on GPU 0: a leak" in text
+
+
+def test_history_is_judged_between_since_and_until(growth, store_path):
+    said = lines("--store", store_path, "--since", str(START + 3), "--until", str(START + 4))
+    assert [each["state"] for each in said] == ["pending"]
+
+
+def test_a_store_that_cannot_be_used_ends_with_74(tmp_path):
+    assert replay("--store", tmp_path / "none.db", "--since", "14d", code=74).stdout == ""
+
+
+def test_another_configuration_stands_beside_what_was_said(growth, monkeypatch, store_path, tmp_path):
+    config = written(tmp_path, "poll: {}", name="other.yaml")
+    arguments = ("--store", store_path, "--since", str(START), "--config", config)
+    assert "as it was said" not in replay(*arguments).stdout
+    at = poll(4).at
+    who = (gpu().uuid, owner("chat").key)
+    told = (Transition(at, incident(who, START + 2, State.FIRING, 2, 7), Reason.ESTABLISHED),)
+    monkeypatch.setattr(playing, "said_then", lambda *_: told)
+    text = replay(*arguments).stdout
+    assert "as it was said" in text
+    assert "warning 2023-11-14 22:13, leak" in text
+    assert "critical 2023-11-14 22:13, leak" in text
+
+
+def test_no_bar_is_drawn_where_standard_error_is_no_terminal(growth, tmp_path):
+    assert replay(recorded(tmp_path, 5, 6, 7)).stderr == ""

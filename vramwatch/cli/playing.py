@@ -1,0 +1,103 @@
+"""Recordings and stored history, played through what judges them."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vramwatch import assembly
+from vramwatch.config import Config
+from vramwatch.core.episodes import MERGED_WITHIN
+from vramwatch.core.incidents import Transition
+from vramwatch.core.model import Gpu, Poll
+from vramwatch.core.ports import Feed
+from vramwatch.core.units import Seconds
+from vramwatch.recording.progress import Progress
+from vramwatch.sources.replay import Replay
+from vramwatch.store import History
+
+TOLD_EVERY = 256
+"""Polls after which a progress bar is moved: at 100,000 a second it must cost nothing."""
+
+Tell = Callable[[float], None]
+"""Is told how far it has come: bytes of files, or seconds of history."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What was played, and how incidents moved meanwhile."""
+
+    name: str  # the file as given, or the store
+    gpus: Mapping[str, Gpu]  # by UUID, in the order in which they were met
+    span: tuple[float, float] | None  # of its polls, unix seconds; None: there was none
+    polls: int
+    rows: int | None  # None: history has no rows
+    watched: float  # GPU-seconds between readings that lie within an hour
+    transitions: tuple[Transition, ...]
+
+
+def play_file(name: str, path: Path, tz: str | None, config: Config, tell: Tell) -> Run:
+    """Return what is found in one recording. Errors: UsageError as ``file:line: reason``.
+
+    It is read once; an error may come from its last line, so nothing of it may be told before.
+    """
+    progress = Progress()
+    feed = Replay(files=(path,), tz=tz).play(1, progress)
+    seen = _judge(_played(config, feed), config, lambda _: tell(progress.size))
+    return seen.run(name, progress.rows)
+
+
+def play_history(name: str, history: History, since: float, until: float, config: Config, tell: Tell) -> Run:
+    """Return what is found in stored polls between ``since`` and ``until``. Errors: StoreError."""
+    polls = history.polls(since, until)
+    return _judge(polls, config, lambda wall: tell(wall - since)).run(name, None)
+
+
+def said_then(history: History, since: float, until: float) -> Sequence[Transition]:
+    """Return the transitions that were stored between ``since`` and ``until``. Errors: StoreError."""
+    return history.incidents(since, until)
+
+
+def _played(config: Config, feed: Feed) -> Iterator[Poll]:
+    pipeline = assembly.assemble(config, feed, {})
+    while at := feed.clock.wait(Seconds(0.0)):
+        yield pipeline.turn(at)
+
+
+def _judge(polls: Iterable[Poll], config: Config, tell: Tell) -> "_Seen":
+    watch = assembly.watch(config)
+    seen = _Seen()
+    for poll in polls:
+        seen.take(poll)
+        seen.transitions += watch.turn(poll)
+        if seen.polls % TOLD_EVERY == 0:
+            tell(poll.at.wall)
+    return seen
+
+
+class _Seen:
+    """What a run is told by, poll by poll."""
+
+    def __init__(self) -> None:
+        self.polls = 0
+        self.transitions: list[Transition] = []
+        self._gpus: dict[str, Gpu] = {}
+        self._read: dict[str, float] = {}  # UUID -> when it was read last
+        self._watched = 0.0
+        self._first: float | None = None
+        self._last = 0.0
+
+    def take(self, poll: Poll) -> None:
+        wall = poll.at.wall
+        self.polls += 1
+        self._first = wall if self._first is None else self._first
+        self._last = wall
+        for ledger in poll.ledgers:
+            gpu = ledger.reading.gpu
+            since = wall - self._read.get(gpu.uuid, wall)
+            self._watched += since if 0 < since <= MERGED_WITHIN else 0.0
+            self._read[gpu.uuid] = wall
+            self._gpus[gpu.uuid] = gpu
+
+    def run(self, name: str, rows: int | None) -> Run:
+        span = None if self._first is None else (self._first, self._last)
+        return Run(name, self._gpus, span, self.polls, rows, self._watched, tuple(self.transitions))

@@ -1,0 +1,171 @@
+"""``vramwatch replay``: judges recordings, or what the store holds, as the daemon would have."""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vramwatch.cli.options import config_option, format_option, store_option
+from vramwatch.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from vramwatch.cli.playing import Run
+    from vramwatch.config import Config
+    from vramwatch.core.incidents import Transition
+
+STDIN = Path("/dev/stdin")
+"""What "-" stands for."""
+
+
+@click.command(short_help="What would have been said of a recording, or of the past.")
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--tz", help="Time zone of nvidia-smi logs, as in Europe/Berlin; default: this machine's.")
+@click.option(
+    "--summary", is_flag=True, help="How often it fired for each GPU and week, and how sure that is."
+)
+@click.option(
+    "--since", help="Judge the store's history instead of files, from then on: 14d, yesterday 03:12."
+)
+@click.option("--until", help="Till when; default now.")
+@config_option
+@store_option
+@format_option
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    *,
+    files: tuple[Path, ...],
+    tz: str | None,
+    summary: bool,
+    since: str | None,
+    until: str | None,
+    config_path: Path | None,
+    store_path: Path | None,
+    output_format: str,
+) -> None:
+    """Judge recordings, each by itself, and print how incidents move, in replayed time.
+
+    A FILE is CSV or .csv.gz: the columns of `vramwatch run --help`, what `vramwatch export` writes, or the
+    log of `nvidia-smi --query-gpu=timestamp,index,uuid,memory.used,memory.total --format=csv -l 10`; "-" is
+    standard input. Nothing is printed of a recording that cannot be read to its end.
+
+    \b
+    vramwatch replay log.csv
+    vramwatch replay --format ndjson day.csv.gz night.csv.gz
+    vramwatch replay --since 14d --config stricter.yaml
+    """
+    from vramwatch.config import find, load
+
+    _refuse_two_inputs(files, since, until, tz, store_path)
+    config = load(find(config_path), os.environ, {})
+    zone = _zone(tz)
+    if files:
+        runs = _play_files(files, tz, config)
+        then: Sequence[Transition] = ()
+    else:
+        runs, then = _play_history(since or "", until or "now", config_path, store_path, config)
+    if summary:
+        _print_summaries(runs, output_format)
+    elif output_format == "text":
+        _print_text(runs, then, zone)
+    else:
+        from vramwatch.cli.printing import print_transitions
+
+        told = [(run.name, transition) for run in runs for transition in run.transitions]
+        print_transitions(told, output_format, names_files=len(files) > 1)
+
+
+def _refuse_two_inputs(
+    files: Sequence[Path], since: str | None, until: str | None, tz: str | None, store_path: Path | None
+) -> None:
+    if files and (since or until or store_path):
+        raise UsageError(
+            f"{files[0]}: files have a time of their own, --since, --until and --store choose a stretch of "
+            "the store; write one of both"
+        )
+    if not files and not since:
+        raise UsageError("nothing to replay; name a recording, or a stretch of the store as in --since 14d")
+    if not files and tz:
+        raise UsageError("--tz is for logs of nvidia-smi, and the store knows its times; leave it out")
+
+
+def _zone(tz: str | None) -> "ZoneInfo | None":
+    from vramwatch.sources.replay import zone_of
+
+    return zone_of(tz)
+
+
+def _play_files(files: Sequence[Path], tz: str | None, config: "Config") -> "list[Run]":
+    """Play each file by itself; every one is read to its end before anything is printed."""
+    from vramwatch.cli.playing import play_file
+    from vramwatch.cli.progress import progress_bar
+
+    sizes = [file.stat().st_size if file.is_file() else None for file in files]
+    whole = None if None in sizes else sum(size or 0 for size in sizes)
+    runs: list[Run] = []
+    with progress_bar("judging", whole) as tell:
+        for place, file in enumerate(files):
+            before = sum(size or 0 for size in sizes[:place])
+            path = STDIN if str(file) == "-" else file
+            runs.append(play_file(str(file), path, tz, config, lambda read: tell(before + read)))  # noqa: B023
+    return runs
+
+
+def _play_history(
+    since: str, until: str, config_path: Path | None, store_path: Path | None, config: "Config"
+) -> "tuple[list[Run], Sequence[Transition]]":
+    from vramwatch.cli.asking import find_store
+    from vramwatch.cli.playing import play_history, said_then
+    from vramwatch.cli.progress import progress_bar
+    from vramwatch.cli.when import parse_span
+    from vramwatch.store import History
+
+    begin, end = parse_span(since, until, time.time(), None)
+    path = find_store(config_path, store_path)
+    history = History.open(path)
+    with progress_bar("judging", end - begin) as tell:
+        run = play_history(str(path), history, begin, end, config, tell)
+    return [run], said_then(history, begin, end) if config_path else ()
+
+
+def _print_summaries(runs: "Sequence[Run]", output_format: str) -> None:
+    """Print a line for each run, and one for all where there are several."""
+    from vramwatch.cli.printing import print_tallies
+    from vramwatch.cli.views.verdict import tally_line
+    from vramwatch.core.episodes import episodes, tally
+
+    found = [episodes(run.transitions, run.span[1] if run.span else 0.0) for run in runs]
+    tallies = [(run.name, tally(each, run.watched)) for run, each in zip(runs, found, strict=True)]
+    if len(runs) > 1:
+        together = [episode for each in found for episode in each]
+        tallies.append(("all", tally(together, sum(run.watched for run in runs))))
+    if output_format == "text":
+        sys.stdout.writelines(f"{tally_line(name, each)}\n" for name, each in tallies)
+    else:
+        print_tallies(tallies, output_format)
+
+
+def _print_text(runs: "Sequence[Run]", then: "Sequence[Transition]", zone: "ZoneInfo | None") -> None:
+    from vramwatch.cli.views.terminal import terminal
+    from vramwatch.cli.views.text import Tone, clean, line, wrap
+    from vramwatch.cli.views.verdict import compared_lines, played_line, verdict_lines
+
+    target = terminal(sys.stdout)
+    for place, run in enumerate(runs):
+        played = played_line(len(run.gpus), run.rows, run.span, zone)
+        lines = [line("")] * bool(place) + [
+            line(clean(run.name), Tone.STRONG),
+            *wrap(played, target.width, 0),
+        ]
+        if run.span is not None:
+            lines += verdict_lines(run.transitions, run.gpus, run.watched, target.width, zone)
+        if then:
+            lines += compared_lines(then, run.transitions, run.gpus, target.width, zone)
+        target.show(lines)

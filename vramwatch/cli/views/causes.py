@@ -1,0 +1,84 @@
+"""Sentences for what incidents say in one word: causes, reasons, and why there is no forecast."""
+
+from collections.abc import Mapping
+from datetime import datetime, tzinfo
+
+from vramwatch.cli.views.text import clean
+from vramwatch.core.forecast import Abstention, Exhaustion
+from vramwatch.core.forecast import Reason as NoForecast
+from vramwatch.core.incidents import Reason, Subject
+from vramwatch.core.model import Gpu, SubjectKind
+from vramwatch.core.owners import told_owner
+from vramwatch.core.units import show_bytes
+from vramwatch.core.verdicts import Cause, Rate
+
+HOUR = 3600.0
+
+CAUSES = {
+    Cause.LEAK: "a leak",
+    Cause.KV_CACHE: "the KV cache",
+    Cause.FRAGMENTATION: "fragmentation of the allocator",
+    Cause.AUTOGRAD: "graphs of autograd that are kept",
+    Cause.NON_TORCH: "memory outside of PyTorch's allocator",
+    Cause.GHOST: "a process that ended without letting go",
+    Cause.WARMUP: "warm-up",
+    Cause.LOAD: "load",
+    Cause.PROCESS_COUNT: "more and more processes",
+    Cause.SPIKE: "a spike",
+    Cause.UNKNOWN: "cause not known",
+}
+
+BECAUSE = {
+    Reason.SEEN: "seen, not established",
+    Reason.ESTABLISHED: "established",
+    Reason.RETURNED: "it is there again",
+    Reason.UPDATED: "an update",
+    Reason.CLEARED: "the pattern is no longer there",
+    Reason.RESTARTED: "the process that grew has ended",
+    Reason.GONE: "what it was about is no longer there",
+    Reason.EXPLAINED: "a cause that is no fault accounts for it",
+    Reason.MERGED: "another incident explains the same growth",
+}
+
+NO_FORECAST = {
+    NoForecast.THIN: "too little was seen to tell a line from a curve that comes to rest",
+    NoForecast.NOT_GROWING: "it cannot be told from memory that stands still",
+    NoForecast.FITS: "it comes to rest below the GPU's capacity",
+    NoForecast.MAY_FIT: "it may come to rest below the GPU's capacity",
+    NoForecast.SLOWING: "it slows down, and where it comes to rest cannot be told yet",
+    NoForecast.FAR: "at this rate memory lasts for more than a year",
+}
+
+
+def subject_words(subject: Subject, gpus: Mapping[str, Gpu]) -> str:
+    """Return "chat on GPU 0", "unattributed bytes on GPU 0", "GPU 0"."""
+    gpu = gpus.get(subject.gpu)
+    where = f"GPU {gpu.ordinal if gpu else clean(subject.gpu)}"
+    if subject.kind is SubjectKind.OWNER and subject.owner:
+        owner = told_owner(subject.owner)
+        return f"{clean(owner.name if owner else subject.owner)} on {where}"
+    return where if subject.kind is SubjectKind.GPU else f"{subject.kind} bytes on {where}"
+
+
+def rate_words(rate: Rate | None) -> str:
+    """Return "+1.2 GiB an hour (80 %: +1.0 GiB to +1.4 GiB)"; empty where it is no growth over time."""
+    if rate is None:
+        return ""
+    low, median, high = (
+        show_bytes(round(each * HOUR), signed=True) for each in (rate.low, rate.median, rate.high)
+    )
+    return f"{median} an hour (80 %: {low} to {high})"
+
+
+def forecast_words(forecast: Exhaustion | Abstention, is_over: bool, zone: tzinfo | None) -> str:
+    """Return when memory is exhausted, or would have been, or why nobody can say."""
+    if isinstance(forecast, Abstention):
+        return f"No forecast: {NO_FORECAST[forecast.reason]}"
+    verb = "Memory would have been exhausted at" if is_over else "Memory is exhausted at"
+    at, low, high = (clock(each, zone) for each in (forecast.at, forecast.low, forecast.high))
+    return f"{verb} {at} (80 %: {low} to {high})"
+
+
+def clock(wall: float, zone: tzinfo | None) -> str:
+    """Return "2026-11-22 03:12"."""
+    return datetime.fromtimestamp(wall, zone).strftime("%Y-%m-%d %H:%M")

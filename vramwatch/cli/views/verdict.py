@@ -1,0 +1,217 @@
+"""What a replay found, for people: each incident as it ended up, or that there was none."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+
+from vramwatch.cli.views.causes import BECAUSE, CAUSES, clock, forecast_words, rate_words, subject_words
+from vramwatch.cli.views.history import readable_width
+from vramwatch.cli.views.text import Line, Tone, clean, columns, left, line, wrap
+from vramwatch.cli.views.words import join_sentences
+from vramwatch.core.episodes import Tally
+from vramwatch.core.incidents import Incident, Severity, State, Subject, Transition
+from vramwatch.core.model import Gpu
+from vramwatch.core.units import show_seconds
+
+LITTLE = 3600.0
+"""GPU-seconds below which silence says little: loading a model takes minutes, growth takes hours."""
+
+_GPU_TIME = ((86400.0, "GPU-day"), (3600.0, "GPU-hour"), (60.0, "GPU-minute"))
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How one incident went. Unix seconds; ``fired`` and ``resolved`` None: it did not.
+
+    ``worst``: the incident as it stood when it was told last while firing, or last at all.
+    """
+
+    opened: float
+    fired: float | None
+    resolved: Transition | None
+    worst: Incident
+
+
+def courses(transitions: Sequence[Transition]) -> tuple[Course, ...]:
+    """Return how every incident went, in the order of their openings."""
+    by_id: dict[str, list[Transition]] = {}
+    for transition in transitions:
+        by_id.setdefault(transition.incident.id, []).append(transition)
+    return tuple(sorted(map(_course, by_id.values()), key=lambda course: course.opened))
+
+
+def _course(told: Sequence[Transition]) -> Course:
+    firing = [each for each in told if each.incident.state is State.FIRING]
+    last = told[-1]
+    standing = (firing or told)[-1].incident
+    return Course(
+        standing.opened,
+        firing[0].at.wall if firing else None,
+        last if last.incident.state is State.RESOLVED else None,
+        standing,
+    )
+
+
+def played_line(gpus: int, rows: int | None, span: tuple[float, float] | None, zone: tzinfo | None) -> str:
+    """Return "1 GPU, 1,440 rows, 2026-11-20 03:11 .. 2026-11-21 03:11 (1d)"."""
+    if span is None:
+        return "No reading is in it"
+    counted = [f"{gpus:,} GPU{'' if gpus == 1 else 's'}"]
+    if rows is not None:
+        counted.append(f"{rows:,} row{'' if rows == 1 else 's'}")
+    since, until = (clock(wall, zone) for wall in span)
+    return f"{', '.join(counted)}, {since} .. {until} ({show_seconds(span[1] - span[0])})"
+
+
+def verdict_lines(
+    transitions: Sequence[Transition],
+    gpus: Mapping[str, Gpu],
+    watched: float,
+    width: int,
+    zone: tzinfo | None,
+) -> list[Line]:
+    """Return every incident that fired or was seen; where none fired, a line that says so."""
+    width = readable_width(width)
+    found = courses(transitions)
+    lines = [each for course in found for each in _course_lines(course, gpus, width, zone)]
+    if any(course.fired is not None for course in found):
+        return lines
+    nothing = "Nothing fired" if found else "No growth that ends in out-of-memory"
+    little = "So short a time says little" if watched < LITTLE else ""
+    return lines + wrap(join_sentences(f"{nothing} in {gpu_time(watched)}", little), width, 0)
+
+
+def _course_lines(course: Course, gpus: Mapping[str, Gpu], width: int, zone: tzinfo | None) -> list[Line]:
+    judgement = course.worst.judgement
+    grade = str(judgement.severity).upper() if course.fired is not None else "seen"
+    what = [f"{grade}  {subject_words(course.worst.subject, gpus)}", CAUSES[judgement.cause]]
+    pid = "" if judgement.pid is None else f"pid {judgement.pid}"
+    told = [
+        ", ".join(filter(None, (rate_words(judgement.rate), pid))),
+        _times(course, zone),
+        clean(judgement.evidence.sentence),
+        forecast_words(judgement.forecast, course.resolved is not None, zone),
+        *(f"Not {CAUSES[each.cause]}: {clean(each.sentence)}" for each in judgement.ruled_out),
+    ]
+    return [
+        *wrap(": ".join(what), width, 0, _tone(course)),
+        *(each for words in told if words for each in wrap(join_sentences(words), width, 4)),
+    ]
+
+
+def _tone(course: Course) -> Tone:
+    if course.fired is None:
+        return Tone.FAINT
+    return Tone.GHOST if course.worst.judgement.severity is Severity.CRITICAL else Tone.WARNING
+
+
+def _times(course: Course, zone: tzinfo | None) -> str:
+    parts = [f"Opened {clock(course.opened, zone)}"]
+    parts.append("never fired" if course.fired is None else f"fired {clock(course.fired, zone)}")
+    if course.resolved:
+        parts.append(f"resolved {clock(course.resolved.at.wall, zone)}: {BECAUSE[course.resolved.reason]}")
+    else:
+        parts.append("not resolved by the end")
+    return ", ".join(parts)
+
+
+def gpu_time(seconds: float) -> str:
+    """Return "1 GPU-day", "2.5 GPU-hours", "0 GPU-minutes"."""
+    unit, name = next(
+        ((unit, name) for unit, name in _GPU_TIME if seconds >= unit), (_GPU_TIME[-1][0], _GPU_TIME[-1][1])
+    )
+    count = f"{seconds / unit:.3g}"
+    return f"{count} {name}{'' if count == '1' else 's'}"
+
+
+def tally_line(name: str, tally: Tally) -> str:
+    """Return one line: how often it fired, over how long, and how sure that rate is."""
+    fired = f"{tally.warning} warning, {tally.critical} critical"
+    counted = f"{clean(name)}: {tally.episodes} episode{'' if tally.episodes == 1 else 's'} ({fired})"
+    if tally.rate is None or tally.interval is None:
+        return f"{counted} in no time that was watched"
+    return (
+        f"{counted} in {tally.weeks:.3g} GPU-weeks: {tally.rate:.3g} a GPU-week "
+        f"(95 %: {tally.interval.low:.3g} to {tally.interval.high:.3g})"
+    )
+
+
+# --- what was said, beside what this configuration says ------------------------------------------
+
+
+def compared_lines(
+    then: Sequence[Transition],
+    now: Sequence[Transition],
+    gpus: Mapping[str, Gpu],
+    width: int,
+    zone: tzinfo | None,
+) -> list[Line]:
+    """Return a table: each incident, what was said of it then, and what this configuration says of it.
+
+    Incidents of one Subject are put beside each other in the order of their openings: another
+    configuration may open them at another time. Narrow terminals get a line for each.
+    """
+    said, says = (_by_subject(courses(each)) for each in (then, now))
+    rows = []
+    for subject in dict.fromkeys((*said, *says)):
+        old, new = said.get(subject, []), says.get(subject, [])
+        for place in range(max(len(old), len(new))):
+            was, says_now = (_cell(each[place : place + 1], zone) for each in (old, new))
+            rows.append((subject_words(subject, gpus), was, says_now))
+    if not rows:
+        return []
+    return _table(rows) if _table_width(rows) <= readable_width(width) else _list(rows)
+
+
+Compared = tuple[str, str, str]
+"""A subject, what was said of it, and what is said now."""
+
+_TITLES: Compared = ("", "as it was said", "as this configuration says")
+_GAP = 2  # columns between two of the table
+
+
+def _widths(rows: Sequence[Compared]) -> list[int]:
+    return [max(map(columns, cells)) for cells in zip(_TITLES, *rows, strict=True)]
+
+
+def _table_width(rows: Sequence[Compared]) -> int:
+    return sum(_widths(rows)) + 2 * _GAP
+
+
+def _table(rows: Sequence[Compared]) -> list[Line]:
+    widths = _widths(rows)
+    tones = (Tone.FAINT, *(Tone.PLAIN for _ in rows))
+    return [
+        line("".join(left(cell, width + _GAP, "") for cell, width in zip(row, widths, strict=True)), tone)
+        for row, tone in zip((_TITLES, *rows), tones, strict=True)
+    ]
+
+
+def _list(rows: Sequence[Compared]) -> list[Line]:
+    _, was, says = _TITLES
+    return [
+        line(words, tone)
+        for subject, old, new in rows
+        for words, tone in (
+            (subject, Tone.STRONG),
+            (f"  {was}: {old}", Tone.PLAIN),
+            (f"  {says}: {new}", Tone.PLAIN),
+        )
+    ]
+
+
+def _by_subject(found: Sequence[Course]) -> dict[Subject, list[Course]]:
+    by_subject: dict[Subject, list[Course]] = {}
+    for course in found:
+        by_subject.setdefault(course.worst.subject, []).append(course)
+    return by_subject
+
+
+def _cell(found: Sequence[Course], zone: tzinfo | None) -> str:
+    if not found:
+        return "nothing"
+    (course,) = found
+    judgement = course.worst.judgement
+    if course.fired is None:
+        return f"seen {clock(course.opened, zone)}, {judgement.cause}"
+    return f"{judgement.severity} {clock(course.fired, zone)}, {judgement.cause}"
