@@ -147,6 +147,7 @@ class Watch:
             diagnosis.ruled_out,
             watched.pid,
             diagnosis.others,
+            diagnosis.alternatives,
         )
         explained = diagnosis.explained or diagnosis.cause in INNOCENT
         is_told = diagnosis.pattern in ALWAYS_TOLD or median <= self._terms.warn_horizon

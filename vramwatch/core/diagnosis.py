@@ -14,7 +14,7 @@ from vramwatch.core.forecast import Abstention, Exhaustion, Reason, exhaustion
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.saturation import LEAST_SAMPLES, Saturation
 from vramwatch.core.trend import Slope
-from vramwatch.core.units import MIB, show_bytes
+from vramwatch.core.units import MIB, show_bytes, show_seconds
 from vramwatch.core.verdicts import Cause, Found, Rate, RuledOut
 from vramwatch.core.windows import DAY, HOUR, MINUTE, Lane, Layer, Points, Window
 
@@ -70,6 +70,9 @@ CLOSE = 2 * HOUR
 
 Forecast = Exhaustion | Abstention
 
+AT_REST = frozenset({"level_return", "same_state", "idle_creep", "pool_leak"})
+"""Patterns that look at memory only where nothing is asked."""
+
 INSIDE = (Cause.LEAK, Cause.KV_CACHE, Cause.FRAGMENTATION, Cause.AUTOGRAD, Cause.NON_TORCH)
 
 
@@ -90,6 +93,7 @@ class Diagnosis:
     explained: bool = False
     premature: bool = False
     others: tuple[str, ...] = ()
+    alternatives: tuple[Cause, ...] = ()
 
 
 def diagnose(window: Window, found: Mapping[str, Found]) -> Diagnosis:
@@ -99,19 +103,30 @@ def diagnose(window: Window, found: Mapping[str, Found]) -> Diagnosis:
     if main in POOLED and window.pool is not None:
         window = window.pool
     urgent = next((name for name in names if found[name].is_urgent), None)
-    rate = next((found[name].rate for name in ("daily_floor", *names) if name in found and found[name].rate), None)
+    rate = next(
+        (found[name].rate for name in ("daily_floor", *names) if name in found and found[name].rate), None
+    )
     if urgent is not None:
         rate = found[urgent].rate
     curve = None if urgent else _curve(window)
     forecast = _forecast(window, rate, curve, urgent is not None)
-    cause, ruled_out = _cause(window, found, main, urgent is not None)
+    cause, ruled_out, alternatives = _cause(window, found, main, urgent is not None)
     fits = isinstance(forecast, Abstention) and forecast.reason in (Reason.FITS, Reason.MAY_FIT)
     if fits and cause is not Cause.KV_CACHE and not found[main].causes:
         cause = Cause.WARMUP
     is_early = urgent is None and "idle_creep" not in found and _is_premature(window, rate, forecast, curve)
     is_early |= urgent is None and cause is Cause.UNKNOWN and bool(window.layers)
     return Diagnosis(
-        main, found[main], cause, tuple(ruled_out), rate, forecast, fits, is_early, tuple(names[1:])
+        main,
+        found[main],
+        cause,
+        ruled_out,
+        rate,
+        forecast,
+        explained=fits,
+        premature=is_early,
+        others=tuple(names[1:]),
+        alternatives=alternatives,
     )
 
 
@@ -149,30 +164,43 @@ def _is_cold(window: Window) -> bool:
 # --- cause --------------------------------------------------------------------------------------
 
 
-def _cause(
-    window: Window, found: Mapping[str, Found], main: str, is_urgent: bool
-) -> tuple[Cause, list[RuledOut]]:
-    told = next(
-        (found[name].causes for name in sorted(found, key=PRECEDENCE.index) if found[name].causes), ()
-    )
-    if told:
-        return told[0], []
-    if window.kind is SubjectKind.UNATTRIBUTED:
-        return Cause.GHOST, [RuledOut(each, "no process that is listed holds it") for each in INSIDE]
-    span = window.now - max(found[main].evidence.since - window.wall + window.now, window.used.began)
+Told = tuple[Cause, tuple[RuledOut, ...], tuple[Cause, ...]]
+"""A cause, the causes that were ruled out, and those that cannot be told from it."""
+
+
+def _cause(window: Window, found: Mapping[str, Found], main: str, is_urgent: bool) -> Told:
+    names = sorted(found, key=PRECEDENCE.index)
+    if told := next((found[name].causes for name in names if found[name].causes), ()):
+        return told[0], (), told[1:]
+    if names == ["out_of_memory"]:
+        return Cause.UNKNOWN, (), ()
+    if window.kind is SubjectKind.UNATTRIBUTED and not window.withheld:
+        nobody = "no process that is listed holds it"
+        return Cause.GHOST, tuple(RuledOut(each, nobody) for each in INSIDE), ()
+    since = found[main].evidence.since - window.wall + window.now
+    span = window.now - max(since, window.used.began)
     grown = growth(window.used, span)
+    outside = tuple(_ruled_out_by_state(window, main))
     if not window.layers or grown <= 0:
-        sentence = "cannot be told apart without the worker's own figures"
-        return Cause.LEAK, [RuledOut(each, sentence) for each in INSIDE[1:]]
+        return Cause.LEAK, outside, INSIDE[1:]
     shares = {layer: growth(lane, span) / grown for layer, lane in window.layers.items()}
     largest = max(shares, key=lambda layer: shares[layer])
-    ruled_out = list(_ruled_out(shares, largest, grown))
+    ruled_out = (*outside, *_ruled_out(shares, largest, grown))
     if shares[largest] < DECISIVE:
-        return Cause.UNKNOWN, ruled_out
+        return Cause.UNKNOWN, ruled_out, ()
     cause = BY_LAYER[largest]
     if cause is Cause.LEAK and is_urgent and _per_work(window, grown, span) >= GRAPH_PER_REQUEST:
-        return Cause.AUTOGRAD, ruled_out
-    return cause, ruled_out
+        cause = Cause.AUTOGRAD
+    return cause, ruled_out, ()
+
+
+def _ruled_out_by_state(window: Window, main: str) -> Iterator[RuledOut]:
+    """Yield what the pattern itself rules out: memory at rest is no load's, and an old process is warm."""
+    if main in AT_REST:
+        yield RuledOut(Cause.LOAD, "it is held where nothing is asked")
+    if window.age > WARM_UP and window.started is not None:
+        sentence = f"its process has run for {show_seconds(window.age)}"
+        yield RuledOut(Cause.WARMUP, sentence, {"age_seconds": window.age})
 
 
 def _ruled_out(shares: Mapping[Layer, float], largest: Layer, grown: float) -> Iterator[RuledOut]:

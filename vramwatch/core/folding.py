@@ -165,6 +165,7 @@ class GpuWindows:
             self.unattributed, SubjectKind.UNATTRIBUTED, ledger, now, ledger.unattributed, is_idle
         )
         window = watched.window
+        window.withheld = is_withheld
         window.departures += [Departure(now, held, before) for held in left.values()]
         del window.departures[:-DEPARTURES_KEPT]
         ghosts = ledger.ghost_bytes

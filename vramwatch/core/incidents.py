@@ -52,7 +52,11 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What is believed of a Subject at one time. ``others``: patterns that say the same, as evidence."""
+    """What is believed of a Subject at one time.
+
+    ``others``: patterns that say the same, as evidence. ``alternatives``: causes that what is known cannot
+    tell from the one that is named.
+    """
 
     pattern: str
     cause: Cause
@@ -63,6 +67,7 @@ class Judgement:
     ruled_out: tuple[RuledOut, ...] = ()
     pid: int | None = None
     others: tuple[str, ...] = ()
+    alternatives: tuple[Cause, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -388,6 +388,7 @@ class Window:
     pressed: float = 0.0
     members: Members | None = None
     departures: list[Departure] = field(default_factory=list)
+    withheld: bool = False
     ghosts: float = 0.0
     ghosts_since: float = inf
     accidents: list[Accident] = field(default_factory=list)

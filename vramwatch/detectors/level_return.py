@@ -8,7 +8,6 @@ from vramwatch.core.units import show_bytes
 from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdict
 from vramwatch.core.windows import DAY, GROWING, Window
 
-
 FOLLOWS = 0.25
 """The share of what half a day loses at the rate by which the floor of days must have risen at least."""
 

@@ -9,7 +9,6 @@ from vramwatch.core.units import show_bytes, show_seconds
 from vramwatch.core.verdicts import Cause, Clear, Evidence, Found, Unknown, Verdict
 from vramwatch.core.windows import DAY, HOUR, Window
 
-
 SIMILAR = 0.7
 """A spike of this share of another's height is of its size."""
 

@@ -91,6 +91,7 @@ def transition_of(row: Row[Any]) -> Transition:
         tuple(_ruled_out_of(each) for each in json.loads(row.ruled_out)),
         row.pid,
         tuple(split_words(row.others)),
+        tuple(Cause(word) for word in split_words(row.alternatives)),
     )
     subject = Subject(row.gpu, SubjectKind(row.kind), row.owner)
     incident = Incident(row.incident, subject, row.opened, State(row.state), judgement)
@@ -144,6 +145,7 @@ def _transition_values(transition: Transition) -> Values:
             "evidence": _json(_evidence(judged.evidence)),
             "ruled_out": _json([_ruled_out(each) for each in judged.ruled_out]),
             "others": join_words(judged.others),
+            "alternatives": join_words(judged.alternatives),
         }
     )
 

@@ -33,7 +33,8 @@ incident = _table("incident", "id gpu kind owner opened")
 transition = _table(
     "transition",
     "id seq wall boottime boot_id incident state severity cause pattern pid rate_low rate_median rate_high"
-    " exhaustion_at exhaustion_low exhaustion_high abstention reason evidence ruled_out others",
+    " exhaustion_at exhaustion_low exhaustion_high abstention reason evidence ruled_out others"
+    " alternatives",
 )
 checkpoint = _table("checkpoint", "seq wall boottime boot_id version state")
 

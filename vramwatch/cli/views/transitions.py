@@ -44,6 +44,7 @@ def transition_record(transition: Transition) -> Json:
         "reason": str(transition.reason),
         "ruled_out": [_ruled_out_record(each) for each in judgement.ruled_out],
         "others": list(judgement.others),
+        "alternatives": [str(each) for each in judgement.alternatives],
     }
 
 

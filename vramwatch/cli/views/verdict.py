@@ -12,6 +12,7 @@ from vramwatch.core.episodes import Tally
 from vramwatch.core.incidents import Incident, Severity, State, Subject, Transition
 from vramwatch.core.model import Gpu
 from vramwatch.core.units import show_seconds
+from vramwatch.core.verdicts import Cause
 
 LITTLE = 3600.0
 """GPU-seconds below which silence says little: loading a model takes minutes, growth takes hours."""
@@ -92,11 +93,19 @@ def _course_lines(course: Course, gpus: Mapping[str, Gpu], width: int, zone: tzi
         clean(judgement.evidence.sentence),
         forecast_words(judgement.forecast, course.resolved is not None, zone),
         *(f"Not {CAUSES[each.cause]}: {clean(each.sentence)}" for each in judgement.ruled_out),
+        _alternatives_words(judgement.alternatives),
     ]
     return [
         *wrap(": ".join(what), width, 0, _tone(course)),
         *(each for words in told if words for each in wrap(join_sentences(words), width, 4)),
     ]
+
+
+def _alternatives_words(alternatives: Sequence[Cause]) -> str:
+    if not alternatives:
+        return ""
+    named = ", ".join(CAUSES[each] for each in alternatives)
+    return f"It may as well be {named}: the worker's own figures would tell"
 
 
 def _tone(course: Course) -> Tone:

@@ -35,7 +35,8 @@ CREATE TABLE transition (
     reason TEXT NOT NULL,           -- why it moved
     evidence TEXT NOT NULL,         -- JSON: sentence, numbers (units in their names), since, until, count
     ruled_out TEXT NOT NULL,        -- JSON: causes that were looked at and are not it: cause, sentence, numbers
-    others TEXT NOT NULL            -- patterns that say the same: "rate,level"
+    others TEXT NOT NULL,           -- patterns that say the same: "same_state,daily_floor"
+    alternatives TEXT NOT NULL      -- causes that cannot be told from it: "kv_cache,fragmentation"
 );
 CREATE INDEX transition_incident ON transition (incident);
 CREATE INDEX transition_wall ON transition (wall);
