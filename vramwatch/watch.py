@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from vramwatch.core.checkpoint import VERSION, put_down, take_up
 from vramwatch.core.diagnosis import Diagnosis, diagnose, seconds_left
 from vramwatch.core.folding import GpuWindows, Watched
 from vramwatch.core.forecast import Abstention, Exhaustion
@@ -23,9 +24,14 @@ from vramwatch.core.incidents import (
     close,
     severity,
 )
-from vramwatch.core.model import Event, Instant, Ledger, Poll, SubjectKind
-from vramwatch.core.verdicts import INNOCENT, Found, Verdict
-from vramwatch.core.windows import ANYWHERE, Accident, Window
+from vramwatch.core.model import Event, EventKind, Instant, Ledger, Poll, SubjectKind
+from vramwatch.core.verdicts import INNOCENT, Found, Unknown, Verdict
+from vramwatch.core.windows import ANYWHERE, GROWING, Accident, Window
+
+PRUNED_EVERY = 3600.0
+
+ALWAYS_CLEAR = 1
+"""Patterns that need no evidence to be clear: nobody has told of an out-of-memory."""
 
 ALWAYS_TOLD = frozenset({"out_of_memory", "spike", "pool_leak", "pool_pressure", "spilled", "unattributed"})
 """Patterns that fire whether or not anybody can say when the memory ends."""
@@ -67,11 +73,15 @@ class Watch:
         self._clockwork = Clockwork()
         self._gpus: dict[str, GpuWindows] = {}
         self._standings: dict[Subject, Standing] = {}
+        self._pruned = 0.0
 
     def turn(self, poll: Poll) -> tuple[Transition, ...]:
         """Return how incidents move at ``poll``, in the order in which they do; most often not at all."""
         now = self._clockwork.tick(poll.at)
         moved: list[Transition] = []
+        for event in poll.events:
+            if event.kind is EventKind.GPU_VANISHED and event.gpu is not None:
+                moved += self._close_gone(event.gpu, poll.at, now)
         for ledger in poll.ledgers:
             windows = self._gpus.get(ledger.gpu.uuid)
             if windows is None:
@@ -81,6 +91,9 @@ class Watch:
                 self._note(windows, ledger, event, now)
             if windows.changed:
                 moved += self._close_ended(ledger.gpu.uuid, windows, poll.at, now)
+            if now - self._pruned >= PRUNED_EVERY:
+                self._prune(now)
+                self._pruned = now
             due = [each for each in windows.all() if each.is_due]
             if due:
                 moved += self._judge(ledger.gpu.uuid, windows, due, poll.at, now)
@@ -102,7 +115,7 @@ class Watch:
         beliefs: dict[Subject, Belief] = {}
         for each in due:
             each.mark_examined()
-            each.diagnosis = self._examine(each.window)
+            each.diagnosis = self._examine(each)
             subject = subject_of(gpu, each)
             beliefs[subject] = self._stronger(beliefs.get(subject), self._belief(each, subject, now))
         for subject, belief in beliefs.items():
@@ -115,13 +128,21 @@ class Watch:
                 self._standings[subject] = standing
             yield from transitions
 
-    def _examine(self, window: Window) -> Diagnosis | None:
+    def _examine(self, each: Watched) -> Diagnosis | None:
+        window = each.window
         found: dict[str, Found] = {}
+        unknown: list[str] = []
+        asked = 0
         for name, detector in self._detectors.items():
-            if window.kind in detector.SEES and (window.whole or detector.SEES is ANYWHERE):
-                verdict = detector.examine(window)
-                if isinstance(verdict, Found):
-                    found[name] = verdict
+            if window.kind not in detector.SEES or not (window.whole or detector.SEES is ANYWHERE):
+                continue
+            asked += 1
+            verdict = detector.examine(window)
+            if isinstance(verdict, Found):
+                found[name] = verdict
+            elif isinstance(verdict, Unknown):
+                unknown.append(verdict.why)
+        each.unjudged = unknown[0] if unknown and len(unknown) >= asked - ALWAYS_CLEAR else ""
         return diagnose(window, found) if found else None
 
     def _belief(self, watched: Watched, subject: Subject, now: float) -> Belief:
@@ -179,12 +200,59 @@ class Watch:
                 self._standings[subject], transitions = close(standing, at, now, Reason.RESTARTED)
                 yield from transitions
 
+    def _close_gone(self, gpu: str, at: Instant, now: float) -> Iterator[Transition]:
+        """Close what was said of a Gpu that is no longer there, and let go of its windows."""
+        self._gpus.pop(gpu, None)
+        for subject in [each for each in self._standings if each.gpu == gpu]:
+            _, transitions = close(self._standings.pop(subject), at, now, Reason.GONE)
+            yield from transitions
+
+    def _prune(self, now: float) -> None:
+        """Let go of incidents that are closed for so long that none of them is opened again."""
+        for subject, standing in list(self._standings.items()):
+            if not standing.is_open and now - standing.closed_at > self._terms.reopen_within:
+                del self._standings[subject]
+
+    def unjudged(self) -> Mapping[Subject, str]:
+        """Return of whom nothing could be said when they were looked at last, and why: too little is known."""
+        return {
+            subject_of(gpu, each): each.unjudged
+            for gpu, windows in self._gpus.items()
+            for each in windows.all()
+            if each.unjudged and each.window.kind in GROWING and each.window.whole
+        }
+
+    def forget(self, owner: str) -> None:
+        """Let go of all that is remembered of an Owner (its key)."""
+        for windows in self._gpus.values():
+            windows.owners.pop(owner, None)
+            for key in [key for key, each in windows.processes.items() if each.owner == owner]:
+                del windows.processes[key]
+        for subject in [each for each in self._standings if each.owner == owner]:
+            del self._standings[subject]
+
     def checkpoint(self) -> Mapping[str, Any]:
         """Return all that is remembered, as JSON has it; ``restore`` goes on from there to the bit."""
-        return {}
+        return {
+            "version": VERSION,
+            "seconds": self._clockwork.seconds,
+            "before": put_down(self._clockwork.before),
+            "gpus": put_down(self._gpus),
+            "standings": put_down(self._standings),
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint. Errors: ValueError where it is of another version, or damaged."""
+        """Go on from a checkpoint. Errors: ValueError where it is of another version, or damaged.
+
+        Then nothing has changed.
+        """
+        if state.get("version") != VERSION:
+            raise ValueError(f"a checkpoint of version {state.get('version')!r}; this is version {VERSION}")
+        told = {name: take_up(state.get(name)) for name in ("seconds", "before", "gpus", "standings")}
+        for windows in told["gpus"].values():
+            windows.link()
+        self._clockwork = Clockwork(told["seconds"], told["before"])
+        self._gpus, self._standings = told["gpus"], told["standings"]
 
 
 def subject_of(gpu: str, watched: Watched) -> Subject:

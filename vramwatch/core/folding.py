@@ -65,6 +65,7 @@ class Watched:
     moment: int = -1  # the ten seconds in which it was looked at last
     requests: float | None = None  # the counter's first value
     diagnosis: Diagnosis | None = None  # what it was found to be when it was looked at last
+    unjudged: str = ""  # why nothing could be said then
 
     @property
     def is_due(self) -> bool:
@@ -119,6 +120,11 @@ class GpuWindows:
         for each in hit or ([self.gpu] if self.gpu else []):
             each.window.accidents = [*each.window.accidents, accident][-ACCIDENTS_KEPT:]
             each.came, each.examined = True, -inf
+
+    def link(self) -> None:
+        """Have every window share the load again, after each was taken up by itself."""
+        for each in self.all():
+            each.window.load = self.load
 
     def all(self) -> Iterator[Watched]:
         """Yield every window, the most specific ones first."""
