@@ -245,6 +245,8 @@ def _per_work(window: Window, grown: float, span: float) -> float:
 def _forecast(window: Window, rate: Rate | None, curve: Saturation | None, is_urgent: bool) -> Forecast:
     if rate is None:
         return Abstention(Reason.NOT_GROWING)
+    if not window.is_bounded:
+        return Abstention(Reason.NO_CAPACITY)
     capacity = window.capacity - window.taken
     slope = Slope(rate.low, rate.median, rate.high, LEAST_SAMPLES)
     level = _recent_peak(window.used) if is_urgent else projected_peak(window.used, rate.median)

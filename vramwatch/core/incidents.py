@@ -267,7 +267,7 @@ def _has_moved(
         before.forecast, Exhaustion
     ):
         return True
-    expected = standing.told_left - (now - standing.told_at)
+    expected = max(0.0, standing.told_left - (now - standing.told_at))
     return left[1] < float("inf") and abs(left[1] - expected) > max(terms.moved * left[1], terms.update_least)
 
 

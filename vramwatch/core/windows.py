@@ -368,7 +368,7 @@ class Window:
     """All that a detector may look at. Times as of the Lanes; ``wall`` less ``now`` makes unix seconds of them.
 
     ``capacity``: bytes of the device, of the MIG instance, or of its owner's budget, whichever binds.
-    ``taken``: bytes of it that others hold at their recent most. ``started``: when its process did, None:
+    ``is_bounded``: False: nobody tells it, and it is the most that was ever seen. ``taken``: bytes of it that others hold at their recent most. ``started``: when its process did, None:
     not known. ``whole``: nothing more specific than this window holds the bytes in it.
     """
 
@@ -378,6 +378,7 @@ class Window:
     now: float
     wall: float
     capacity: float
+    is_bounded: bool = True
     taken: float = 0.0
     started: float | None = None
     whole: bool = True
@@ -412,8 +413,9 @@ class Window:
         kv = self.layers.get(Layer.KV)
         if kv is None or not self.is_flat:
             return None
-        size = self.told.get("engine_pool_bytes") or kv.peak(MINUTES_KEPT * MINUTE)
-        return replace(self, used=kv, capacity=size, taken=0.0, layers={})
+        told = self.told.get("engine_pool_bytes")
+        size = told or kv.peak(MINUTES_KEPT * MINUTE)
+        return replace(self, used=kv, capacity=size, is_bounded=told is not None, taken=0.0, layers={})
 
     @property
     def is_flat(self) -> bool:
