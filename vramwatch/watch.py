@@ -122,7 +122,7 @@ class Watch:
             if belief.judgement is None and self._is_found_elsewhere(gpu, windows, subject):
                 continue
             standing, transitions = advance(
-                self._standings.get(subject, Standing()), subject, belief, at, now, self._terms
+                self._standings.get(subject, Standing()), subject, belief, at, now, terms=self._terms
             )
             if standing.incident is not None:
                 self._standings[subject] = standing
@@ -214,7 +214,7 @@ class Watch:
                 del self._standings[subject]
 
     def unjudged(self) -> Mapping[Subject, str]:
-        """Return of whom nothing could be said when they were looked at last, and why: too little is known."""
+        """Return of whom too little is known to say anything, and what is missing."""
         return {
             subject_of(gpu, each): each.unjudged
             for gpu, windows in self._gpus.items()

@@ -33,29 +33,38 @@ _ENUMS: tuple[type[StrEnum], ...] = (
 )
 _KNOWN: Mapping[str, type] = {each.__name__: each for each in _CLASSES}
 _KNOWN_ENUMS: Mapping[str, type[StrEnum]] = {each.__name__: each for each in _ENUMS}
-_TYPECODES = frozenset("dfl")
 _KIND = "~"
 
 
 def put_down(value: Any) -> Any:
     """Return ``value`` as JSON has it. Errors: TypeError for what is none of the known classes."""
-    if value is None or isinstance(value, bool | int) or type(value) is str:
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else {_KIND: "float", "is": repr(value)}
-    if isinstance(value, StrEnum) and type(value).__name__ in _KNOWN_ENUMS:
-        return {_KIND: type(value).__name__, "is": value.value}
-    if isinstance(value, array):
-        return {_KIND: "array", "of": value.typecode, "is": b64encode(value.tobytes()).decode()}
-    if isinstance(value, list):
-        return [put_down(each) for each in value]
-    if isinstance(value, tuple):
-        return {_KIND: "tuple", "is": [put_down(each) for each in value]}
-    if isinstance(value, Mapping):
-        return {_KIND: "map", "is": [[put_down(key), put_down(each)] for key, each in value.items()]}
-    if _KNOWN.get(type(value).__name__) is not type(value):
-        raise TypeError(f"{type(value).__name__} is not known to a checkpoint")
-    return {_KIND: type(value).__name__, **{name: put_down(getattr(value, name)) for name in _names(type(value))}}
+    told: Any = value
+    match value:
+        case float() if not math.isfinite(value):
+            told = {_KIND: "float", "is": repr(value)}
+        case StrEnum():
+            told = {_KIND: _name(value), "is": value.value}
+        case None | bool() | int() | float() | str():
+            pass
+        case array():
+            told = {_KIND: "array", "of": value.typecode, "is": b64encode(value.tobytes()).decode()}
+        case list():
+            told = [put_down(each) for each in value]
+        case tuple():
+            told = {_KIND: "tuple", "is": [put_down(each) for each in value]}
+        case Mapping():
+            told = {_KIND: "map", "is": [[put_down(key), put_down(each)] for key, each in value.items()]}
+        case _:
+            told = {name: put_down(getattr(value, name)) for name in _names(type(value))}
+            told[_KIND] = _name(value)
+    return told
+
+
+def _name(value: object) -> str:
+    name = type(value).__name__
+    if type(value) not in (_KNOWN.get(name), _KNOWN_ENUMS.get(name)):
+        raise TypeError(f"{name} is not known to a checkpoint")
+    return name
 
 
 def take_up(told: Any) -> Any:
@@ -67,26 +76,26 @@ def take_up(told: Any) -> Any:
 
 
 def _take_up(told: Any) -> Any:
-    if isinstance(told, list):
-        return [_take_up(each) for each in told]
-    if not isinstance(told, dict):
-        return told
-    kind = told[_KIND]
-    if kind in _KNOWN:
-        return _made(_KNOWN[kind], told)
-    if kind in _KNOWN_ENUMS:
-        return _KNOWN_ENUMS[kind](told["is"])
-    if kind == "tuple":
-        return tuple(_take_up(each) for each in told["is"])
-    if kind == "map":
-        return {_take_up(key): _take_up(each) for key, each in told["is"]}
-    if kind == "array":
-        if told["of"] not in _TYPECODES:
-            raise ValueError(f"an array of {told['of']!r}")
-        return array(told["of"], b64decode(told["is"], validate=True))
-    if kind == "float":
-        return float(told["is"])
-    raise ValueError(f"it holds a {kind!r}, which is not known")
+    match told:
+        case {"~": "tuple", "is": parts}:
+            value: Any = tuple(_take_up(each) for each in parts)
+        case {"~": "map", "is": pairs}:
+            value = {_take_up(key): _take_up(each) for key, each in pairs}
+        case {"~": "array", "of": "d" | "f" | "l" as typecode, "is": text}:
+            value = array(typecode, b64decode(text, validate=True))
+        case {"~": "float", "is": text}:
+            value = float(text)
+        case {"~": kind, "is": text} if kind in _KNOWN_ENUMS:
+            value = _KNOWN_ENUMS[kind](text)
+        case {"~": kind}:
+            value = _made(_KNOWN[kind], told)
+        case list():
+            value = [_take_up(each) for each in told]
+        case None | bool() | int() | float() | str():
+            value = told
+        case _:
+            raise ValueError("it holds what no checkpoint does")
+    return value
 
 
 def _made(known: type, told: Mapping[str, Any]) -> Any:

@@ -41,6 +41,9 @@ PRECEDENCE = (
 POOLED = frozenset({"pool_leak", "pool_pressure"})
 """Patterns inside a preallocated pool: it is the pool that will be exhausted."""
 
+SUREST_RATE = "daily_floor"
+"""Whole days have every load: where they were seen, the rate is theirs."""
+
 BY_LAYER = {
     Layer.NON_TORCH: Cause.NON_TORCH,
     Layer.CACHED: Cause.FRAGMENTATION,
@@ -131,10 +134,11 @@ def diagnose(window: Window, found: Mapping[str, Found]) -> Diagnosis:
 
 
 def _is_premature(window: Window, rate: Rate | None, forecast: Forecast, curve: Saturation | None) -> bool:
-    """Return whether a cache that fills is as likely as growth without end, and time enough to tell them apart.
+    """Return whether it may as well be a cache that fills, with time enough to tell the two apart.
 
     Where one floor rises cleanly, or has risen since the process started, its curve decides; it must have
-    been watched for a while (nothing fills while nothing is asked). Where the memory goes through many states it is not one cache that fills.
+    been watched for a while (nothing fills while nothing is asked). Where the memory goes through many
+    states it is not one cache that fills.
     """
     if rate is None or isinstance(forecast, Abstention):
         return False
