@@ -68,6 +68,9 @@ WAIT_SHARE, LONGEST_WAIT = 0.4, 12 * HOUR
 HEALTHY = HOUR
 """Seconds for which the floor must have stood after the warm-up, for growth to have begun later."""
 
+SERVED_CLOSE = 300.0
+"""With less time left it does not matter that requests which run may yet end and give back their cache."""
+
 CLOSE = 2 * HOUR
 """With less time left nobody waits for a curve to show."""
 
@@ -84,7 +87,8 @@ class Diagnosis:
     """What the patterns found in one window come to.
 
     ``explained``: the cause is no fault. ``premature``: it may yet be a cache that fills, and there is time
-    to wait and see; or all layers are known, and none of them shows the growth. Neither fires.
+    to wait and see; or all layers are known, and none of them shows the growth; or it is the cache of
+    requests that run, which may end in time. Neither fires.
     """
 
     pattern: str
@@ -119,6 +123,8 @@ def diagnose(window: Window, found: Mapping[str, Found]) -> Diagnosis:
         cause = Cause.WARMUP
     is_early = urgent is None and "idle_creep" not in found and _is_premature(window, rate, forecast, curve)
     is_early |= urgent is None and cause is Cause.UNKNOWN and bool(window.layers)
+    is_served = urgent is not None and cause is Cause.KV_CACHE and bool(window.running)
+    is_early |= is_served and seconds_left(forecast, window.now)[1] > SERVED_CLOSE
     return Diagnosis(
         main,
         found[main],
