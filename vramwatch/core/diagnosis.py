@@ -6,7 +6,7 @@ layers, what the driver shows cannot tell the classes inside a process apart, an
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from vramwatch.core.floors import BEGUN, WARM_UP, rise, slowing
@@ -127,7 +127,7 @@ def diagnose(window: Window, found: Mapping[str, Found]) -> Diagnosis:
     is_early |= is_served and seconds_left(forecast, window.now)[1] > SERVED_CLOSE
     return Diagnosis(
         main,
-        found[main],
+        _with_work(window, found[main], rate),
         cause,
         ruled_out,
         rate,
@@ -157,6 +157,15 @@ def _is_premature(window: Window, rate: Rate | None, forecast: Forecast, curve: 
         return True
     watched = lane.time - max(lane.began, onset(lane, rate.median))
     return watched < min(LONGEST_WAIT, WAIT_SHARE * left)
+
+
+def _with_work(window: Window, found: Found, rate: Rate | None) -> Found:
+    """Return ``found`` with its growth for each thousand requests, where they are counted."""
+    pace = window.used.pace(DAY)
+    if rate is None or not window.counts_requests or pace <= 0:
+        return found
+    numbers = {**found.evidence.numbers, "growth_bytes_per_1000_requests": 1000 * rate.median / pace}
+    return replace(found, evidence=replace(found.evidence, numbers=numbers))
 
 
 def _is_cold(window: Window) -> bool:

@@ -1,19 +1,21 @@
 """Which windows the ledgers of one Gpu feed, and when one of them is due to be examined."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import exp, inf
 
 from vramwatch.core.diagnosis import Diagnosis
 from vramwatch.core.floors import WARM_UP
 from vramwatch.core.model import Holding, Ledger, ProcessKey, SubjectKind
 from vramwatch.core.series import process_subject
+from vramwatch.core.verdicts import Flight
 from vramwatch.core.windows import (
     DAY,
     DEPARTURES_KEPT,
     HOUR,
     LIVES_KEPT,
     MINUTE,
+    MOMENT,
     PRESSED_OVER,
     Accident,
     Departure,
@@ -46,6 +48,9 @@ PRESSED = 0.97
 """Share of its pool from which it is full."""
 
 ACCIDENTS_KEPT = 16
+
+FLOWN = 8
+"""Processes of which the minutes before an accident are frozen: the largest."""
 
 INFERRED = "inferred"
 
@@ -116,10 +121,27 @@ class GpuWindows:
 
     def note(self, accident: Accident, pid: int | None) -> None:
         """Take in an out-of-memory of ``pid``, or of whoever is on this Gpu."""
+        accident = replace(accident, flight=self._flight())
         hit = [each for each in self.processes.values() if each.pid == pid]
         for each in hit or ([self.gpu] if self.gpu else []):
             each.window.accidents = [*each.window.accidents, accident][-ACCIDENTS_KEPT:]
             each.came, each.examined = True, -inf
+
+    def _flight(self) -> dict[str, Flight]:
+        """Return the last minutes of the Gpu, of nobody's bytes and of its largest processes, by layers."""
+        lanes: dict[str, Watched] = {}
+        if self.gpu:
+            lanes["gpu"] = self.gpu
+        if self.unattributed:
+            lanes["unattributed"] = self.unattributed
+        largest = sorted(self.processes.values(), key=lambda each: -each.window.used.last)[:FLOWN]
+        lanes |= {f"pid {each.pid}": each for each in largest}
+        flight = {}
+        for name, each in lanes.items():
+            flight[name] = _flown(each.window, each.window.used)
+            for layer, lane in each.window.layers.items():
+                flight[f"{name} {layer}"] = _flown(each.window, lane)
+        return flight
 
     def link(self) -> None:
         """Have every window share the load again, after each was taken up by itself."""
@@ -213,11 +235,13 @@ class GpuWindows:
             present.add(key)
             if holding.held is not None:
                 self._fold_process(ledger, now, holding, told.get(holding.pid, {}))
-        left = {key: self.processes.pop(key) for key in self.processes.keys() - present}
+        left = {key: self.processes[key] for key in self.processes.keys() - present}
         for watched in left.values():
-            self.changed = True
             self._keep_base(watched)
             self._suspect(watched, now)
+        for key in left:
+            del self.processes[key]
+        self.changed |= bool(left)
         return {key: watched.window.used.last for key, watched in left.items()}
 
     def _keep_base(self, watched: Watched) -> None:
@@ -257,13 +281,14 @@ class GpuWindows:
         window.now, window.wall, window.capacity = now, ledger.at.wall, capacity
         window.taken = max(0.0, ledger.memory.used - held)
         window.running, window.waiting = told.get("requests_running"), told.get("requests_waiting")
-        self._hear(window, told, now)
+        self._hear(window, told, now, holding.pid)
         is_idle = self.load.is_idle
         if window.running is not None:
             is_idle = window.running == 0 and not window.waiting
         requests = told.get("requests_total")
         if requests is not None and watched.requests is None:
             watched.requests = requests
+        window.counts_requests = requests is not None
         work = self.load.busy if requests is None or watched.requests is None else requests - watched.requests
         watched.came |= window.used.fold(now, held, work, is_idle)
         if told:
@@ -284,13 +309,13 @@ class GpuWindows:
                 lane = window.layers[layer] = Lane(window.capacity)
             watched.came |= lane.fold(now, value, work, is_idle)
 
-    def _hear(self, window: Window, told: Mapping[str, float], now: float) -> None:
+    def _hear(self, window: Window, told: Mapping[str, float], now: float, pid: int) -> None:
         """Take in what a process says of accidents and of requests that wait."""
         before = window.told
         window.told = told
         more = told.get("ooms_total", 0.0) - before.get("ooms_total", told.get("ooms_total", 0.0))
         if more > 0:
-            window.accidents = [*window.accidents, Accident(now, "worker", {"ooms": more})][-ACCIDENTS_KEPT:]
+            self.note(Accident(now, "worker", {"ooms": more}), pid)
         kv, waiting = told.get("engine_kv_bytes"), window.waiting
         if kv is None or waiting is None:
             return
@@ -301,6 +326,13 @@ class GpuWindows:
         elapsed = min(now - window.used.time, PRESSED_OVER) if window.used.time > 0 else 0.0
         share = 1 - exp(-elapsed / (PRESSED_OVER / 3))
         window.pressed += share * (presses - window.pressed)
+
+
+def _flown(window: Window, lane: Lane) -> Flight:
+    moments = lane.moments
+    points = zip(moments.index, moments.low, moments.high, strict=True)
+    past = tuple((window.at(index * MOMENT), low, high) for index, low, high in points)
+    return (*past, (window.at(lane.time), lane.low, lane.high))
 
 
 def layers(held: float, told: Mapping[str, float]) -> Iterator[tuple[Layer, float]]:

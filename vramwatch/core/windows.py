@@ -21,6 +21,7 @@ from math import inf
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.recurrence import Recurrence
 from vramwatch.core.units import MIB
+from vramwatch.core.verdicts import Flight
 
 MOMENT, MINUTE, HOUR, DAY = 10.0, 60.0, 3600.0, 86_400.0
 """Seconds that the spans of an envelope last."""
@@ -339,11 +340,15 @@ class Departure:
 
 @dataclass(frozen=True, slots=True)
 class Accident:
-    """An out-of-memory. ``origin``: who says so; "inferred" is our own conclusion. ``numbers``: as told."""
+    """An out-of-memory. ``origin``: who says so; "inferred" is our own conclusion. ``numbers``: as told.
+
+    ``flight``: the minutes before it, as of Evidence.
+    """
 
     time: float
     origin: str
     numbers: Mapping[str, float]
+    flight: Mapping[str, Flight] = field(default_factory=dict)
 
 
 LIVES_KEPT, DEPARTURES_KEPT = 32, 32
@@ -389,6 +394,7 @@ class Window:
     pressed: float = 0.0
     members: Members | None = None
     departures: list[Departure] = field(default_factory=list)
+    counts_requests: bool = False
     withheld: bool = False
     ghosts: float = 0.0
     ghosts_since: float = inf
