@@ -5,6 +5,7 @@ The same for live polls, a replay and stored history; it owns no clock and reads
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, Protocol
 
 from vramwatch.core.checkpoint import VERSION, put_down, take_up
@@ -24,8 +25,8 @@ from vramwatch.core.incidents import (
     close,
     severity,
 )
-from vramwatch.core.model import Event, EventKind, Instant, Ledger, Poll, SubjectKind
-from vramwatch.core.verdicts import INNOCENT, Found, Unknown, Verdict
+from vramwatch.core.model import EventKind, Instant, OutOfMemory, Poll, SubjectKind
+from vramwatch.core.verdicts import INNOCENT, Cause, Found, Unknown, Verdict
 from vramwatch.core.windows import ANYWHERE, GROWING, Accident, Window
 
 PRUNED_EVERY = 3600.0
@@ -83,31 +84,27 @@ class Watch:
             if event.kind is EventKind.GPU_VANISHED and event.gpu is not None:
                 moved += self._close_gone(event.gpu, poll.at, now)
         for ledger in poll.ledgers:
-            windows = self._gpus.get(ledger.gpu.uuid)
-            if windows is None:
-                windows = self._gpus[ledger.gpu.uuid] = GpuWindows()
+            uuid = ledger.gpu.uuid
+            windows = self._gpus.setdefault(uuid, GpuWindows())
             windows.fold(ledger, now)
-            for event in poll.events:
-                self._note(windows, ledger, event, now)
             if windows.changed:
-                moved += self._close_ended(ledger.gpu.uuid, windows, poll.at, now)
-            if now - self._pruned >= PRUNED_EVERY:
-                self._prune(now)
-                self._pruned = now
-            due = [each for each in windows.all() if each.is_due]
-            if due:
-                moved += self._judge(ledger.gpu.uuid, windows, due, poll.at, now)
+                moved += self._close_ended(uuid, windows, poll.at, now)
+        for told in filter(None, (event.out_of_memory for event in poll.events)):
+            self._note(told, now)
+        for uuid, windows in self._gpus.items():
+            if due := [each for each in windows.all() if each.is_due]:
+                moved += self._judge(uuid, windows, due, poll.at, now)
+        if now - self._pruned >= PRUNED_EVERY:
+            self._prune(now)
+            self._pruned = now
         return tuple(moved)
 
-    @staticmethod
-    def _note(windows: GpuWindows, ledger: Ledger, event: Event, now: float) -> None:
-        """Take in an out-of-memory that somebody tells of this Gpu, or of a process on it."""
-        told = event.out_of_memory
-        if told is None:
-            return
-        is_here = told.gpu == ledger.gpu.uuid if told.gpu else any(told.pid == h.pid for h in ledger.holdings)
-        if is_here:
-            windows.note(Accident(now, str(told.origin), told.numbers), told.pid)
+    def _note(self, told: OutOfMemory, now: float) -> None:
+        """Take in an out-of-memory that somebody tells of a Gpu, or of a process wherever it is."""
+        accident = Accident(now, str(told.origin), told.numbers)
+        for uuid, windows in self._gpus.items():
+            if told.gpu == uuid or (told.gpu is None and windows.has(told.pid)):
+                windows.note(accident, told.pid)
 
     def _judge(
         self, gpu: str, windows: GpuWindows, due: Sequence[Watched], at: Instant, now: float
@@ -116,7 +113,7 @@ class Watch:
         for each in due:
             each.mark_examined()
             each.diagnosis = self._examine(each)
-            subject = subject_of(gpu, each)
+            subject = self._blamed(subject_of(gpu, each), each.diagnosis)
             beliefs[subject] = self._stronger(beliefs.get(subject), self._belief(each, subject, now))
         for subject, belief in beliefs.items():
             if belief.judgement is None and self._is_found_elsewhere(gpu, windows, subject):
@@ -127,6 +124,17 @@ class Watch:
             if standing.incident is not None:
                 self._standings[subject] = standing
             yield from transitions
+
+    def _blamed(self, subject: Subject, diagnosis: Diagnosis | None) -> Subject:
+        """Return whom an accident of a whole Gpu is put down to: whose growth there was to end in it."""
+        if diagnosis is None or diagnosis.pattern != "out_of_memory" or subject.kind is not SubjectKind.GPU:
+            return subject
+        growing = [
+            each
+            for each, standing in self._standings.items()
+            if each.gpu == subject.gpu and standing.is_firing and standing.told_left < inf
+        ]
+        return min(growing, key=lambda each: self._standings[each].told_left, default=subject)
 
     def _examine(self, each: Watched) -> Diagnosis | None:
         window = each.window
@@ -158,9 +166,12 @@ class Watch:
         level = severity((early, median), before, self._terms)
         if diagnosis.found.is_urgent:
             level = Severity.CRITICAL
+        cause = diagnosis.cause
+        if cause is Cause.UNKNOWN and standing is not None and standing.is_firing and standing.incident:
+            cause = standing.incident.judgement.cause  # of the growth that has led to this
         judgement = Judgement(
             diagnosis.pattern,
-            diagnosis.cause,
+            cause,
             level,
             diagnosis.found.evidence,
             diagnosis.rate,
@@ -170,7 +181,7 @@ class Watch:
             diagnosis.others,
             diagnosis.alternatives,
         )
-        explained = diagnosis.explained or diagnosis.cause in INNOCENT
+        explained = diagnosis.explained or cause in INNOCENT
         is_told = diagnosis.pattern in ALWAYS_TOLD or median <= self._terms.warn_horizon
         fires = is_told and not explained and not diagnosis.premature
         return Belief(judgement, fires, diagnosis.found.is_urgent, (early, median), explained)

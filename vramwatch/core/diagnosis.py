@@ -263,7 +263,7 @@ def _per_work(window: Window, grown: float, span: float) -> float:
 
 def _forecast(window: Window, rate: Rate | None, curve: Saturation | None, is_urgent: bool) -> Forecast:
     if rate is None:
-        return Abstention(Reason.NOT_GROWING)
+        return Abstention(Reason.NO_RATE)
     if not window.is_bounded:
         return Abstention(Reason.NO_CAPACITY)
     capacity = window.capacity - window.taken

@@ -119,11 +119,18 @@ class GpuWindows:
             self._fold_unattributed(ledger, now, left)
             self._fold_owners(ledger, now)
 
-    def note(self, accident: Accident, pid: int | None) -> None:
-        """Take in an out-of-memory of ``pid``, or of whoever is on this Gpu."""
+    def has(self, pid: int | None) -> bool:
+        """Return whether a process ``pid`` is here."""
+        return any(each.pid == pid for each in self.processes.values())
+
+    def note(self, accident: Accident, pid: int | None = None, owner: str | None = None) -> None:
+        """Take in an out-of-memory: of the process ``pid``, else of ``owner``, else of whoever is here."""
         accident = replace(accident, flight=self._flight())
         hit = [each for each in self.processes.values() if each.pid == pid]
-        for each in hit or ([self.gpu] if self.gpu else []):
+        if not hit:
+            hit = [each for each in (self.owners.get(owner or ""), self.gpu) if each is not None][:1]
+        for each in hit:
+            each.window.now = accident.time
             each.window.accidents = [*each.window.accidents, accident][-ACCIDENTS_KEPT:]
             each.came, each.examined = True, -inf
 
@@ -262,7 +269,7 @@ class GpuWindows:
         lane = self.gpu.window.used
         peak = max((*lane.moments.high[-FULL_MOMENTS:], lane.high))
         if peak >= FULL * self.gpu.window.capacity:
-            self.note(Accident(now, INFERRED, {"peak_bytes": peak}), None)
+            self.note(Accident(now, INFERRED, {"peak_bytes": peak}), owner=watched.owner)
 
     def _fold_process(self, ledger: Ledger, now: float, holding: Holding, told: Mapping[str, float]) -> None:
         held = float(holding.held or 0)

@@ -162,6 +162,10 @@ class Standing:
     def is_open(self) -> bool:
         return self.incident is not None and self.incident.state is not State.RESOLVED
 
+    @property
+    def is_firing(self) -> bool:
+        return self.incident is not None and self.incident.state is State.FIRING
+
 
 Move = tuple[Standing, tuple[Transition, ...]]
 
@@ -226,7 +230,7 @@ def _found(
         return after, (Transition(at, closed, Reason.EXPLAINED),)
     if incident.state is State.PENDING and belief.fires and _is_ready(standing, belief, now, terms):
         moved, reason = replace(incident, state=State.FIRING, judgement=judgement), Reason.ESTABLISHED
-    elif _has_moved(standing, incident.judgement, judgement, belief.left, now, terms=terms):
+    elif _has_moved(standing, incident.judgement, belief, judgement, now, terms=terms):
         moved, reason = replace(incident, judgement=judgement), Reason.UPDATED
     else:
         return standing, ()
@@ -255,9 +259,10 @@ def _open(
 
 
 def _has_moved(
-    standing: Standing, before: Judgement, after: Judgement, left: Left, now: float, *, terms: Terms
+    standing: Standing, before: Judgement, belief: Belief, after: Judgement, now: float, *, terms: Terms
 ) -> bool:
-    if after.severity is not before.severity:
+    left = belief.left
+    if after.severity is not before.severity or (belief.at_once and after.pattern != before.pattern):
         return True
     if now - standing.told_at < max(terms.update_least, min(terms.update_every, left[1] / 4)):
         return False

@@ -45,7 +45,7 @@ REBOUND_SHARE = 0.01
 """The same as a share of the capacity."""
 
 
-ANYWHERE = frozenset({SubjectKind.PROCESS, SubjectKind.GPU})
+ANYWHERE = frozenset({SubjectKind.PROCESS, SubjectKind.OWNER, SubjectKind.GPU})
 """Windows in which an accident is looked for, on a Gpu also where its processes are known."""
 
 GROWING = frozenset({SubjectKind.PROCESS, SubjectKind.UNATTRIBUTED, SubjectKind.GPU})
