@@ -9,6 +9,7 @@ from math import inf
 from typing import Any, Protocol
 
 from vramwatch.core.checkpoint import VERSION, put_down, take_up
+from vramwatch.core.comparing import Peer, beside_ranks, beside_versions
 from vramwatch.core.diagnosis import Diagnosis, diagnose, seconds_left
 from vramwatch.core.folding import GpuWindows, Watched
 from vramwatch.core.forecast import Abstention, Exhaustion
@@ -26,7 +27,7 @@ from vramwatch.core.incidents import (
     severity,
 )
 from vramwatch.core.model import EventKind, Instant, OutOfMemory, Poll, SubjectKind
-from vramwatch.core.verdicts import INNOCENT, Cause, Found, Unknown, Verdict
+from vramwatch.core.verdicts import INNOCENT, Cause, Evidence, Found, Unknown, Verdict
 from vramwatch.core.windows import ANYWHERE, GROWING, Accident, Window
 
 PRUNED_EVERY = 3600.0
@@ -173,7 +174,7 @@ class Watch:
             diagnosis.pattern,
             cause,
             level,
-            diagnosis.found.evidence,
+            self._compared(watched, diagnosis),
             diagnosis.rate,
             _in_wall_time(diagnosis.forecast, window),
             diagnosis.ruled_out,
@@ -185,6 +186,20 @@ class Watch:
         is_told = diagnosis.pattern in ALWAYS_TOLD or median <= self._terms.warn_horizon
         fires = is_told and not explained and not diagnosis.premature
         return Belief(judgement, fires, diagnosis.found.is_urgent, (early, median), explained)
+
+    def _compared(self, watched: Watched, diagnosis: Diagnosis) -> Evidence:
+        """Return the evidence, beside earlier versions of the same owner and the other ranks of a service."""
+        owners = (windows.owners.get(watched.owner or "") for windows in self._gpus.values())
+        members = [each.window.members for each in owners if each is not None]
+        lives = [life for each in members if each is not None for life in each.lives]
+        peers = (
+            Peer(each.rank, each.diagnosis.rate.median if each.diagnosis and each.diagnosis.rate else None)
+            for windows in self._gpus.values()
+            for each in windows.processes.values()
+            if each.rank is not None and each.owner == watched.owner
+        )
+        evidence = beside_versions(diagnosis.found.evidence, diagnosis.rate, watched.version, lives)
+        return beside_ranks(evidence, watched.rank, peers)
 
     @staticmethod
     def _stronger(one: Belief | None, other: Belief) -> Belief:

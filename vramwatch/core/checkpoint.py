@@ -19,7 +19,7 @@ VERSION = 1
 
 _CLASSES: tuple[type, ...] = (
     *(windows.Envelope, windows.Points, windows.Lane, windows.Load, windows.Window),
-    *(windows.Members, windows.Departure, windows.Accident),
+    *(windows.Members, windows.Life, windows.Departure, windows.Accident),
     *(recurrence.Recurrence, recurrence.Ballot),
     *(folding.Watched, folding.GpuWindows),
     *(diagnosis.Diagnosis, forecast.Exhaustion, forecast.Abstention),

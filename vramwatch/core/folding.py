@@ -21,6 +21,7 @@ from vramwatch.core.windows import (
     Departure,
     Lane,
     Layer,
+    Life,
     Load,
     Members,
     Window,
@@ -60,11 +61,17 @@ RUNNING_AWAY = 0.01
 
 @dataclass(slots=True)
 class Watched:
-    """A Window, whose it is, and when it was looked at. ``owner``: an Owner's key, None: nobody's."""
+    """A Window, whose it is, and when it was looked at.
+
+    ``owner``: an Owner's key, None: nobody's. ``version``: the image that its process runs; ``rank``: of its
+    process among those of one service; None: not known.
+    """
 
     window: Window
     pid: int | None = None
     owner: str | None = None
+    version: str | None = None
+    rank: int | None = None
     examined: float = 0.0
     came: bool = False  # evidence since then
     moment: int = -1  # the ten seconds in which it was looked at last
@@ -244,15 +251,15 @@ class GpuWindows:
                 self._fold_process(ledger, now, holding, told.get(holding.pid, {}))
         left = {key: self.processes[key] for key in self.processes.keys() - present}
         for watched in left.values():
-            self._keep_base(watched)
+            self._keep_life(watched)
             self._suspect(watched, now)
         for key in left:
             del self.processes[key]
         self.changed |= bool(left)
         return {key: watched.window.used.last for key, watched in left.items()}
 
-    def _keep_base(self, watched: Watched) -> None:
-        """Remember at what a life had settled that was long enough to settle."""
+    def _keep_life(self, watched: Watched) -> None:
+        """Remember a life that was long enough to settle."""
         window = watched.window
         owner = self.owners.get(watched.owner or "")
         if owner is None or owner.window.members is None or window.age < SETTLED_AFTER + WARM_UP:
@@ -260,7 +267,9 @@ class GpuWindows:
         base = window.used.floor(window.used.time - window.age + WARM_UP, window.used.time)
         if base is not None:
             members = owner.window.members
-            members.bases = [*members.bases, (window.used.began, base)][-LIVES_KEPT:]
+            rate = watched.diagnosis.rate if watched.diagnosis else None
+            life = Life(window.used.began, base, watched.version, rate.median if rate else 0.0)
+            members.lives = [*members.lives, life][-LIVES_KEPT:]
 
     def _suspect(self, watched: Watched, now: float) -> None:
         """Infer an out-of-memory where a process ended right after the memory was full."""
@@ -283,7 +292,10 @@ class GpuWindows:
                 SubjectKind.PROCESS, Lane(capacity), self.load, now, ledger.at.wall, capacity, started=begun
             )
             watched = self.processes[key] = Watched(window, holding.pid)
-        watched.owner = holding.tenant.owner.key
+        tenant = holding.tenant
+        watched.owner = tenant.owner.key
+        watched.version = tenant.facts.container.image if tenant.facts.container else None
+        watched.rank = tenant.engine.rank if tenant.engine else None
         window = watched.window
         window.now, window.wall, window.capacity = now, ledger.at.wall, capacity
         window.taken = max(0.0, ledger.memory.used - held)

@@ -354,18 +354,32 @@ class Accident:
 LIVES_KEPT, DEPARTURES_KEPT = 32, 32
 
 
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A life that is over. ``base``: bytes at which it had settled after its warm-up.
+
+    ``version``: the image it ran, where known. ``rate``: bytes a second by which it was found to grow; 0: it
+    was not.
+    """
+
+    began: float
+    base: float
+    version: str | None = None
+    rate: float = 0.0
+
+
 @dataclass(slots=True)
 class Members:
     """The processes of one owner on one Gpu.
 
-    ``began``: of those that live, when each was first seen. ``ended``: when one last left. ``bases``:
-    (began, bytes) of lives, as each had settled at after its warm-up.
+    ``began``: of those that live, when each was first seen. ``ended``: when one last left. ``lives``: those
+    that are over and were long enough to settle, oldest first.
     """
 
     began: dict[str, float] = field(default_factory=dict)
     held: dict[str, float] = field(default_factory=dict)
     ended: float = -inf
-    bases: list[tuple[float, float]] = field(default_factory=list)
+    lives: list[Life] = field(default_factory=list)
 
 
 @dataclass(slots=True)
