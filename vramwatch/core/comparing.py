@@ -1,4 +1,4 @@
-"""Growth beside its like: the lives of the same owner under another image, and the other ranks of a service."""
+"""Growth beside its like: lives of the same owner under another image, the other ranks of one service."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

@@ -177,7 +177,7 @@ class GpuWindows:
             self.changed |= self.gpu is not None
             self.gpu = None
             return
-        self.gpu = self._take(self.gpu, SubjectKind.GPU, ledger, now, used, self.load.is_idle)
+        self.gpu = self._take(self.gpu, SubjectKind.GPU, ledger, now, used, is_idle=self.load.is_idle)
         self.gpu.window.whole = is_whole
 
     def _take(
@@ -187,6 +187,7 @@ class GpuWindows:
         ledger: Ledger,
         now: float,
         value: float,
+        *,
         is_idle: bool | None,
     ) -> Watched:
         capacity = ledger.memory.total - ledger.memory.reserved
@@ -204,7 +205,7 @@ class GpuWindows:
         is_withheld = any(holding.held is None for holding in ledger.holdings)
         is_idle = self.load.is_idle if is_withheld else None  # others' work is not seen
         watched = self.unattributed = self._take(
-            self.unattributed, SubjectKind.UNATTRIBUTED, ledger, now, ledger.unattributed, is_idle
+            self.unattributed, SubjectKind.UNATTRIBUTED, ledger, now, ledger.unattributed, is_idle=is_idle
         )
         window = watched.window
         window.withheld = is_withheld
@@ -222,7 +223,7 @@ class GpuWindows:
                 held.setdefault(each.owner, {})[process_subject(key)] = each.window.used.last
         for owner, parts in held.items():
             watched = self.owners[owner] = self._take(
-                self.owners.get(owner), SubjectKind.OWNER, ledger, now, sum(parts.values()), None
+                self.owners.get(owner), SubjectKind.OWNER, ledger, now, sum(parts.values()), is_idle=None
             )
             watched.owner = owner
             members = watched.window.members or Members()
@@ -311,17 +312,12 @@ class GpuWindows:
         work = self.load.busy if requests is None or watched.requests is None else requests - watched.requests
         watched.came |= window.used.fold(now, held, work, is_idle)
         if told:
-            self._fold_layers(window, watched, told, now, work, is_idle)
+            self._fold_layers(watched, told, now, work, is_idle)
 
     def _fold_layers(
-        self,
-        window: Window,
-        watched: Watched,
-        told: Mapping[str, float],
-        now: float,
-        work: float,
-        is_idle: bool | None,
+        self, watched: Watched, told: Mapping[str, float], now: float, work: float, is_idle: bool | None
     ) -> None:
+        window = watched.window
         for layer, value in layers(window.used.last, told):
             lane = window.layers.get(layer)
             if lane is None:
