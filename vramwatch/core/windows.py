@@ -21,6 +21,7 @@ from math import inf
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.recurrence import Recurrence
 from vramwatch.core.units import MIB
+from vramwatch.core.verdicts import Flight
 
 MOMENT, MINUTE, HOUR, DAY = 10.0, 60.0, 3600.0, 86_400.0
 """Seconds that the spans of an envelope last."""
@@ -44,7 +45,7 @@ REBOUND_SHARE = 0.01
 """The same as a share of the capacity."""
 
 
-ANYWHERE = frozenset({SubjectKind.PROCESS, SubjectKind.GPU})
+ANYWHERE = frozenset({SubjectKind.PROCESS, SubjectKind.OWNER, SubjectKind.GPU})
 """Windows in which an accident is looked for, on a Gpu also where its processes are known."""
 
 GROWING = frozenset({SubjectKind.PROCESS, SubjectKind.UNATTRIBUTED, SubjectKind.GPU})
@@ -339,28 +340,46 @@ class Departure:
 
 @dataclass(frozen=True, slots=True)
 class Accident:
-    """An out-of-memory. ``origin``: who says so; "inferred" is our own conclusion. ``numbers``: as told."""
+    """An out-of-memory. ``origin``: who says so; "inferred" is our own conclusion. ``numbers``: as told.
+
+    ``flight``: the minutes before it, as of Evidence.
+    """
 
     time: float
     origin: str
     numbers: Mapping[str, float]
+    flight: Mapping[str, Flight] = field(default_factory=dict)
 
 
 LIVES_KEPT, DEPARTURES_KEPT = 32, 32
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A life that is over. ``base``: bytes at which it had settled after its warm-up.
+
+    ``version``: the image it ran, where known. ``rate``: bytes a second by which it was found to grow; 0: it
+    was not.
+    """
+
+    began: float
+    base: float
+    version: str | None = None
+    rate: float = 0.0
 
 
 @dataclass(slots=True)
 class Members:
     """The processes of one owner on one Gpu.
 
-    ``began``: of those that live, when each was first seen. ``ended``: when one last left. ``bases``:
-    (began, bytes) of lives, as each had settled at after its warm-up.
+    ``began``: of those that live, when each was first seen. ``ended``: when one last left. ``lives``: those
+    that are over and were long enough to settle, oldest first.
     """
 
     began: dict[str, float] = field(default_factory=dict)
     held: dict[str, float] = field(default_factory=dict)
     ended: float = -inf
-    bases: list[tuple[float, float]] = field(default_factory=list)
+    lives: list[Life] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -368,7 +387,7 @@ class Window:
     """All that a detector may look at. Times as of the Lanes; ``wall`` less ``now`` makes unix seconds of them.
 
     ``capacity``: bytes of the device, of the MIG instance, or of its owner's budget, whichever binds.
-    ``taken``: bytes of it that others hold at their recent most. ``started``: when its process did, None:
+    ``is_bounded``: False: nobody tells it, and it is the most that was ever seen. ``taken``: bytes of it that others hold at their recent most. ``started``: when its process did, None:
     not known. ``whole``: nothing more specific than this window holds the bytes in it.
     """
 
@@ -378,6 +397,7 @@ class Window:
     now: float
     wall: float
     capacity: float
+    is_bounded: bool = True
     taken: float = 0.0
     started: float | None = None
     whole: bool = True
@@ -388,6 +408,7 @@ class Window:
     pressed: float = 0.0
     members: Members | None = None
     departures: list[Departure] = field(default_factory=list)
+    counts_requests: bool = False
     withheld: bool = False
     ghosts: float = 0.0
     ghosts_since: float = inf
@@ -412,8 +433,9 @@ class Window:
         kv = self.layers.get(Layer.KV)
         if kv is None or not self.is_flat:
             return None
-        size = self.told.get("engine_pool_bytes") or kv.peak(MINUTES_KEPT * MINUTE)
-        return replace(self, used=kv, capacity=size, taken=0.0, layers={})
+        told = self.told.get("engine_pool_bytes")
+        size = told or kv.peak(MINUTES_KEPT * MINUTE)
+        return replace(self, used=kv, capacity=size, is_bounded=told is not None, taken=0.0, layers={})
 
     @property
     def is_flat(self) -> bool:

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from math import inf
 from typing import ClassVar
 
 from vramwatch.core.floors import QUANTUM
 from vramwatch.core.units import show_bytes, show_seconds
 from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdict
-from vramwatch.core.windows import GROWING, MOMENT, Envelope, Window
+from vramwatch.core.windows import GROWING, MINUTE, MOMENT, Envelope, Lane, Window
 
 LEAST_MOMENTS = 3
 """Spans of ten seconds with samples that a block must have: its extremes are to mean something."""
@@ -16,6 +17,9 @@ LEAST_MOMENTS = 3
 @dataclass(frozen=True, slots=True)
 class FastPath:
     """Blocks of 30 s, 1 or 2 minutes, of which the last ``blocks`` rise without one exception, and evenly.
+
+    The least of the newest must lie above all that was held in the half day before: a rise to where memory
+    has been already is the load's.
 
     ``horizon``: seconds to exhaustion within which it is urgent. ``starting``: seconds after its start in
     which a process may load. ``least_share``: of the capacity that must have been gained. ``largest``: the
@@ -49,6 +53,8 @@ class FastPath:
             left = (window.capacity - window.taken - window.used.last) / rate
             steps = sorted((b - a) / length for a, b in pairwise(lows))
             is_even = steps[-1] * length <= self.largest * growth
+            if lows[-1] <= _before(window.used, length * self.blocks):
+                continue  # it has been there before
             if left > self.horizon or growth < self.least_share * window.capacity or not is_even:
                 continue
             return Found(
@@ -68,6 +74,14 @@ class FastPath:
                 is_urgent=True,
             )
         return Clear() if has_enough else Unknown("too few samples within minutes")
+
+
+def _before(lane: Lane, span: float) -> float:
+    """Return the most that was held in the half day before the last ``span`` seconds; -inf: nothing was."""
+    begin = lane.moments.index[-1] * MOMENT + MOMENT - span
+    start, stop = lane.moments.since(begin - span), lane.moments.since(begin)
+    earlier = lane.minutes.high[: lane.minutes.since(begin - MINUTE)]
+    return max((*earlier, *lane.moments.high[start:stop]), default=-inf)
 
 
 def _blocks(moments: Envelope, length: float, count: int) -> tuple[list[float], list[float]]:

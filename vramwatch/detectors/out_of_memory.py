@@ -37,6 +37,7 @@ class OutOfMemory:
                 window.at(recent[0].time),
                 window.at(latest.time),
                 len(recent),
+                latest.flight,
             ),
             is_urgent=True,
         )
