@@ -215,13 +215,14 @@ class Watch:
         return any(each.diagnosis is not None and subject_of(gpu, each) == subject for each in windows.all())
 
     def _close_ended(self, gpu: str, windows: GpuWindows, at: Instant, now: float) -> Iterator[Transition]:
-        """Close the incidents on ``gpu`` of which nothing that grew is left."""
-        left = {subject_of(gpu, each) for each in windows.all()}
+        """Close the incidents on ``gpu`` of which nothing that grew is left; what began just now did not."""
+        old = [each for each in windows.all() if each.window.used.began < now]
+        left = {subject_of(gpu, each) for each in old}
         for subject, standing in list(self._standings.items()):
             if subject.gpu != gpu or not standing.is_open or standing.incident is None:
                 continue
             pid = standing.incident.judgement.pid
-            is_there = subject in left and (pid is None or any(each.pid == pid for each in windows.all()))
+            is_there = subject in left and (pid is None or any(each.pid == pid for each in old))
             if not is_there:
                 self._standings[subject], transitions = close(standing, at, now, Reason.RESTARTED)
                 yield from transitions

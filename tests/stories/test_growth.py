@@ -550,6 +550,15 @@ def test_the_restart_of_the_process_that_grew_closes_its_incident_and_says_so():
     assert seconds(told[-1]) == end + STEP
 
 
+def test_a_pid_that_is_used_again_at_the_very_next_poll_is_another_process():
+    grown = list(creeping())
+    end = grown[-1].time
+    anew = [one(end + i * STEP, 9000.0, 0.0, begins=end + STEP) for i in range(1, 60)]
+    told = play([*grown, *anew])
+    assert told[-1].reason is Reason.RESTARTED
+    assert seconds(told[-1]) == end + STEP
+
+
 def creeping_twice():
     """Three hours of growth, all of it given back, ten hours of nothing, growth again."""
     for minute in range(1200):
