@@ -183,7 +183,8 @@ class Watch:
             diagnosis.alternatives,
         )
         explained = diagnosis.explained or cause in INNOCENT
-        is_told = diagnosis.pattern in ALWAYS_TOLD or median <= self._terms.warn_horizon
+        names = (diagnosis.pattern, *diagnosis.others)
+        is_told = not ALWAYS_TOLD.isdisjoint(names) or median <= self._terms.warn_horizon
         fires = is_told and not explained and not diagnosis.premature
         return Belief(judgement, fires, diagnosis.found.is_urgent, (early, median), explained)
 

@@ -613,6 +613,13 @@ def test_a_process_that_ends_while_there_is_room_has_just_ended():
     assert play(ending_when_full(20_000.0)) == []
 
 
+def test_a_spike_that_would_not_fit_is_not_explained_away_by_the_step_that_took_its_room():
+    told = play(large_inputs(9000.0, 7500.0, count=900))
+    assert [each.incident.state for each in told[:2]] == [State.PENDING, State.FIRING]
+    assert State.RESOLVED not in {each.incident.state for each in told}
+    assert causes(told) == {Cause.SPIKE}
+
+
 def test_two_services_on_one_card_are_two_subjects_and_only_the_one_that_grows_is_told_of():
     beside = Process(6000.0, 4300, "other")
     told = play(replace(each, processes=(*each.processes, beside)) for each in creeping())

@@ -118,7 +118,9 @@ def diagnose(window: Window, found: Mapping[str, Found]) -> Diagnosis:
     curve = None if urgent else _curve(window)
     forecast = _forecast(window, rate, curve, urgent is not None)
     cause, ruled_out, alternatives = _cause(window, found, main, urgent is not None)
+    is_told = any(each.causes and each.rate is None for each in found.values())  # no growth, and no curve
     fits = isinstance(forecast, Abstention) and forecast.reason in (Reason.FITS, Reason.MAY_FIT)
+    fits = fits and not is_told
     if fits and cause is not Cause.KV_CACHE and not found[main].causes:
         cause = Cause.WARMUP
     is_early = urgent is None and "idle_creep" not in found and _is_premature(window, rate, forecast, curve)
@@ -133,7 +135,7 @@ def diagnose(window: Window, found: Mapping[str, Found]) -> Diagnosis:
         rate,
         forecast,
         explained=fits,
-        premature=is_early,
+        premature=is_early and not is_told,
         others=tuple(names[1:]),
         alternatives=alternatives,
     )
