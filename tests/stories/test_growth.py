@@ -1,6 +1,7 @@
 """Growth, and what looks like it, as people live through it: small servers played through the real watch."""
 
 from dataclasses import replace
+from functools import cache
 from math import cos, exp, pi
 from random import Random
 
@@ -87,7 +88,7 @@ def swapping(count, lost_a_busy_hour, seed=2):
             minute += 1
 
 
-def days_of_load(days, lost_a_day, step=240.0, most=7000.0):
+def days_of_load(days, lost_a_day, step=300.0, most=7000.0):
     chance = Random(4)
     for i in range(round(days * DAY / step)):
         time = i * step
@@ -186,7 +187,7 @@ GROWING = {
     "level_return": lambda: swapping(420, 1200.0),
     "event_floor": lambda: never_idle(400, 12.0),
     "staircase": lambda: stairs(330, 25, 400.0),
-    "daily_floor": lambda: days_of_load(6.5, 900.0),
+    "daily_floor": lambda: days_of_load(6.3, 900.0),
     "idle_creep": lambda: creeping(160),
     "near_full": lambda: idle_between(500, 30.0, 21_000.0),
     "unattributed": lambda: dying_workers(200, 2500.0),
@@ -206,7 +207,7 @@ SILENT = {
     "level_return": lambda: swapping(420, 0.0),
     "event_floor": lambda: never_idle(400, 0.0),
     "staircase": lambda: stairs(330, 25, 0.0),
-    "daily_floor": lambda: days_of_load(6.5, 0.0),
+    "daily_floor": lambda: days_of_load(6.3, 0.0),
     "idle_creep": lambda: creeping(160, each=0.0),
     "near_full": lambda: idle_between(500, 0.0, 22_000.0),
     "unattributed": lambda: dying_workers(200, 0.0),
@@ -222,13 +223,19 @@ SILENT = {
 """The same servers, in which nothing is wrong."""
 
 
+@cache
+def story(pattern):
+    """Return every transition of the server that shows ``pattern``."""
+    return play(GROWING[pattern]())
+
+
 def test_every_pattern_that_there_is_has_its_story():
     assert GROWING.keys() == SILENT.keys() == assembly.detectors().keys()
 
 
 @pytest.mark.parametrize("pattern", GROWING)
 def test_a_server_that_shows_a_pattern_comes_to_fire_and_the_pattern_is_named(pattern):
-    told = play(GROWING[pattern]())
+    told = story(pattern)
     assert pattern in patterns(fired(told))
     assert told[0].incident.state is State.PENDING
     assert told[0].reason is Reason.SEEN
@@ -255,12 +262,12 @@ def test_a_leak_of_five_megabytes_a_minute_is_told_with_its_rate_and_its_end():
 def test_a_leak_under_swapped_models_is_told_with_the_rate_at_which_the_work_loses_it():
     moments = list(swapping(420, 1200.0))
     busy_share = sum(each.duty for each in moments) / len(moments)
-    told = fired(play(moments))
+    told = fired(story("level_return"))
     assert megabytes_an_hour(told[0]) == pytest.approx(1200.0 * busy_share, rel=0.25)
 
 
 def test_days_of_growth_under_load_are_told_by_the_day():
-    told = fired(play(days_of_load(6.5, 900.0)))
+    told = fired(story("daily_floor"))
     assert megabytes_an_hour(told[0]) * 24 == pytest.approx(900.0, rel=0.15)
 
 
@@ -274,7 +281,7 @@ def test_memory_that_runs_away_is_critical_within_minutes_and_long_before_it_is_
 
 
 def test_growth_whose_end_is_weeks_away_is_pending_and_never_fires():
-    told = play(creeping(1500, each=1.0, total=80_000.0))
+    told = play(creeping(700, each=1.0, total=80_000.0))
     assert told
     assert {each.incident.state for each in told} == {State.PENDING}
     assert any(hours_until_full(each)[1] > 7 * 24 for each in told)
@@ -303,7 +310,7 @@ def test_the_layer_that_grows_names_the_cause_and_the_others_are_ruled_out(where
 
 
 def test_without_its_layers_a_leak_is_named_with_the_causes_that_cannot_be_told_from_it():
-    judgement = fired(play(leaking(560)))[0].incident.judgement
+    judgement = fired(story("same_state"))[0].incident.judgement
     assert judgement.cause is Cause.LEAK
     assert {Cause.KV_CACHE, Cause.FRAGMENTATION, Cause.NON_TORCH} <= set(judgement.alternatives)
 
@@ -317,7 +324,7 @@ def test_ten_megabytes_of_tensors_a_request_are_a_leak():
 
 
 def test_bytes_that_stay_when_their_process_is_gone_are_a_ghost_and_no_owners():
-    told = fired(play(GROWING["unattributed"]()))
+    told = fired(story("unattributed"))
     assert causes(told) == {Cause.GHOST}
     assert {each.incident.subject.kind for each in told} == {SubjectKind.UNATTRIBUTED}
 
@@ -344,7 +351,7 @@ def test_a_process_that_is_over_and_still_listed_is_a_ghost():
     ],
 )
 def test_a_pattern_that_says_its_cause_by_itself_has_it_told(pattern, cause):
-    assert causes(fired(play(GROWING[pattern]()))) == {cause}
+    assert causes(fired(story(pattern))) == {cause}
 
 
 def filling(limit, time_constant, count=700, tells=True):
@@ -424,7 +431,7 @@ def model_cycles():
 LOOK_ALIKES = {
     "a warm-up": warming_up,
     "a bounded KV cache": bounded_kv,
-    "days of load": lambda: days_of_load(2, 0.0, step=60.0, most=15_000.0),
+    "days of load": lambda: days_of_load(2, 0.0, step=120.0, most=15_000.0),
     "the last model of the evening": evening_residency,
     "a cache that fits": lambda: filling(6000.0, 7200.0),
     "a cache that fits, and is not told": lambda: filling(6000.0, 7200.0, tells=False),
@@ -525,7 +532,7 @@ def test_setting_the_clock_back_changes_neither_what_is_told_nor_when_by_the_boo
             for each in told
         ]
 
-    assert of(play(with_clock_back(leaking(560)))) == of(play(leaking(560)))
+    assert of(play(with_clock_back(leaking(560)))) == of(story("same_state"))
 
 
 def test_a_total_that_changes_ends_what_was_told_of_the_card_as_it_was():
