@@ -11,6 +11,7 @@ from vramwatch.core.series import process_subject
 from vramwatch.core.windows import (
     DAY,
     DEPARTURES_KEPT,
+    GROWING,
     HOUR,
     LIVES_KEPT,
     MINUTE,
@@ -149,7 +150,7 @@ class GpuWindows:
     ) -> Watched:
         capacity = ledger.memory.total - ledger.memory.reserved
         if watched is None:
-            lane = Lane(capacity)
+            lane = Lane(capacity, votes=kind in GROWING)
             watched = Watched(Window(kind, lane, self.load, now, ledger.at.wall, capacity))
         window = watched.window
         window.now, window.wall, window.capacity = now, ledger.at.wall, capacity
@@ -275,7 +276,7 @@ class GpuWindows:
         for layer, value in layers(window.used.last, told):
             lane = window.layers.get(layer)
             if lane is None:
-                lane = window.layers[layer] = Lane(window.capacity)
+                lane = window.layers[layer] = Lane(window.capacity, votes=False)
             watched.came |= lane.fold(now, value, work, is_idle)
 
     def _hear(self, window: Window, told: Mapping[str, float], now: float) -> None:

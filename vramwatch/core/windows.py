@@ -130,7 +130,7 @@ class Points:
 
 
 class Lane:
-    """One quantity of one life."""
+    """One quantity of one life. ``votes`` False: nobody asks what the levels that return agree on."""
 
     __slots__ = (
         "_before",
@@ -163,12 +163,12 @@ class Lane:
         "work",
     )
 
-    def __init__(self, capacity: float) -> None:
+    def __init__(self, capacity: float, *, votes: bool = True) -> None:
         self.moments = Envelope(MOMENT, MOMENTS_KEPT)
         self.minutes, self.hours = Envelope(MINUTE, MINUTES_KEPT), Envelope(HOUR, HOURS_KEPT)
         self.rests, self.valleys = Points(RESTS_KEPT), Points(VALLEYS_KEPT)
         self.spikes = Points(SPIKES_KEPT)
-        self.returns = Recurrence()
+        self.returns = Recurrence(votes)
         self.rebound = max(REBOUND, REBOUND_SHARE * capacity)
         self.began = self.time = -inf
         self.first = self.last = self.work = 0.0
@@ -188,8 +188,10 @@ class Lane:
         ``is_idle`` None: nobody tells whether anything is worked at.
         """
         moment = int(time // MOMENT)
+        has_moved = value != self.last
         if moment != self.moment:
             self._close(moment, time, value)
+            has_moved = True
         elif value < self.low:
             self.low = value
         elif value > self.high:
@@ -200,7 +202,9 @@ class Lane:
             came |= self._rest(time, value, work)
         else:
             self._idle_since = self._rest_began = inf
-        return self._turn(time, value, work) or came
+        if has_moved:  # a zigzag does not turn where it stands
+            came |= self._turn(time, value, work)
+        return came
 
     def _close(self, moment: int, time: float, value: float) -> None:
         """End the ten seconds that are open, and begin others with ``value``; minutes and hours likewise."""
