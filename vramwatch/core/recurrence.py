@@ -120,7 +120,7 @@ class Ballot:
             return
         votes, size = (self.rising, change) if change > 0 else (self.falling, -change)
         slower, faster = (size - TOLERANCE) / work, (size + TOLERANCE) / work
-        if SLOWEST < slower and faster < FASTEST:  # as _bin does, without its calls: here the time goes
+        if slower > SLOWEST and faster < FASTEST:  # as _bin does, without its calls: here the time goes
             first = int(_log(slower) * _PER_BIN) - _FIRST_BIN
             last = int(_log(faster) * _PER_BIN) - _FIRST_BIN
         else:
@@ -204,7 +204,8 @@ class Recurrence:
         self.votes = votes
         self.by_time, self.by_work = Ballot(), Ballot()
         self._recent, self._older = Plateaus(), Plateaus()
-        self._stretch: list[float] | None = None  # the newest: level, since, work then, until, work then, low, high
+        # The newest, a plateau once it has stood: level, since, work then, until, work then, low, high.
+        self._stretch: list[float] | None = None
         self._stands = False
 
     def fold(self, time: float, value: float, work: float, is_idle: bool = True) -> bool:
@@ -257,13 +258,13 @@ class Recurrence:
                         by_time(change, since - until)
                     if work_since > work_until:
                         by_work(change, work_since - work_until)
-                if other < low:  # min and max would be called 240 times
+                if other < low:  # noqa: PLR1730 — min and max would be called 240 times
                     low = other
-                if least < low:
+                if least < low:  # noqa: PLR1730
                     low = least
-                if other > high:
+                if other > high:  # noqa: PLR1730
                     high = other
-                if most > high:
+                if most > high:  # noqa: PLR1730
                     high = most
 
     def _remember(self, plateau: list[float]) -> None:
