@@ -15,7 +15,17 @@ from collections.abc import Sequence
 
 from benchmarks.findings import Finding, show
 
-NAMES = ("help", "start", "replay", "detection_cost", "cost", "budget", "memory", "kill_the_reader", "history")
+NAMES = (
+    "help",
+    "start",
+    "replay",
+    "detection_cost",
+    "cost",
+    "budget",
+    "memory",
+    "kill_the_reader",
+    "history",
+)
 """The shortest first; each is a file of this folder with a ``measure``."""
 
 

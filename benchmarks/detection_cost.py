@@ -65,7 +65,9 @@ def measure() -> Iterator[Finding]:
 def _folding(folder: Path) -> Iterator[Finding]:
     for pace in GOALS:
         file = written(folder, "fold", pace, gpus=8, processes=8, step=1, moments=600)
-        yield at_most(f"folding, every second, {pace}", _fold_times(list(polls(file))), FOLD_GOAL, "µs a sample")
+        yield at_most(
+            f"folding, every second, {pace}", _fold_times(list(polls(file))), FOLD_GOAL, "µs a sample"
+        )
     many = folder / "plateaus.csv"
     write(many, swapping(7))
     name = "folding, every minute, a plateau every three"
@@ -136,7 +138,7 @@ def _examining(file: Path) -> Iterator[Finding]:
 
 
 def swapping(days: int) -> Iterator[Row]:
-    """Yield a GPU that swaps models every three minutes, leaks while it works, and is idle every tenth time."""
+    """Yield a GPU that swaps models every three minutes, leaks while it works, then rests."""
     chance = random.Random(5)
     lost, requests = 0.0, 0
     models = [2 * MIB * chance.randrange(1_000, 20_000) for _ in range(6)]
@@ -191,7 +193,7 @@ def size_of(thing: object) -> int:
 
 
 def keep_full_windows(series: int) -> None:
-    """Print by how many bytes this process grows with so many windows as full as can be, and how many there are."""
+    """Print by how many bytes this process grows with so many full series, and how many there are."""
     with tempfile.TemporaryDirectory(prefix="vramwatch-detection-") as folder:
         file = Path(folder) / "full.csv"
         write(file, swapping(DAYS))
@@ -208,7 +210,9 @@ def _resident() -> Finding:
     command = (sys.executable, "-c", RESIDENT.format(series=SERIES))
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rise = int(said.split()[0]) / MIB
-    return told(f"resident memory of {SERIES} full series, beside what the daemon holds", Figures((rise,)), "MiB")
+    return told(
+        f"resident memory of {SERIES} full series, beside what the daemon holds", Figures((rise,)), "MiB"
+    )
 
 
 # --- replay -------------------------------------------------------------------------------------
