@@ -20,7 +20,7 @@ VERSION = 1
 _CLASSES: tuple[type, ...] = (
     *(windows.Envelope, windows.Points, windows.Lane, windows.Load, windows.Window),
     *(windows.Members, windows.Life, windows.Departure, windows.Accident),
-    *(recurrence.Recurrence, recurrence.Ballot),
+    *(recurrence.Recurrence, recurrence.Ballot, recurrence.Plateaus),
     *(folding.Watched, folding.GpuWindows),
     *(diagnosis.Diagnosis, forecast.Exhaustion, forecast.Abstention),
     *(verdicts.Evidence, verdicts.Rate, verdicts.Found, verdicts.RuledOut),

@@ -12,6 +12,7 @@ from vramwatch.core.verdicts import Flight
 from vramwatch.core.windows import (
     DAY,
     DEPARTURES_KEPT,
+    GROWING,
     HOUR,
     LIVES_KEPT,
     MINUTE,
@@ -72,6 +73,7 @@ class Watched:
     owner: str | None = None
     version: str | None = None
     rank: int | None = None
+    subject: str = ""  # of a process, as series name it
     examined: float = 0.0
     came: bool = False  # evidence since then
     moment: int = -1  # the ten seconds in which it was looked at last
@@ -190,13 +192,14 @@ class GpuWindows:
         *,
         is_idle: bool | None,
     ) -> Watched:
-        capacity = ledger.memory.total - ledger.memory.reserved
+        memory = ledger.memory
+        capacity = memory.total - memory.reserved
         if watched is None:
-            lane = Lane(capacity)
+            lane = Lane(capacity, votes=kind in GROWING)
             watched = Watched(Window(kind, lane, self.load, now, ledger.at.wall, capacity))
         window = watched.window
         window.now, window.wall, window.capacity = now, ledger.at.wall, capacity
-        window.taken = max(0, ledger.memory.used - value)
+        window.taken = max(0, memory.used - value)
         watched.came |= window.used.fold(now, value, self.load.busy, is_idle)
         return watched
 
@@ -218,9 +221,9 @@ class GpuWindows:
     def _fold_owners(self, ledger: Ledger, now: float) -> None:
         """Follow how many processes an owner has, and at what each life settles."""
         held: dict[str, dict[str, float]] = {}
-        for key, each in self.processes.items():
+        for each in self.processes.values():
             if each.owner is not None:
-                held.setdefault(each.owner, {})[process_subject(key)] = each.window.used.last
+                held.setdefault(each.owner, {})[each.subject] = each.window.used.last
         for owner, parts in held.items():
             watched = self.owners[owner] = self._take(
                 self.owners.get(owner), SubjectKind.OWNER, ledger, now, sum(parts.values()), is_idle=None
@@ -228,11 +231,12 @@ class GpuWindows:
             watched.owner = owner
             members = watched.window.members or Members()
             watched.window.members = members
-            if members.began.keys() - parts.keys():
-                members.ended = now
-            members.began = {key: members.began.get(key, now) for key in parts}
+            if members.began.keys() != parts.keys():
+                if members.began.keys() - parts.keys():
+                    members.ended = now
+                members.began = {key: members.began.get(key, now) for key in parts}
             members.held = parts
-        for owner in [each for each in self.owners if each not in held]:
+        for owner in self.owners.keys() - held.keys() if len(self.owners) > len(held) else ():
             gone = self.owners[owner].window.members
             if gone is not None and gone.began:
                 gone.began, gone.held, gone.ended = {}, {}, now
@@ -249,7 +253,9 @@ class GpuWindows:
             key = holding.tenant.facts.key
             present.add(key)
             if holding.held is not None:
-                self._fold_process(ledger, now, holding, told.get(holding.pid, {}))
+                self._fold_process(ledger, now, key, holding, told.get(holding.pid, {}))
+        if len(present) == len(self.processes) and present >= self.processes.keys():
+            return {}
         left = {key: self.processes[key] for key in self.processes.keys() - present}
         for watched in left.values():
             self._keep_life(watched)
@@ -281,25 +287,27 @@ class GpuWindows:
         if peak >= FULL * self.gpu.window.capacity:
             self.note(Accident(now, INFERRED, {"peak_bytes": peak}), owner=watched.owner)
 
-    def _fold_process(self, ledger: Ledger, now: float, holding: Holding, told: Mapping[str, float]) -> None:
+    def _fold_process(
+        self, ledger: Ledger, now: float, key: ProcessKey, holding: Holding, told: Mapping[str, float]
+    ) -> None:
         held = float(holding.held or 0)
-        key = holding.tenant.facts.key
         watched = self.processes.get(key)
-        capacity = ledger.memory.total - ledger.memory.reserved
+        memory = ledger.memory
+        capacity = memory.total - memory.reserved
         if watched is None:
             started = holding.tenant.facts.started
             begun = None if started is None else now - max(0.0, ledger.at.wall - started)
             window = Window(
                 SubjectKind.PROCESS, Lane(capacity), self.load, now, ledger.at.wall, capacity, started=begun
             )
-            watched = self.processes[key] = Watched(window, holding.pid)
+            watched = self.processes[key] = Watched(window, holding.pid, subject=process_subject(key))
         tenant = holding.tenant
         watched.owner = tenant.owner.key
         watched.version = tenant.facts.container.image if tenant.facts.container else None
         watched.rank = tenant.engine.rank if tenant.engine else None
         window = watched.window
         window.now, window.wall, window.capacity = now, ledger.at.wall, capacity
-        window.taken = max(0.0, ledger.memory.used - held)
+        window.taken = max(0.0, memory.used - held)
         window.running, window.waiting = told.get("requests_running"), told.get("requests_waiting")
         self._hear(window, told, now, holding.pid)
         is_idle = self.load.is_idle
@@ -321,7 +329,7 @@ class GpuWindows:
         for layer, value in layers(window.used.last, told):
             lane = window.layers.get(layer)
             if lane is None:
-                lane = window.layers[layer] = Lane(window.capacity)
+                lane = window.layers[layer] = Lane(window.capacity, votes=False)
             watched.came |= lane.fold(now, value, work, is_idle)
 
     def _hear(self, window: Window, told: Mapping[str, float], now: float, pid: int) -> None:
@@ -335,9 +343,10 @@ class GpuWindows:
         if kv is None or waiting is None:
             return
         lane = window.layers.get(Layer.KV)
-        size = told.get("engine_pool_bytes") or (max(kv, lane.peak(12 * HOUR)) if lane else kv)
-        preempted = told.get("preemptions_total", 0.0) > before.get("preemptions_total", float("inf"))
-        presses = preempted or (waiting > 0 and kv >= PRESSED * size)
+        presses = told.get("preemptions_total", 0.0) > before.get("preemptions_total", inf)
+        if waiting > 0 and not presses:
+            size = told.get("engine_pool_bytes") or (max(kv, lane.peak(12 * HOUR)) if lane else kv)
+            presses = kv >= PRESSED * size
         elapsed = min(now - window.used.time, PRESSED_OVER) if window.used.time > 0 else 0.0
         share = 1 - exp(-elapsed / (PRESSED_OVER / 3))
         window.pressed += share * (presses - window.pressed)

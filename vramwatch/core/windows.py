@@ -131,7 +131,7 @@ class Points:
 
 
 class Lane:
-    """One quantity of one life."""
+    """One quantity of one life. ``votes`` False: nobody asks what the levels that return agree on."""
 
     __slots__ = (
         "_before",
@@ -164,12 +164,12 @@ class Lane:
         "work",
     )
 
-    def __init__(self, capacity: float) -> None:
+    def __init__(self, capacity: float, *, votes: bool = True) -> None:
         self.moments = Envelope(MOMENT, MOMENTS_KEPT)
         self.minutes, self.hours = Envelope(MINUTE, MINUTES_KEPT), Envelope(HOUR, HOURS_KEPT)
         self.rests, self.valleys = Points(RESTS_KEPT), Points(VALLEYS_KEPT)
         self.spikes = Points(SPIKES_KEPT)
-        self.returns = Recurrence()
+        self.returns = Recurrence(votes)
         self.rebound = max(REBOUND, REBOUND_SHARE * capacity)
         self.began = self.time = -inf
         self.first = self.last = self.work = 0.0
@@ -189,8 +189,10 @@ class Lane:
         ``is_idle`` None: nobody tells whether anything is worked at.
         """
         moment = int(time // MOMENT)
+        has_moved = value != self.last
         if moment != self.moment:
             self._close(moment, time, value)
+            has_moved = True
         elif value < self.low:
             self.low = value
         elif value > self.high:
@@ -201,7 +203,9 @@ class Lane:
             came |= self._rest(time, value, work)
         else:
             self._idle_since = self._rest_began = inf
-        return self._turn(time, value, work) or came
+        if has_moved:  # a zigzag does not turn where it stands
+            came |= self._turn(time, value, work)
+        return came
 
     def _close(self, moment: int, time: float, value: float) -> None:
         """End the ten seconds that are open, and begin others with ``value``; minutes and hours likewise."""
@@ -309,7 +313,7 @@ IDLE_DUTY = 0.005
 
 @dataclass(slots=True)
 class Load:
-    """What is asked of a Gpu. ``busy``: seconds at work so far; ``duty``: the share told last, None: never."""
+    """What is asked of a Gpu. ``busy``: seconds at work so far; ``duty``: the share told last, or None."""
 
     busy: float = 0.0
     duty: float | None = None
@@ -384,11 +388,15 @@ class Members:
 
 @dataclass(slots=True)
 class Window:
-    """All that a detector may look at. Times as of the Lanes; ``wall`` less ``now`` makes unix seconds of them.
+    """All that a detector may look at. Times as of the Lanes; ``wall`` less ``now`` makes unix seconds.
 
-    ``capacity``: bytes of the device, of the MIG instance, or of its owner's budget, whichever binds.
-    ``is_bounded``: False: nobody tells it, and it is the most that was ever seen. ``taken``: bytes of it that others hold at their recent most. ``started``: when its process did, None:
-    not known. ``whole``: nothing more specific than this window holds the bytes in it.
+    ``capacity``: bytes of the device or of the MIG instance. ``is_bounded``: False: nobody tells it, and it
+    is the most that was ever seen. ``taken``: bytes of it that others hold. ``started``: when its process
+    did, None: not known. ``whole``: nothing more specific than this window holds the bytes in it. ``told``:
+    what its process says of itself, by quantity. ``pressed``: the share of the last minutes in which
+    requests waited for a pool that was full. ``counts_requests``: whether its work is counted in requests.
+    ``withheld``: the driver listed a process without its bytes, which are among these. ``ghosts``: bytes
+    held by processes that are over.
     """
 
     kind: SubjectKind

@@ -59,8 +59,8 @@ class FastPath:
                 continue
             return Found(
                 Evidence(
-                    f"least and most rose in each of the last {self.blocks} blocks of {show_seconds(length)}, "
-                    f"by {show_bytes(round(growth))}; at this rate {show_seconds(left)} are left",
+                    f"least and most rose in each of the last {self.blocks} blocks of "
+                    f"{show_seconds(length)}, by {show_bytes(round(growth))}; at this rate {show_seconds(left)} are left",
                     {
                         "growth_bytes": growth,
                         "block_seconds": length,

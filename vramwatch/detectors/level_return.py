@@ -45,7 +45,8 @@ class LevelReturn:
             return Clear()
         return Found(
             Evidence(
-                f"returns to equal states agree that {show_bytes(round(rate * 3600))} an hour stay behind, {how}: "
+                f"returns to equal states agree that {show_bytes(round(rate * 3600))} an hour stay behind, "
+                f"{how}: "
                 f"{best.votes:.0f} pairs say so, {best.unchanged:.0f} say that nothing does",
                 {
                     "votes": best.votes,

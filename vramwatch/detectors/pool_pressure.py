@@ -27,8 +27,8 @@ class PoolPressure:
             return Clear()
         return Found(
             Evidence(
-                f"requests wait for a full pool of {show_bytes(round(pool.capacity))}: {window.waiting:.0f} now, "
-                f"in {window.pressed:.0%} of the last half hour",
+                f"requests wait for a full pool of {show_bytes(round(pool.capacity))}: "
+                f"{window.waiting:.0f} now, in {window.pressed:.0%} of the last half hour",
                 {
                     "waiting_requests": window.waiting,
                     "pressed_share": window.pressed,
