@@ -60,7 +60,8 @@ class FastPath:
             return Found(
                 Evidence(
                     f"least and most rose in each of the last {self.blocks} blocks of "
-                    f"{show_seconds(length)}, by {show_bytes(round(growth))}; at this rate {show_seconds(left)} are left",
+                    f"{show_seconds(length)}, by {show_bytes(round(growth))}; "
+                    f"at this rate {show_seconds(left)} are left",
                     {
                         "growth_bytes": growth,
                         "block_seconds": length,
