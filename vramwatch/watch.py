@@ -68,6 +68,10 @@ class Watch:
         self._gpus: dict[str, GpuWindows] = {}
         self._standings: dict[Subject, Standing] = {}
 
+    def reconfigure(self, detectors: Mapping[str, Detector], terms: Terms) -> None:
+        """Judge by these from the next poll on; what is remembered stays."""
+        self._detectors, self._terms = detectors, terms
+
     def turn(self, poll: Poll) -> tuple[Transition, ...]:
         """Return how incidents move at ``poll``, in the order in which they do; most often not at all."""
         now = self._clockwork.tick(poll.at)
