@@ -38,7 +38,7 @@ bench: $(VENV)/.peers
 	$(BIN)/python -m benchmarks
 
 bench-detection: $(VENV)/.dev
-	$(BIN)/python -m benchmarks.detection $(if $(DATA),--data $(DATA)) --program "$(or $(PROGRAM),$(BIN)/python -m benchmarks.detection.baselines level-return)"
+	$(BIN)/python -m benchmarks.detection $(if $(DATA),--data $(DATA)) $(if $(PROGRAM),--program "$(PROGRAM)")
 
 # The locks name no index: pip takes the one that it is configured with, and compares the hashes.
 lock: $(VENV)/.dev

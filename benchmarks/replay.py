@@ -34,15 +34,16 @@ def measure() -> Iterator[Finding]:
     """Yield the rows a second of each recording."""
     with tempfile.TemporaryDirectory(prefix="vramwatch-replay-") as folder:
         for pace, goal in GOALS.items():
-            server = _written(Path(folder), "server", pace, gpus=8, processes=8, step=1, moments=3_000)
+            server = written(Path(folder), "server", pace, gpus=8, processes=8, step=1, moments=3_000)
             yield at_least(f"8 GPUs, 8 processes each, every second, {pace}", _rates(server), goal, "rows/s")
-            single = _written(Path(folder), "single", pace, gpus=1, processes=2, step=60, moments=40_000)
+            single = written(Path(folder), "single", pace, gpus=1, processes=2, step=60, moments=40_000)
             yield at_least(f"1 GPU, 2 processes, every minute, {pace}", _rates(single), goal, "rows/s")
 
 
-def _written(
+def written(
     folder: Path, name: str, pace: str, *, gpus: int, processes: int, step: int, moments: int
 ) -> Path:
+    """Write a recording of memory that moves at ``pace``, read every ``step`` seconds; return its file."""
     chance = random.Random(4)
     held = {(gpu, rank): 8 * GIB for gpu in range(gpus) for rank in range(processes)}
     file = folder / f"{name}-{pace}.csv"
@@ -62,10 +63,15 @@ def _written(
     return file
 
 
+def rows_of(file: Path) -> int:
+    """Return how many rows a recording has, without its header."""
+    with file.open() as stream:
+        return sum(1 for _ in stream) - 1
+
+
 def _rates(file: Path) -> Figures:
     """Return the rows a second of each run."""
-    with file.open() as stream:
-        rows = sum(1 for _ in stream) - 1
+    rows = rows_of(file)
     return Figures(tuple(rows / _seconds(file) for _ in range(RUNS)))
 
 

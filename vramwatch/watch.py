@@ -5,8 +5,11 @@ The same for live polls, a replay and stored history; it owns no clock and reads
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, Protocol
 
+from vramwatch.core.checkpoint import VERSION, put_down, take_up
+from vramwatch.core.comparing import Peer, beside_ranks, beside_versions
 from vramwatch.core.diagnosis import Diagnosis, diagnose, seconds_left
 from vramwatch.core.folding import GpuWindows, Watched
 from vramwatch.core.forecast import Abstention, Exhaustion
@@ -23,9 +26,14 @@ from vramwatch.core.incidents import (
     close,
     severity,
 )
-from vramwatch.core.model import Event, Instant, Ledger, Poll, SubjectKind
-from vramwatch.core.verdicts import INNOCENT, Found, Verdict
-from vramwatch.core.windows import ANYWHERE, Accident, Window
+from vramwatch.core.model import EventKind, Instant, OutOfMemory, Poll, SubjectKind
+from vramwatch.core.verdicts import INNOCENT, Cause, Evidence, Found, Unknown, Verdict
+from vramwatch.core.windows import ANYWHERE, GROWING, Accident, Window
+
+PRUNED_EVERY = 3600.0
+
+ALWAYS_CLEAR = 1
+"""Patterns that need no evidence to be clear: nobody has told of an out-of-memory."""
 
 ALWAYS_TOLD = frozenset({"out_of_memory", "spike", "pool_leak", "pool_pressure", "spilled", "unattributed"})
 """Patterns that fire whether or not anybody can say when the memory ends."""
@@ -67,6 +75,7 @@ class Watch:
         self._clockwork = Clockwork()
         self._gpus: dict[str, GpuWindows] = {}
         self._standings: dict[Subject, Standing] = {}
+        self._pruned = 0.0
 
     def reconfigure(self, detectors: Mapping[str, Detector], terms: Terms) -> None:
         """Judge by these from the next poll on; what is remembered stays."""
@@ -76,29 +85,31 @@ class Watch:
         """Return how incidents move at ``poll``, in the order in which they do; most often not at all."""
         now = self._clockwork.tick(poll.at)
         moved: list[Transition] = []
+        for event in poll.events:
+            if event.kind is EventKind.GPU_VANISHED and event.gpu is not None:
+                moved += self._close_gone(event.gpu, poll.at, now)
         for ledger in poll.ledgers:
-            windows = self._gpus.get(ledger.gpu.uuid)
-            if windows is None:
-                windows = self._gpus[ledger.gpu.uuid] = GpuWindows()
+            uuid = ledger.gpu.uuid
+            windows = self._gpus.setdefault(uuid, GpuWindows())
             windows.fold(ledger, now)
-            for event in poll.events:
-                self._note(windows, ledger, event, now)
             if windows.changed:
-                moved += self._close_ended(ledger.gpu.uuid, windows, poll.at, now)
-            due = [each for each in windows.all() if each.is_due]
-            if due:
-                moved += self._judge(ledger.gpu.uuid, windows, due, poll.at, now)
+                moved += self._close_ended(uuid, windows, poll.at, now)
+        for told in filter(None, (event.out_of_memory for event in poll.events)):
+            self._note(told, now)
+        for uuid, windows in self._gpus.items():
+            if due := [each for each in windows.all() if each.is_due]:
+                moved += self._judge(uuid, windows, due, poll.at, now)
+        if now - self._pruned >= PRUNED_EVERY:
+            self._prune(now)
+            self._pruned = now
         return tuple(moved)
 
-    @staticmethod
-    def _note(windows: GpuWindows, ledger: Ledger, event: Event, now: float) -> None:
-        """Take in an out-of-memory that somebody tells of this Gpu, or of a process on it."""
-        told = event.out_of_memory
-        if told is None:
-            return
-        is_here = told.gpu == ledger.gpu.uuid if told.gpu else any(told.pid == h.pid for h in ledger.holdings)
-        if is_here:
-            windows.note(Accident(now, str(told.origin), told.numbers), told.pid)
+    def _note(self, told: OutOfMemory, now: float) -> None:
+        """Take in an out-of-memory that somebody tells of a Gpu, or of a process wherever it is."""
+        accident = Accident(now, str(told.origin), told.numbers)
+        for uuid, windows in self._gpus.items():
+            if told.gpu == uuid or (told.gpu is None and windows.has(told.pid)):
+                windows.note(accident, told.pid)
 
     def _judge(
         self, gpu: str, windows: GpuWindows, due: Sequence[Watched], at: Instant, now: float
@@ -106,26 +117,45 @@ class Watch:
         beliefs: dict[Subject, Belief] = {}
         for each in due:
             each.mark_examined()
-            each.diagnosis = self._examine(each.window)
-            subject = subject_of(gpu, each)
+            each.diagnosis = self._examine(each)
+            subject = self._blamed(subject_of(gpu, each), each.diagnosis)
             beliefs[subject] = self._stronger(beliefs.get(subject), self._belief(each, subject, now))
         for subject, belief in beliefs.items():
             if belief.judgement is None and self._is_found_elsewhere(gpu, windows, subject):
                 continue
             standing, transitions = advance(
-                self._standings.get(subject, Standing()), subject, belief, at, now, self._terms
+                self._standings.get(subject, Standing()), subject, belief, at, now, terms=self._terms
             )
             if standing.incident is not None:
                 self._standings[subject] = standing
             yield from transitions
 
-    def _examine(self, window: Window) -> Diagnosis | None:
+    def _blamed(self, subject: Subject, diagnosis: Diagnosis | None) -> Subject:
+        """Return whom an accident of a whole Gpu is put down to: whose growth there was to end in it."""
+        if diagnosis is None or diagnosis.pattern != "out_of_memory" or subject.kind is not SubjectKind.GPU:
+            return subject
+        growing = [
+            each
+            for each, standing in self._standings.items()
+            if each.gpu == subject.gpu and standing.is_firing and standing.told_left < inf
+        ]
+        return min(growing, key=lambda each: self._standings[each].told_left, default=subject)
+
+    def _examine(self, each: Watched) -> Diagnosis | None:
+        window = each.window
         found: dict[str, Found] = {}
+        unknown: list[str] = []
+        asked = 0
         for name, detector in self._detectors.items():
-            if window.kind in detector.SEES and (window.whole or detector.SEES is ANYWHERE):
-                verdict = detector.examine(window)
-                if isinstance(verdict, Found):
-                    found[name] = verdict
+            if window.kind not in detector.SEES or not (window.whole or detector.SEES is ANYWHERE):
+                continue
+            asked += 1
+            verdict = detector.examine(window)
+            if isinstance(verdict, Found):
+                found[name] = verdict
+            elif isinstance(verdict, Unknown):
+                unknown.append(verdict.why)
+        each.unjudged = unknown[0] if unknown and len(unknown) >= asked - ALWAYS_CLEAR else ""
         return diagnose(window, found) if found else None
 
     def _belief(self, watched: Watched, subject: Subject, now: float) -> Belief:
@@ -141,11 +171,14 @@ class Watch:
         level = severity((early, median), before, self._terms)
         if diagnosis.found.is_urgent:
             level = Severity.CRITICAL
+        cause = diagnosis.cause
+        if cause is Cause.UNKNOWN and standing is not None and standing.is_firing and standing.incident:
+            cause = standing.incident.judgement.cause  # of the growth that has led to this
         judgement = Judgement(
             diagnosis.pattern,
-            diagnosis.cause,
+            cause,
             level,
-            diagnosis.found.evidence,
+            self._compared(watched, diagnosis),
             diagnosis.rate,
             _in_wall_time(diagnosis.forecast, window),
             diagnosis.ruled_out,
@@ -153,10 +186,25 @@ class Watch:
             diagnosis.others,
             diagnosis.alternatives,
         )
-        explained = diagnosis.explained or diagnosis.cause in INNOCENT
-        is_told = diagnosis.pattern in ALWAYS_TOLD or median <= self._terms.warn_horizon
+        explained = diagnosis.explained or cause in INNOCENT
+        names = (diagnosis.pattern, *diagnosis.others)
+        is_told = not ALWAYS_TOLD.isdisjoint(names) or median <= self._terms.warn_horizon
         fires = is_told and not explained and not diagnosis.premature
         return Belief(judgement, fires, diagnosis.found.is_urgent, (early, median), explained)
+
+    def _compared(self, watched: Watched, diagnosis: Diagnosis) -> Evidence:
+        """Return the evidence, beside earlier versions of the same owner and the other ranks of a service."""
+        owners = (windows.owners.get(watched.owner or "") for windows in self._gpus.values())
+        members = [each.window.members for each in owners if each is not None]
+        lives = [life for each in members if each is not None for life in each.lives]
+        peers = (
+            Peer(each.rank, each.diagnosis.rate.median if each.diagnosis and each.diagnosis.rate else None)
+            for windows in self._gpus.values()
+            for each in windows.processes.values()
+            if each.rank is not None and each.owner == watched.owner
+        )
+        evidence = beside_versions(diagnosis.found.evidence, diagnosis.rate, watched.version, lives)
+        return beside_ranks(evidence, watched.rank, peers)
 
     @staticmethod
     def _stronger(one: Belief | None, other: Belief) -> Belief:
@@ -172,23 +220,71 @@ class Watch:
         return any(each.diagnosis is not None and subject_of(gpu, each) == subject for each in windows.all())
 
     def _close_ended(self, gpu: str, windows: GpuWindows, at: Instant, now: float) -> Iterator[Transition]:
-        """Close the incidents on ``gpu`` of which nothing that grew is left."""
-        left = {subject_of(gpu, each) for each in windows.all()}
+        """Close the incidents on ``gpu`` of which nothing that grew is left; what began just now did not."""
+        old = [each for each in windows.all() if each.window.used.began < now]
+        left = {subject_of(gpu, each) for each in old}
         for subject, standing in list(self._standings.items()):
             if subject.gpu != gpu or not standing.is_open or standing.incident is None:
                 continue
             pid = standing.incident.judgement.pid
-            is_there = subject in left and (pid is None or any(each.pid == pid for each in windows.all()))
+            is_there = subject in left and (pid is None or any(each.pid == pid for each in old))
             if not is_there:
                 self._standings[subject], transitions = close(standing, at, now, Reason.RESTARTED)
                 yield from transitions
 
+    def _close_gone(self, gpu: str, at: Instant, now: float) -> Iterator[Transition]:
+        """Close what was said of a Gpu that is no longer there, and let go of its windows."""
+        self._gpus.pop(gpu, None)
+        for subject in [each for each in self._standings if each.gpu == gpu]:
+            _, transitions = close(self._standings.pop(subject), at, now, Reason.GONE)
+            yield from transitions
+
+    def _prune(self, now: float) -> None:
+        """Let go of incidents that are closed for so long that none of them is opened again."""
+        for subject, standing in list(self._standings.items()):
+            if not standing.is_open and now - standing.closed_at > self._terms.reopen_within:
+                del self._standings[subject]
+
+    def unjudged(self) -> Mapping[Subject, str]:
+        """Return of whom too little is known to say anything, and what is missing."""
+        return {
+            subject_of(gpu, each): each.unjudged
+            for gpu, windows in self._gpus.items()
+            for each in windows.all()
+            if each.unjudged and each.window.kind in GROWING and each.window.whole
+        }
+
+    def forget(self, owner: str) -> None:
+        """Let go of all that is remembered of an Owner (its key)."""
+        for windows in self._gpus.values():
+            windows.owners.pop(owner, None)
+            for key in [key for key, each in windows.processes.items() if each.owner == owner]:
+                del windows.processes[key]
+        for subject in [each for each in self._standings if each.owner == owner]:
+            del self._standings[subject]
+
     def checkpoint(self) -> Mapping[str, Any]:
         """Return all that is remembered, as JSON has it; ``restore`` goes on from there to the bit."""
-        return {}
+        return {
+            "version": VERSION,
+            "seconds": self._clockwork.seconds,
+            "before": put_down(self._clockwork.before),
+            "gpus": put_down(self._gpus),
+            "standings": put_down(self._standings),
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint. Errors: ValueError where it is of another version, or damaged."""
+        """Go on from a checkpoint. Errors: ValueError where it is of another version, or damaged.
+
+        Then nothing has changed.
+        """
+        if state.get("version") != VERSION:
+            raise ValueError(f"a checkpoint of version {state.get('version')!r}; this is version {VERSION}")
+        told = {name: take_up(state.get(name)) for name in ("seconds", "before", "gpus", "standings")}
+        for windows in told["gpus"].values():
+            windows.link()
+        self._clockwork = Clockwork(told["seconds"], told["before"])
+        self._gpus, self._standings = told["gpus"], told["standings"]
 
 
 def subject_of(gpu: str, watched: Watched) -> Subject:

@@ -10,6 +10,7 @@ from vramwatch.control import ControlError, Request
 from vramwatch.core.attribution import Surroundings
 from vramwatch.core.cadence import Rates
 from vramwatch.core.errors import NoDeviceError, StoreError
+from vramwatch.core.incidents import Terms
 from vramwatch.core.model import (
     Claim,
     ClaimKind,
@@ -112,7 +113,7 @@ def make(hand, path, watch=None, **options):
     pipeline = Pipeline(
         feed, engines=(), rules=(), rates=Rates(), owners={}, surroundings=Surroundings(hidden_pids=False)
     )
-    return Daemon(feed, pipeline, watch or Watch(), store, **options)
+    return Daemon(feed, pipeline, watch or Watch({}, Terms()), store, **options)
 
 
 def told(path, since=0.0, until=2e9):

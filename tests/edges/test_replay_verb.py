@@ -146,6 +146,7 @@ def test_every_transition_is_one_object_a_line_in_replayed_time(growth, tmp_path
         "reason": "seen",
         "ruled_out": [{"cause": "load", "sentence": "requests did not rise", "requests": 3.0}],
         "others": ["spike"],
+        "alternatives": [],
     }
     assert [each["state"] for each in (firing, critical, resolved)] == ["firing", "firing", "resolved"]
     assert critical["severity"] == "critical"

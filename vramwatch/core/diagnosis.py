@@ -6,7 +6,7 @@ layers, what the driver shows cannot tell the classes inside a process apart, an
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from vramwatch.core.floors import BEGUN, WARM_UP, rise, slowing
@@ -41,6 +41,9 @@ PRECEDENCE = (
 POOLED = frozenset({"pool_leak", "pool_pressure"})
 """Patterns inside a preallocated pool: it is the pool that will be exhausted."""
 
+SUREST_RATE = "daily_floor"
+"""Whole days have every load: where they were seen, the rate is theirs."""
+
 BY_LAYER = {
     Layer.NON_TORCH: Cause.NON_TORCH,
     Layer.CACHED: Cause.FRAGMENTATION,
@@ -65,6 +68,9 @@ WAIT_SHARE, LONGEST_WAIT = 0.4, 12 * HOUR
 HEALTHY = HOUR
 """Seconds for which the floor must have stood after the warm-up, for growth to have begun later."""
 
+SERVED_CLOSE = 300.0
+"""With less time left it does not matter that requests which run may yet end and give back their cache."""
+
 CLOSE = 2 * HOUR
 """With less time left nobody waits for a curve to show."""
 
@@ -81,7 +87,8 @@ class Diagnosis:
     """What the patterns found in one window come to.
 
     ``explained``: the cause is no fault. ``premature``: it may yet be a cache that fills, and there is time
-    to wait and see; or all layers are known, and none of them shows the growth. Neither fires.
+    to wait and see; or all layers are known, and none of them shows the growth; or it is the cache of
+    requests that run, which may end in time. Neither fires.
     """
 
     pattern: str
@@ -111,30 +118,35 @@ def diagnose(window: Window, found: Mapping[str, Found]) -> Diagnosis:
     curve = None if urgent else _curve(window)
     forecast = _forecast(window, rate, curve, urgent is not None)
     cause, ruled_out, alternatives = _cause(window, found, main, urgent is not None)
+    is_told = any(each.causes and each.rate is None for each in found.values())  # no growth, and no curve
     fits = isinstance(forecast, Abstention) and forecast.reason in (Reason.FITS, Reason.MAY_FIT)
+    fits = fits and not is_told
     if fits and cause is not Cause.KV_CACHE and not found[main].causes:
         cause = Cause.WARMUP
     is_early = urgent is None and "idle_creep" not in found and _is_premature(window, rate, forecast, curve)
     is_early |= urgent is None and cause is Cause.UNKNOWN and bool(window.layers)
+    is_served = urgent is not None and cause is Cause.KV_CACHE and bool(window.running)
+    is_early |= is_served and seconds_left(forecast, window.now)[1] > SERVED_CLOSE
     return Diagnosis(
         main,
-        found[main],
+        _with_work(window, found[main], rate),
         cause,
         ruled_out,
         rate,
         forecast,
         explained=fits,
-        premature=is_early,
+        premature=is_early and not is_told,
         others=tuple(names[1:]),
         alternatives=alternatives,
     )
 
 
 def _is_premature(window: Window, rate: Rate | None, forecast: Forecast, curve: Saturation | None) -> bool:
-    """Return whether a cache that fills is as likely as growth without end, and time enough to tell them apart.
+    """Return whether it may as well be a cache that fills, with time enough to tell the two apart.
 
     Where one floor rises cleanly, or has risen since the process started, its curve decides; it must have
-    been watched for a while (nothing fills while nothing is asked). Where the memory goes through many states it is not one cache that fills.
+    been watched for a while (nothing fills while nothing is asked). Where the memory goes through many
+    states it is not one cache that fills.
     """
     if rate is None or isinstance(forecast, Abstention):
         return False
@@ -147,6 +159,15 @@ def _is_premature(window: Window, rate: Rate | None, forecast: Forecast, curve: 
         return True
     watched = lane.time - max(lane.began, onset(lane, rate.median))
     return watched < min(LONGEST_WAIT, WAIT_SHARE * left)
+
+
+def _with_work(window: Window, found: Found, rate: Rate | None) -> Found:
+    """Return ``found`` with its growth for each thousand requests, where they are counted."""
+    pace = window.used.pace(DAY)
+    if rate is None or not window.counts_requests or pace <= 0:
+        return found
+    numbers = {**found.evidence.numbers, "growth_bytes_per_1000_requests": 1000 * rate.median / pace}
+    return replace(found, evidence=replace(found.evidence, numbers=numbers))
 
 
 def _is_cold(window: Window) -> bool:
@@ -244,7 +265,9 @@ def _per_work(window: Window, grown: float, span: float) -> float:
 
 def _forecast(window: Window, rate: Rate | None, curve: Saturation | None, is_urgent: bool) -> Forecast:
     if rate is None:
-        return Abstention(Reason.NOT_GROWING)
+        return Abstention(Reason.NO_RATE)
+    if not window.is_bounded:
+        return Abstention(Reason.NO_CAPACITY)
     capacity = window.capacity - window.taken
     slope = Slope(rate.low, rate.median, rate.high, LEAST_SAMPLES)
     level = _recent_peak(window.used) if is_urgent else projected_peak(window.used, rate.median)

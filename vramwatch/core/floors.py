@@ -103,8 +103,9 @@ def judge_floor(
         return Unknown("the load rose too")
     return Found(
         Evidence(
-            f"what is held {what} rose by {show_bytes(round(seen.growth))} in {show_seconds(times[-1] - times[0])}, "
-            f"in {seen.steps} steps, and never fell by more than {show_bytes(round(seen.fall))}",
+            f"what is held {what} rose by {show_bytes(round(seen.growth))} in "
+            f"{show_seconds(times[-1] - times[0])}, in {seen.steps} steps, and never fell by more than "
+            f"{show_bytes(round(seen.fall))}",
             {
                 "growth_bytes": seen.growth,
                 "z": test.z,

@@ -1,24 +1,28 @@
 """Which windows the ledgers of one Gpu feed, and when one of them is due to be examined."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import exp, inf
 
 from vramwatch.core.diagnosis import Diagnosis
 from vramwatch.core.floors import WARM_UP
 from vramwatch.core.model import Holding, Ledger, ProcessKey, SubjectKind
 from vramwatch.core.series import process_subject
+from vramwatch.core.verdicts import Flight
 from vramwatch.core.windows import (
     DAY,
     DEPARTURES_KEPT,
+    GROWING,
     HOUR,
     LIVES_KEPT,
     MINUTE,
+    MOMENT,
     PRESSED_OVER,
     Accident,
     Departure,
     Lane,
     Layer,
+    Life,
     Load,
     Members,
     Window,
@@ -47,6 +51,9 @@ PRESSED = 0.97
 
 ACCIDENTS_KEPT = 16
 
+FLOWN = 8
+"""Processes of which the minutes before an accident are frozen: the largest."""
+
 INFERRED = "inferred"
 
 RUNNING_AWAY = 0.01
@@ -55,16 +62,24 @@ RUNNING_AWAY = 0.01
 
 @dataclass(slots=True)
 class Watched:
-    """A Window, whose it is, and when it was looked at. ``owner``: an Owner's key, None: nobody's."""
+    """A Window, whose it is, and when it was looked at.
+
+    ``owner``: an Owner's key, None: nobody's. ``version``: the image that its process runs; ``rank``: of its
+    process among those of one service; None: not known.
+    """
 
     window: Window
     pid: int | None = None
     owner: str | None = None
+    version: str | None = None
+    rank: int | None = None
+    subject: str = ""  # of a process, as series name it
     examined: float = 0.0
     came: bool = False  # evidence since then
     moment: int = -1  # the ten seconds in which it was looked at last
     requests: float | None = None  # the counter's first value
     diagnosis: Diagnosis | None = None  # what it was found to be when it was looked at last
+    unjudged: str = ""  # why nothing could be said then
 
     @property
     def is_due(self) -> bool:
@@ -113,12 +128,41 @@ class GpuWindows:
             self._fold_unattributed(ledger, now, left)
             self._fold_owners(ledger, now)
 
-    def note(self, accident: Accident, pid: int | None) -> None:
-        """Take in an out-of-memory of ``pid``, or of whoever is on this Gpu."""
+    def has(self, pid: int | None) -> bool:
+        """Return whether a process ``pid`` is here."""
+        return any(each.pid == pid for each in self.processes.values())
+
+    def note(self, accident: Accident, pid: int | None = None, owner: str | None = None) -> None:
+        """Take in an out-of-memory: of the process ``pid``, else of ``owner``, else of whoever is here."""
+        accident = replace(accident, flight=self._flight())
         hit = [each for each in self.processes.values() if each.pid == pid]
-        for each in hit or ([self.gpu] if self.gpu else []):
+        if not hit:
+            hit = [each for each in (self.owners.get(owner or ""), self.gpu) if each is not None][:1]
+        for each in hit:
+            each.window.now = accident.time
             each.window.accidents = [*each.window.accidents, accident][-ACCIDENTS_KEPT:]
             each.came, each.examined = True, -inf
+
+    def _flight(self) -> dict[str, Flight]:
+        """Return the last minutes of the Gpu, of nobody's bytes and of its largest processes, by layers."""
+        lanes: dict[str, Watched] = {}
+        if self.gpu:
+            lanes["gpu"] = self.gpu
+        if self.unattributed:
+            lanes["unattributed"] = self.unattributed
+        largest = sorted(self.processes.values(), key=lambda each: -each.window.used.last)[:FLOWN]
+        lanes |= {f"pid {each.pid}": each for each in largest}
+        flight = {}
+        for name, each in lanes.items():
+            flight[name] = _flown(each.window, each.window.used)
+            for layer, lane in each.window.layers.items():
+                flight[f"{name} {layer}"] = _flown(each.window, lane)
+        return flight
+
+    def link(self) -> None:
+        """Have every window share the load again, after each was taken up by itself."""
+        for each in self.all():
+            each.window.load = self.load
 
     def all(self) -> Iterator[Watched]:
         """Yield every window, the most specific ones first."""
@@ -135,7 +179,7 @@ class GpuWindows:
             self.changed |= self.gpu is not None
             self.gpu = None
             return
-        self.gpu = self._take(self.gpu, SubjectKind.GPU, ledger, now, used, self.load.is_idle)
+        self.gpu = self._take(self.gpu, SubjectKind.GPU, ledger, now, used, is_idle=self.load.is_idle)
         self.gpu.window.whole = is_whole
 
     def _take(
@@ -145,15 +189,17 @@ class GpuWindows:
         ledger: Ledger,
         now: float,
         value: float,
+        *,
         is_idle: bool | None,
     ) -> Watched:
-        capacity = ledger.memory.total - ledger.memory.reserved
+        memory = ledger.memory
+        capacity = memory.total - memory.reserved
         if watched is None:
-            lane = Lane(capacity)
+            lane = Lane(capacity, votes=kind in GROWING)
             watched = Watched(Window(kind, lane, self.load, now, ledger.at.wall, capacity))
         window = watched.window
         window.now, window.wall, window.capacity = now, ledger.at.wall, capacity
-        window.taken = max(0, ledger.memory.used - value)
+        window.taken = max(0, memory.used - value)
         watched.came |= window.used.fold(now, value, self.load.busy, is_idle)
         return watched
 
@@ -162,7 +208,7 @@ class GpuWindows:
         is_withheld = any(holding.held is None for holding in ledger.holdings)
         is_idle = self.load.is_idle if is_withheld else None  # others' work is not seen
         watched = self.unattributed = self._take(
-            self.unattributed, SubjectKind.UNATTRIBUTED, ledger, now, ledger.unattributed, is_idle
+            self.unattributed, SubjectKind.UNATTRIBUTED, ledger, now, ledger.unattributed, is_idle=is_idle
         )
         window = watched.window
         window.withheld = is_withheld
@@ -175,21 +221,22 @@ class GpuWindows:
     def _fold_owners(self, ledger: Ledger, now: float) -> None:
         """Follow how many processes an owner has, and at what each life settles."""
         held: dict[str, dict[str, float]] = {}
-        for key, each in self.processes.items():
+        for each in self.processes.values():
             if each.owner is not None:
-                held.setdefault(each.owner, {})[process_subject(key)] = each.window.used.last
+                held.setdefault(each.owner, {})[each.subject] = each.window.used.last
         for owner, parts in held.items():
             watched = self.owners[owner] = self._take(
-                self.owners.get(owner), SubjectKind.OWNER, ledger, now, sum(parts.values()), None
+                self.owners.get(owner), SubjectKind.OWNER, ledger, now, sum(parts.values()), is_idle=None
             )
             watched.owner = owner
             members = watched.window.members or Members()
             watched.window.members = members
-            if members.began.keys() - parts.keys():
-                members.ended = now
-            members.began = {key: members.began.get(key, now) for key in parts}
+            if members.began.keys() != parts.keys():
+                if members.began.keys() - parts.keys():
+                    members.ended = now
+                members.began = {key: members.began.get(key, now) for key in parts}
             members.held = parts
-        for owner in [each for each in self.owners if each not in held]:
+        for owner in self.owners.keys() - held.keys() if len(self.owners) > len(held) else ():
             gone = self.owners[owner].window.members
             if gone is not None and gone.began:
                 gone.began, gone.held, gone.ended = {}, {}, now
@@ -206,16 +253,20 @@ class GpuWindows:
             key = holding.tenant.facts.key
             present.add(key)
             if holding.held is not None:
-                self._fold_process(ledger, now, holding, told.get(holding.pid, {}))
-        left = {key: self.processes.pop(key) for key in self.processes.keys() - present}
+                self._fold_process(ledger, now, key, holding, told.get(holding.pid, {}))
+        if len(present) == len(self.processes) and present >= self.processes.keys():
+            return {}
+        left = {key: self.processes[key] for key in self.processes.keys() - present}
         for watched in left.values():
-            self.changed = True
-            self._keep_base(watched)
+            self._keep_life(watched)
             self._suspect(watched, now)
+        for key in left:
+            del self.processes[key]
+        self.changed |= bool(left)
         return {key: watched.window.used.last for key, watched in left.items()}
 
-    def _keep_base(self, watched: Watched) -> None:
-        """Remember at what a life had settled that was long enough to settle."""
+    def _keep_life(self, watched: Watched) -> None:
+        """Remember a life that was long enough to settle."""
         window = watched.window
         owner = self.owners.get(watched.owner or "")
         if owner is None or owner.window.members is None or window.age < SETTLED_AFTER + WARM_UP:
@@ -223,7 +274,9 @@ class GpuWindows:
         base = window.used.floor(window.used.time - window.age + WARM_UP, window.used.time)
         if base is not None:
             members = owner.window.members
-            members.bases = [*members.bases, (window.used.began, base)][-LIVES_KEPT:]
+            rate = watched.diagnosis.rate if watched.diagnosis else None
+            life = Life(window.used.began, base, watched.version, rate.median if rate else 0.0)
+            members.lives = [*members.lives, life][-LIVES_KEPT:]
 
     def _suspect(self, watched: Watched, now: float) -> None:
         """Infer an out-of-memory where a process ended right after the memory was full."""
@@ -232,69 +285,78 @@ class GpuWindows:
         lane = self.gpu.window.used
         peak = max((*lane.moments.high[-FULL_MOMENTS:], lane.high))
         if peak >= FULL * self.gpu.window.capacity:
-            self.note(Accident(now, INFERRED, {"peak_bytes": peak}), None)
+            self.note(Accident(now, INFERRED, {"peak_bytes": peak}), owner=watched.owner)
 
-    def _fold_process(self, ledger: Ledger, now: float, holding: Holding, told: Mapping[str, float]) -> None:
+    def _fold_process(
+        self, ledger: Ledger, now: float, key: ProcessKey, holding: Holding, told: Mapping[str, float]
+    ) -> None:
         held = float(holding.held or 0)
-        key = holding.tenant.facts.key
         watched = self.processes.get(key)
-        capacity = ledger.memory.total - ledger.memory.reserved
+        memory = ledger.memory
+        capacity = memory.total - memory.reserved
         if watched is None:
             started = holding.tenant.facts.started
             begun = None if started is None else now - max(0.0, ledger.at.wall - started)
             window = Window(
                 SubjectKind.PROCESS, Lane(capacity), self.load, now, ledger.at.wall, capacity, started=begun
             )
-            watched = self.processes[key] = Watched(window, holding.pid)
-        watched.owner = holding.tenant.owner.key
+            watched = self.processes[key] = Watched(window, holding.pid, subject=process_subject(key))
+        tenant = holding.tenant
+        watched.owner = tenant.owner.key
+        watched.version = tenant.facts.container.image if tenant.facts.container else None
+        watched.rank = tenant.engine.rank if tenant.engine else None
         window = watched.window
         window.now, window.wall, window.capacity = now, ledger.at.wall, capacity
-        window.taken = max(0.0, ledger.memory.used - held)
+        window.taken = max(0.0, memory.used - held)
         window.running, window.waiting = told.get("requests_running"), told.get("requests_waiting")
-        self._hear(window, told, now)
+        self._hear(window, told, now, holding.pid)
         is_idle = self.load.is_idle
         if window.running is not None:
             is_idle = window.running == 0 and not window.waiting
         requests = told.get("requests_total")
         if requests is not None and watched.requests is None:
             watched.requests = requests
+        window.counts_requests = requests is not None
         work = self.load.busy if requests is None or watched.requests is None else requests - watched.requests
         watched.came |= window.used.fold(now, held, work, is_idle)
         if told:
-            self._fold_layers(window, watched, told, now, work, is_idle)
+            self._fold_layers(watched, told, now, work, is_idle)
 
     def _fold_layers(
-        self,
-        window: Window,
-        watched: Watched,
-        told: Mapping[str, float],
-        now: float,
-        work: float,
-        is_idle: bool | None,
+        self, watched: Watched, told: Mapping[str, float], now: float, work: float, is_idle: bool | None
     ) -> None:
+        window = watched.window
         for layer, value in layers(window.used.last, told):
             lane = window.layers.get(layer)
             if lane is None:
-                lane = window.layers[layer] = Lane(window.capacity)
+                lane = window.layers[layer] = Lane(window.capacity, votes=False)
             watched.came |= lane.fold(now, value, work, is_idle)
 
-    def _hear(self, window: Window, told: Mapping[str, float], now: float) -> None:
+    def _hear(self, window: Window, told: Mapping[str, float], now: float, pid: int) -> None:
         """Take in what a process says of accidents and of requests that wait."""
         before = window.told
         window.told = told
         more = told.get("ooms_total", 0.0) - before.get("ooms_total", told.get("ooms_total", 0.0))
         if more > 0:
-            window.accidents = [*window.accidents, Accident(now, "worker", {"ooms": more})][-ACCIDENTS_KEPT:]
+            self.note(Accident(now, "worker", {"ooms": more}), pid)
         kv, waiting = told.get("engine_kv_bytes"), window.waiting
         if kv is None or waiting is None:
             return
         lane = window.layers.get(Layer.KV)
-        size = told.get("engine_pool_bytes") or (max(kv, lane.peak(12 * HOUR)) if lane else kv)
-        preempted = told.get("preemptions_total", 0.0) > before.get("preemptions_total", float("inf"))
-        presses = preempted or (waiting > 0 and kv >= PRESSED * size)
+        presses = told.get("preemptions_total", 0.0) > before.get("preemptions_total", inf)
+        if waiting > 0 and not presses:
+            size = told.get("engine_pool_bytes") or (max(kv, lane.peak(12 * HOUR)) if lane else kv)
+            presses = kv >= PRESSED * size
         elapsed = min(now - window.used.time, PRESSED_OVER) if window.used.time > 0 else 0.0
         share = 1 - exp(-elapsed / (PRESSED_OVER / 3))
         window.pressed += share * (presses - window.pressed)
+
+
+def _flown(window: Window, lane: Lane) -> Flight:
+    moments = lane.moments
+    points = zip(moments.index, moments.low, moments.high, strict=True)
+    past = tuple((window.at(index * MOMENT), low, high) for index, low, high in points)
+    return (*past, (window.at(lane.time), lane.low, lane.high))
 
 
 def layers(held: float, told: Mapping[str, float]) -> Iterator[tuple[Layer, float]]:

@@ -20,6 +20,8 @@ class Reason(StrEnum):
     MAY_FIT = "may_saturate_below_capacity"  # the plateau's interval holds the capacity
     SLOWING = "slowing_without_plateau"  # where it will come to rest cannot be told yet
     FAR = "farther_than_a_year"
+    NO_RATE = "no_growth_over_time"  # a spike, an accident, bytes left behind once
+    NO_CAPACITY = "capacity_unknown"  # nobody tells how large the pool is
 
 
 @dataclass(frozen=True, slots=True)

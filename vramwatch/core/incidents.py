@@ -7,6 +7,7 @@ and answers with transitions, each with its reason. Pure.
 import hashlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import inf
 
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.model import Instant, SubjectKind
@@ -99,11 +100,13 @@ class Terms:
     """When an incident moves. Seconds, unless said otherwise.
 
     ``warn_horizon``: it fires where half of the forecasts end within. ``hold``: a pattern must have been
-    found for so long, by two looks at least. ``clear_after``: it is over when the pattern was not found
-    for so long, or for a tenth of the time that was left, at most ``clear_latest``. ``critical_median``, ``critical_early``: critical where the median, or the early bound,
-    lies within; ``relief``: by so many times these it must lie beyond to be a warning again.
-    ``moved``: the share by which the time left must change to be told again, and not before ``update_every``, or a
-    quarter of the time left, at least ``update_least``. ``unexplained``: so long nothing may have explained it away before it fires.
+    found for so long, by two looks at least; ``unexplained``: and so long nothing may have explained it
+    away. ``clear_after``: it is over when the pattern was not found for so long, or for a tenth of the time
+    that was left, at most ``clear_latest``. ``critical_median``, ``critical_early``: critical where the
+    median, or the early bound, lies within; ``relief``: by so many times these it must lie beyond to be a
+    warning again. ``moved``: the share by which the time left must change to be told again, which is not
+    before ``update_every`` or a quarter of the time left, at least ``update_least``. ``reopen_within``: what
+    returns so soon opens its incident again.
     """
 
     warn_horizon: float = 7 * 86400.0
@@ -120,19 +123,22 @@ class Terms:
     unexplained: float = 2 * 3600.0
 
 
+Left = tuple[float, float]
+"""Seconds to the early bound and to the median of exhaustion; inf where nobody can say."""
+
+
 @dataclass(frozen=True, slots=True)
 class Belief:
     """What a look at a Subject came to. ``judgement`` None: nothing was found.
 
     ``fires``: whether it is material at all (a cause that is a fault, and an end that is near enough, or
     a pattern that is told whenever it is seen). ``at_once``: without ``hold``.
-    ``left``: seconds to the early bound and to the median; inf where nobody can say.
     """
 
     judgement: Judgement | None
     fires: bool = False
     at_once: bool = False
-    left: tuple[float, float] = (float("inf"), float("inf"))
+    left: Left = (inf, inf)
     explained: bool = False
 
 
@@ -150,23 +156,31 @@ class Standing:
     told_at: float = 0.0
     told_left: float = 0.0
     closed_at: float = 0.0
-    explained_at: float = float("-inf")
+    explained_at: float = -inf
 
     @property
     def is_open(self) -> bool:
         return self.incident is not None and self.incident.state is not State.RESOLVED
+
+    @property
+    def is_firing(self) -> bool:
+        return self.incident is not None and self.incident.state is State.FIRING
 
 
 Move = tuple[Standing, tuple[Transition, ...]]
 
 
 def advance(
-    standing: Standing, subject: Subject, belief: Belief, at: Instant, now: float, terms: Terms
+    standing: Standing, subject: Subject, belief: Belief, at: Instant, now: float, *, terms: Terms
 ) -> Move:
     """Return how ``subject`` stands after a look at ``now``, and what is to be told of it."""
     if belief.judgement is None:
         return _quiet(standing, at, now, terms)
-    return _found(standing, subject, belief, belief.judgement, at, now, terms)
+    if not standing.is_open:
+        standing, opened = _open(standing, subject, belief.judgement, at, now, terms=terms)
+        standing, moved = _found(standing, belief, belief.judgement, at, now, terms=terms)
+        return standing, (opened, *moved)
+    return _found(standing, belief, belief.judgement, at, now, terms=terms)
 
 
 def close(standing: Standing, at: Instant, now: float, reason: Reason) -> Move:
@@ -179,7 +193,7 @@ def close(standing: Standing, at: Instant, now: float, reason: Reason) -> Move:
     return after, (Transition(at, closed, reason),)
 
 
-def severity(left: tuple[float, float], before: Severity | None, terms: Terms) -> Severity:
+def severity(left: Left, before: Severity | None, terms: Terms) -> Severity:
     """Return how severe it is with these seconds left; from critical it takes relief to come down."""
     factor = terms.relief if before is Severity.CRITICAL else 1.0
     early, median = left
@@ -190,7 +204,7 @@ def severity(left: tuple[float, float], before: Severity | None, terms: Terms) -
 def _quiet(standing: Standing, at: Instant, now: float, terms: Terms) -> Move:
     if not standing.is_open:
         return replace(standing, looks=0), ()
-    left = standing.told_left if standing.told_left < float("inf") else 0.0
+    left = standing.told_left if standing.told_left < inf else 0.0
     patience = max(terms.clear_after, min(terms.clear_latest, CLEAR_SHARE * left))
     if now - standing.last_found < patience:
         return replace(standing, looks=0), ()
@@ -198,77 +212,65 @@ def _quiet(standing: Standing, at: Instant, now: float, terms: Terms) -> Move:
 
 
 def _found(
-    standing: Standing,
-    subject: Subject,
-    belief: Belief,
-    judgement: Judgement,
-    at: Instant,
-    now: float,
-    terms: Terms,
+    standing: Standing, belief: Belief, judgement: Judgement, at: Instant, now: float, *, terms: Terms
 ) -> Move:
-    transitions: list[Transition] = []
-    if not standing.is_open:
-        standing, opened = _open(standing, subject, judgement, at, now, terms)
-        transitions.append(opened)
-    standing = replace(standing, last_found=now, looks=standing.looks + 1)
+    """Move the open incident of ``standing``, or leave it as it is."""
+    standing = replace(
+        standing,
+        last_found=now,
+        looks=standing.looks + 1,
+        explained_at=now if belief.explained else standing.explained_at,
+    )
     incident = standing.incident
     if incident is None:
-        return standing, tuple(transitions)
-    if belief.explained:
-        standing = replace(standing, explained_at=now)
-    held = standing.looks >= 2 and now - standing.first_found >= terms.hold
-    held = held and now - standing.explained_at >= terms.unexplained
-    if incident.state is State.PENDING and belief.fires and (belief.at_once or held):
-        incident = replace(incident, state=State.FIRING, judgement=judgement)
-        reason = Reason.ESTABLISHED
-    elif incident.state is State.FIRING and belief.explained:
-        incident = replace(incident, state=State.RESOLVED, judgement=judgement)
-        return Standing(incident, closed_at=now, explained_at=now), (
-            *transitions,
-            Transition(at, incident, Reason.EXPLAINED),
-        )
-    elif _has_moved(standing, incident.judgement, judgement, belief.left, now, terms):
-        incident = replace(incident, judgement=judgement)
-        reason = Reason.UPDATED
+        return standing, ()
+    if incident.state is State.FIRING and belief.explained:
+        closed = replace(incident, state=State.RESOLVED, judgement=judgement)
+        after = Standing(closed, closed_at=now, explained_at=now)
+        return after, (Transition(at, closed, Reason.EXPLAINED),)
+    if incident.state is State.PENDING and belief.fires and _is_ready(standing, belief, now, terms):
+        moved, reason = replace(incident, state=State.FIRING, judgement=judgement), Reason.ESTABLISHED
+    elif _has_moved(standing, incident.judgement, belief, judgement, now, terms=terms):
+        moved, reason = replace(incident, judgement=judgement), Reason.UPDATED
     else:
-        return standing, tuple(transitions)
-    standing = replace(standing, incident=incident, told_at=now, told_left=belief.left[1])
-    return standing, (*transitions, Transition(at, incident, reason))
+        return standing, ()
+    standing = replace(standing, incident=moved, told_at=now, told_left=belief.left[1])
+    return standing, (Transition(at, moved, reason),)
+
+
+def _is_ready(standing: Standing, belief: Belief, now: float, terms: Terms) -> bool:
+    """Return whether a pattern has been found for long enough, and nothing has explained it away lately."""
+    has_held = standing.looks >= 2 and now - standing.first_found >= terms.hold
+    return belief.at_once or (has_held and now - standing.explained_at >= terms.unexplained)
 
 
 def _open(
-    standing: Standing, subject: Subject, judgement: Judgement, at: Instant, now: float, terms: Terms
+    standing: Standing, subject: Subject, judgement: Judgement, at: Instant, now: float, *, terms: Terms
 ) -> tuple[Standing, Transition]:
     """Open an incident, or the last one again, if the pattern has returned soon enough."""
     before = standing.incident
     if before is not None and now - standing.closed_at <= terms.reopen_within:
-        incident = replace(before, state=State.PENDING, judgement=judgement)
-        reason = Reason.RETURNED
+        incident, reason = replace(before, state=State.PENDING, judgement=judgement), Reason.RETURNED
     else:
-        incident = Incident(_id(subject, at), subject, at.wall, State.PENDING, judgement)
-        reason = Reason.SEEN
-    opened = Standing(incident, now, now, 0, now, explained_at=standing.explained_at)
-    return opened, Transition(at, incident, reason)
+        opened = Incident(_id(subject, at), subject, at.wall, State.PENDING, judgement)
+        incident, reason = opened, Reason.SEEN
+    after = Standing(incident, now, now, 0, now, explained_at=standing.explained_at)
+    return after, Transition(at, incident, reason)
 
 
 def _has_moved(
-    standing: Standing,
-    before: Judgement,
-    after: Judgement,
-    left: tuple[float, float],
-    now: float,
-    terms: Terms,
+    standing: Standing, before: Judgement, belief: Belief, after: Judgement, now: float, *, terms: Terms
 ) -> bool:
-    if after.severity is not before.severity:
+    left = belief.left
+    if after.severity is not before.severity or (belief.at_once and after.pattern != before.pattern):
         return True
     if now - standing.told_at < max(terms.update_least, min(terms.update_every, left[1] / 4)):
         return False
-    if after.cause is not before.cause or isinstance(after.forecast, Exhaustion) is not isinstance(
-        before.forecast, Exhaustion
-    ):
+    had, has = (isinstance(each.forecast, Exhaustion) for each in (before, after))
+    if after.cause is not before.cause or had is not has:
         return True
-    expected = standing.told_left - (now - standing.told_at)
-    return left[1] < float("inf") and abs(left[1] - expected) > max(terms.moved * left[1], terms.update_least)
+    expected = max(0.0, standing.told_left - (now - standing.told_at))
+    return left[1] < inf and abs(left[1] - expected) > max(terms.moved * left[1], terms.update_least)
 
 
 def _id(subject: Subject, at: Instant) -> str:

@@ -16,6 +16,7 @@ A pure fold of bounded size; time in seconds, levels in bytes, work in any unit 
 
 import math
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -66,8 +67,6 @@ _PER_BIN = 1 / BIN
 _FIRST_BIN = math.floor(math.log(SLOWEST) / BIN)
 _BINS = math.ceil(math.log(FASTEST) / BIN) - _FIRST_BIN
 
-_FIELDS = ("level", "since", "work_since", "until", "work_until", "low", "high")
-
 
 @dataclass(frozen=True, slots=True)
 class Return:
@@ -116,20 +115,25 @@ class Ballot:
         """Vote for ``change`` bytes within ``work``, which is above 0."""
         if self.rising is None or self.falling is None or self.unchanged is None:
             self.rising, self.falling, self.unchanged = (array("f", bytes(4 * _BINS)) for _ in range(3))
-        size = abs(change)
-        if size <= TOLERANCE:
+        if -TOLERANCE <= change <= TOLERANCE:
             self.unchanged[_bin(work)] += self.weight
             return
-        first, last = _bin((size - TOLERANCE) / work), _bin((size + TOLERANCE) / work)
-        if last - first >= WIDEST_VOTE:
-            return
-        votes = self.rising if change > 0 else self.falling
-        share = self.weight / (last - first + 1)
-        for bin in range(first, last + 1):
-            votes[bin] += share
+        votes, size = (self.rising, change) if change > 0 else (self.falling, -change)
+        slower, faster = (size - TOLERANCE) / work, (size + TOLERANCE) / work
+        if slower > SLOWEST and faster < FASTEST:  # as _bin does, without its calls: here the time goes
+            first = int(_log(slower) * _PER_BIN) - _FIRST_BIN
+            last = int(_log(faster) * _PER_BIN) - _FIRST_BIN
+        else:
+            first, last = _bin(slower), _bin(faster)
+        if first == last:
+            votes[first] += self.weight
+        elif last - first < WIDEST_VOTE:
+            share = self.weight / (last - first + 1)
+            for bin in range(first, last + 1):
+                votes[bin] += share
 
     def peak(self, least: float) -> Return | None:
-        """Return the rate with the clearest majority among those with ``least`` votes; None: there is none."""
+        """Return the rate with the clearest majority of those with ``least`` votes; None: there is none."""
         if self.rising is None or self.falling is None or self.unchanged is None:
             return None
         needed = least * self.weight
@@ -160,16 +164,48 @@ class Ballot:
         self.weight = 1.0
 
 
-class Recurrence:
-    """Folds the samples of one life of one process, or of what is judged as one, into votes."""
+class Plateaus:
+    """Levels that stood, oldest first. Of each its bytes, since and until when, the work done until then, and
+    the least and the most that was held between the one before and its end."""
 
-    __slots__ = ("_older", "_recent", "_stands", "_stretch", "by_time", "by_work")
+    __slots__ = ("high", "level", "low", "since", "until", "work_until")
 
     def __init__(self) -> None:
+        self.level, self.since, self.until, self.work_until, self.low, self.high = (
+            array("d") for _ in range(6)
+        )
+
+    def __len__(self) -> int:
+        return len(self.level)
+
+    @property
+    def columns(self) -> "tuple[array[float], ...]":
+        return self.level, self.since, self.until, self.work_until, self.low, self.high
+
+    def add(self, plateau: Sequence[float]) -> None:
+        """Take in one that is later than all others, in the order of ``columns``."""
+        for column, value in zip(self.columns, plateau, strict=True):
+            column.append(value)
+
+    def pop(self) -> tuple[float, ...]:
+        """Let go of the oldest, and return it in the order of ``columns``."""
+        return tuple([column.pop(0) for column in self.columns])
+
+
+class Recurrence:
+    """Folds the samples of one life of one process, or of what is judged as one, into votes.
+
+    ``votes`` False: it tells when a plateau has come to stand, and nobody asks for what they agree on.
+    """
+
+    __slots__ = ("_older", "_recent", "_stands", "_stretch", "by_time", "by_work", "votes")
+
+    def __init__(self, votes: bool = True) -> None:
+        self.votes = votes
         self.by_time, self.by_work = Ballot(), Ballot()
-        self._recent: list[list[float]] = []  # plateaus, each in the order of _FIELDS
-        self._older: list[list[float]] = []
-        self._stretch: list[float] | None = None  # the newest, a plateau once it has stood long enough
+        self._recent, self._older = Plateaus(), Plateaus()
+        # The newest, a plateau once it has stood: level, since, work then, until, work then, low, high.
+        self._stretch: list[float] | None = None
         self._stands = False
 
     def fold(self, time: float, value: float, work: float, is_idle: bool = True) -> bool:
@@ -183,12 +219,14 @@ class Recurrence:
             if self._stands or not is_idle or time - stretch[1] < SHORTEST_PLATEAU:
                 return False
             self._stands = True
-            self._vote(stretch)
+            if self.votes:
+                self._vote(stretch)
             return True
         low, high = math.inf, -math.inf
         if stretch is not None:
             if self._stands:
-                self._remember(stretch)
+                if self.votes:
+                    self._remember(stretch)
             else:  # its extremes and its own level lie between the plateaus before and after
                 low, high = min(stretch[5], stretch[0]), max(stretch[6], stretch[0])
         self._stretch = [value, time, work, time, work, low, high]
@@ -199,38 +237,50 @@ class Recurrence:
         """Have the newest plateau vote with every remembered one that the memory has left since."""
         self.by_time.fade()
         self.by_work.fade()
+        by_time, by_work = self.by_time.cast, self.by_work.cast
         level, since, work_since, _, _, low, high = newest
         for plateaus in (self._recent, self._older):
-            for plateau in reversed(plateaus):
-                other = plateau[0]
+            for other, until, work_until, least, most in zip(
+                reversed(plateaus.level),
+                reversed(plateaus.until),
+                reversed(plateaus.work_until),
+                reversed(plateaus.low),
+                reversed(plateaus.high),
+                strict=True,
+            ):
                 change = level - other
                 if change > 0:
                     has_left = low <= other - EXCURSION or high >= level + EXCURSION
                 else:
                     has_left = low <= level - EXCURSION or high >= other + EXCURSION
                 if has_left:
-                    if since > plateau[3]:
-                        self.by_time.cast(change, since - plateau[3])
-                    if work_since > plateau[4]:
-                        self.by_work.cast(change, work_since - plateau[4])
-                low = min(low, other)
-                low = min(low, plateau[5])
-                high = max(high, other)
-                high = max(high, plateau[6])
+                    if since > until:
+                        by_time(change, since - until)
+                    if work_since > work_until:
+                        by_work(change, work_since - work_until)
+                if other < low:  # noqa: PLR1730 — min and max would be called 240 times
+                    low = other
+                if least < low:  # noqa: PLR1730
+                    low = least
+                if other > high:  # noqa: PLR1730
+                    high = other
+                if most > high:  # noqa: PLR1730
+                    high = most
 
     def _remember(self, plateau: list[float]) -> None:
-        self._recent.append(plateau)
-        if len(self._recent) <= RECENT:
+        level, since, _, until, work_until, low, high = plateau
+        recent, older = self._recent, self._older
+        recent.add((level, since, until, work_until, low, high))
+        if len(recent) <= RECENT:
             return
-        leaving = self._recent.pop(0)
-        if not self._older or leaving[1] - self._older[-1][1] >= THINNING:
-            self._older.append(leaving)
-            if len(self._older) > OLDER:
-                self._older.pop(0)
+        leaving = recent.pop()
+        if not older or leaving[1] - older.since[-1] >= THINNING:
+            older.add(leaving)
+            if len(older) > OLDER:
+                older.pop()
         else:  # its extremes stay between its neighbours
-            heir = self._recent[0]
-            heir[5] = min(heir[5], leaving[5], leaving[0])
-            heir[6] = max(heir[6], leaving[6], leaving[0])
+            recent.low[0] = min(recent.low[0], leaving[4], leaving[0])
+            recent.high[0] = max(recent.high[0], leaving[5], leaving[0])
 
 
 def _paired(votes: "array[float]") -> list[float]:

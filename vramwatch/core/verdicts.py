@@ -25,13 +25,18 @@ INNOCENT = frozenset({Cause.WARMUP, Cause.LOAD})
 """Causes that explain a growth away: it stands in the history and does not fire."""
 
 
+Flight = tuple[tuple[float, float, float], ...]
+"""The minutes before an accident, frozen: (unix seconds, least bytes, most bytes), oldest first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """Enough to check a verdict by hand.
 
     ``numbers``: what decided, each key ending in its unit (``growth_bytes``, ``span_seconds``, ``votes``).
     ``since``, ``until``: the span it was taken from, unix seconds. ``count``: how many samples, cycles or
-    pairs stand behind it.
+    pairs stand behind it. ``flight``: what went before an accident, by the name of a series: (unix seconds,
+    least and most bytes) of every ten seconds, oldest first.
     """
 
     sentence: str
@@ -39,6 +44,7 @@ class Evidence:
     since: float
     until: float
     count: int
+    flight: Mapping[str, Flight] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from math import inf
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.recurrence import Recurrence
 from vramwatch.core.units import MIB
+from vramwatch.core.verdicts import Flight
 
 MOMENT, MINUTE, HOUR, DAY = 10.0, 60.0, 3600.0, 86_400.0
 """Seconds that the spans of an envelope last."""
@@ -44,7 +45,7 @@ REBOUND_SHARE = 0.01
 """The same as a share of the capacity."""
 
 
-ANYWHERE = frozenset({SubjectKind.PROCESS, SubjectKind.GPU})
+ANYWHERE = frozenset({SubjectKind.PROCESS, SubjectKind.OWNER, SubjectKind.GPU})
 """Windows in which an accident is looked for, on a Gpu also where its processes are known."""
 
 GROWING = frozenset({SubjectKind.PROCESS, SubjectKind.UNATTRIBUTED, SubjectKind.GPU})
@@ -130,7 +131,7 @@ class Points:
 
 
 class Lane:
-    """One quantity of one life."""
+    """One quantity of one life. ``votes`` False: nobody asks what the levels that return agree on."""
 
     __slots__ = (
         "_before",
@@ -163,12 +164,12 @@ class Lane:
         "work",
     )
 
-    def __init__(self, capacity: float) -> None:
+    def __init__(self, capacity: float, *, votes: bool = True) -> None:
         self.moments = Envelope(MOMENT, MOMENTS_KEPT)
         self.minutes, self.hours = Envelope(MINUTE, MINUTES_KEPT), Envelope(HOUR, HOURS_KEPT)
         self.rests, self.valleys = Points(RESTS_KEPT), Points(VALLEYS_KEPT)
         self.spikes = Points(SPIKES_KEPT)
-        self.returns = Recurrence()
+        self.returns = Recurrence(votes)
         self.rebound = max(REBOUND, REBOUND_SHARE * capacity)
         self.began = self.time = -inf
         self.first = self.last = self.work = 0.0
@@ -188,8 +189,10 @@ class Lane:
         ``is_idle`` None: nobody tells whether anything is worked at.
         """
         moment = int(time // MOMENT)
+        has_moved = value != self.last
         if moment != self.moment:
             self._close(moment, time, value)
+            has_moved = True
         elif value < self.low:
             self.low = value
         elif value > self.high:
@@ -200,7 +203,9 @@ class Lane:
             came |= self._rest(time, value, work)
         else:
             self._idle_since = self._rest_began = inf
-        return self._turn(time, value, work) or came
+        if has_moved:  # a zigzag does not turn where it stands
+            came |= self._turn(time, value, work)
+        return came
 
     def _close(self, moment: int, time: float, value: float) -> None:
         """End the ten seconds that are open, and begin others with ``value``; minutes and hours likewise."""
@@ -308,7 +313,7 @@ IDLE_DUTY = 0.005
 
 @dataclass(slots=True)
 class Load:
-    """What is asked of a Gpu. ``busy``: seconds at work so far; ``duty``: the share told last, None: never."""
+    """What is asked of a Gpu. ``busy``: seconds at work so far; ``duty``: the share told last, or None."""
 
     busy: float = 0.0
     duty: float | None = None
@@ -339,37 +344,59 @@ class Departure:
 
 @dataclass(frozen=True, slots=True)
 class Accident:
-    """An out-of-memory. ``origin``: who says so; "inferred" is our own conclusion. ``numbers``: as told."""
+    """An out-of-memory. ``origin``: who says so; "inferred" is our own conclusion. ``numbers``: as told.
+
+    ``flight``: the minutes before it, as of Evidence.
+    """
 
     time: float
     origin: str
     numbers: Mapping[str, float]
+    flight: Mapping[str, Flight] = field(default_factory=dict)
 
 
 LIVES_KEPT, DEPARTURES_KEPT = 32, 32
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A life that is over. ``base``: bytes at which it had settled after its warm-up.
+
+    ``version``: the image it ran, where known. ``rate``: bytes a second by which it was found to grow; 0: it
+    was not.
+    """
+
+    began: float
+    base: float
+    version: str | None = None
+    rate: float = 0.0
 
 
 @dataclass(slots=True)
 class Members:
     """The processes of one owner on one Gpu.
 
-    ``began``: of those that live, when each was first seen. ``ended``: when one last left. ``bases``:
-    (began, bytes) of lives, as each had settled at after its warm-up.
+    ``began``: of those that live, when each was first seen. ``ended``: when one last left. ``lives``: those
+    that are over and were long enough to settle, oldest first.
     """
 
     began: dict[str, float] = field(default_factory=dict)
     held: dict[str, float] = field(default_factory=dict)
     ended: float = -inf
-    bases: list[tuple[float, float]] = field(default_factory=list)
+    lives: list[Life] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Window:
-    """All that a detector may look at. Times as of the Lanes; ``wall`` less ``now`` makes unix seconds of them.
+    """All that a detector may look at. Times as of the Lanes; ``wall`` less ``now`` makes unix seconds.
 
-    ``capacity``: bytes of the device, of the MIG instance, or of its owner's budget, whichever binds.
-    ``taken``: bytes of it that others hold at their recent most. ``started``: when its process did, None:
-    not known. ``whole``: nothing more specific than this window holds the bytes in it.
+    ``capacity``: bytes of the device or of the MIG instance. ``is_bounded``: False: nobody tells it, and it
+    is the most that was ever seen. ``taken``: bytes of it that others hold. ``started``: when its process
+    did, None: not known. ``whole``: nothing more specific than this window holds the bytes in it. ``told``:
+    what its process says of itself, by quantity. ``pressed``: the share of the last minutes in which
+    requests waited for a pool that was full. ``counts_requests``: whether its work is counted in requests.
+    ``withheld``: the driver listed a process without its bytes, which are among these. ``ghosts``: bytes
+    held by processes that are over.
     """
 
     kind: SubjectKind
@@ -378,6 +405,7 @@ class Window:
     now: float
     wall: float
     capacity: float
+    is_bounded: bool = True
     taken: float = 0.0
     started: float | None = None
     whole: bool = True
@@ -388,6 +416,7 @@ class Window:
     pressed: float = 0.0
     members: Members | None = None
     departures: list[Departure] = field(default_factory=list)
+    counts_requests: bool = False
     withheld: bool = False
     ghosts: float = 0.0
     ghosts_since: float = inf
@@ -412,8 +441,9 @@ class Window:
         kv = self.layers.get(Layer.KV)
         if kv is None or not self.is_flat:
             return None
-        size = self.told.get("engine_pool_bytes") or kv.peak(MINUTES_KEPT * MINUTE)
-        return replace(self, used=kv, capacity=size, taken=0.0, layers={})
+        told = self.told.get("engine_pool_bytes")
+        size = told or kv.peak(MINUTES_KEPT * MINUTE)
+        return replace(self, used=kv, capacity=size, is_bounded=told is not None, taken=0.0, layers={})
 
     @property
     def is_flat(self) -> bool:

@@ -1,6 +1,7 @@
 """Fast path: lower and upper hull rise together, block after block, and only minutes are left."""
 
 from itertools import pairwise
+from math import inf
 from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from vramwatch.core.floors import QUANTUM
 from vramwatch.core.units import Seconds, show_bytes, show_seconds
 from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdict
-from vramwatch.core.windows import GROWING, MOMENT, Envelope, Window
+from vramwatch.core.windows import GROWING, MINUTE, MOMENT, Envelope, Lane, Window
 from vramwatch.quantities import Duration
 
 LEAST_MOMENTS = 3
@@ -18,7 +19,8 @@ LEAST_MOMENTS = 3
 class FastPath(BaseModel):
     """Blocks of 30 s, 1 or 2 minutes, of which the last rise without one exception, and evenly.
 
-    It takes a sample every 40 s or more often.
+    The least of the newest must lie above all that was held in the half day before: a rise to where memory
+    has been already is the load's. It takes a sample every 40 s or more often.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,12 +60,15 @@ class FastPath(BaseModel):
             left = (window.capacity - window.taken - window.used.last) / rate
             steps = sorted((b - a) / length for a, b in pairwise(lows))
             is_even = steps[-1] * length <= self.largest * growth
+            if lows[-1] <= _before(window.used, length * self.blocks):
+                continue  # it has been there before
             if left > self.horizon or growth < self.least_share * window.capacity or not is_even:
                 continue
             return Found(
                 Evidence(
-                    f"least and most rose in each of the last {self.blocks} blocks of {show_seconds(length)}"
-                    f", by {show_bytes(round(growth))}; at this rate {show_seconds(left)} are left",
+                    f"least and most rose in each of the last {self.blocks} blocks of "
+                    f"{show_seconds(length)}, by {show_bytes(round(growth))}; "
+                    f"at this rate {show_seconds(left)} are left",
                     {
                         "growth_bytes": growth,
                         "block_seconds": length,
@@ -77,6 +82,14 @@ class FastPath(BaseModel):
                 is_urgent=True,
             )
         return Clear() if has_enough else Unknown("too few samples within minutes")
+
+
+def _before(lane: Lane, span: float) -> float:
+    """Return the most that was held in the half day before the last ``span`` seconds; -inf: nothing was."""
+    begin = lane.moments.index[-1] * MOMENT + MOMENT - span
+    start, stop = lane.moments.since(begin - span), lane.moments.since(begin)
+    earlier = lane.minutes.high[: lane.minutes.since(begin - MINUTE)]
+    return max((*earlier, *lane.moments.high[start:stop]), default=-inf)
 
 
 def _blocks(moments: Envelope, length: float, count: int) -> tuple[list[float], list[float]]:

@@ -26,7 +26,7 @@ class LevelReturn(BaseModel):
         ge=1.0,
         le=100.0,
         description=(
-            "How many times the votes of its rival a rate needs; the rival is \"nothing was lost\", or the "
+            'How many times the votes of its rival a rate needs; the rival is "nothing was lost", or the '
             "same rate downwards, with at least one vote."
         ),
     )

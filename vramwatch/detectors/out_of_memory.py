@@ -42,6 +42,7 @@ class OutOfMemory(BaseModel):
                 window.at(recent[0].time),
                 window.at(latest.time),
                 len(recent),
+                latest.flight,
             ),
             is_urgent=True,
         )

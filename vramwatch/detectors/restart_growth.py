@@ -29,9 +29,10 @@ class RestartGrowth(BaseModel):
 
     def examine(self, window: Window) -> Verdict:
         members = window.members
-        if members is None or len(members.bases) < self.lives:
+        if members is None or len(members.lives) < self.lives:
             return Unknown("it has had too few lives")
-        began, bases = zip(*members.bases[-self.lives :], strict=True)
+        lives = members.lives[-self.lives :]
+        began, bases = [life.began for life in lives], [life.base for life in lives]
         slope = theil_sen(began, bases)
         growth = bases[-1] - bases[0]
         if slope is None or not is_material(growth, window):
@@ -42,7 +43,7 @@ class RestartGrowth(BaseModel):
             Evidence(
                 f"each of the last {self.lives} lives settled at more than the one before, "
                 f"by {show_bytes(round(growth))} in all",
-                {"growth_bytes": growth, "lives": len(bases), "last_base_bytes": bases[-1]},
+                {"growth_bytes": growth, "lives": len(members.lives), "last_base_bytes": bases[-1]},
                 window.at(began[0]),
                 window.at(window.now),
                 self.lives,

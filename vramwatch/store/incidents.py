@@ -85,7 +85,7 @@ def transition_of(row: Row[Any]) -> Transition:
         row.pattern,
         Cause(row.cause),
         Severity(row.severity),
-        Evidence(**json.loads(row.evidence)),
+        _evidence_of(json.loads(row.evidence)),
         None if row.rate_median is None else Rate(row.rate_low, row.rate_median, row.rate_high),
         _forecast_of(row),
         tuple(_ruled_out_of(each) for each in json.loads(row.ruled_out)),
@@ -96,6 +96,13 @@ def transition_of(row: Row[Any]) -> Transition:
     subject = Subject(row.gpu, SubjectKind(row.kind), row.owner)
     incident = Incident(row.incident, subject, row.opened, State(row.state), judgement)
     return Transition(Instant(row.seq, row.wall, row.boottime, row.boot_id), incident, Reason(row.reason))
+
+
+def _evidence_of(told: dict[str, Any]) -> Evidence:
+    flight = {
+        name: tuple((at, low, high) for at, low, high in points) for name, points in told["flight"].items()
+    }
+    return Evidence(**{**told, "flight": flight})
 
 
 def _forecast_of(row: Row[Any]) -> Exhaustion | Abstention:
@@ -157,6 +164,7 @@ def _evidence(told: Evidence) -> Values:
         "since": told.since,
         "until": told.until,
         "count": told.count,
+        "flight": told.flight,
     }
 
 

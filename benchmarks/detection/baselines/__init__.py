@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from benchmarks.detection.baselines.jump import Jump
 from benchmarks.detection.baselines.lasting import Lasting, Rule
-from benchmarks.detection.baselines.level_return import LevelReturn
 from benchmarks.detection.baselines.mann_kendall import MannKendall
 from benchmarks.detection.baselines.predict_linear import PredictLinear
 from benchmarks.detection.baselines.threshold import Threshold
@@ -22,6 +21,5 @@ RULES: dict[str, Callable[[], Rule]] = {
     "mann-kendall-6h-z4": lambda: Lasting(MannKendall(window=6 * HOUR, z=4.0, slope=1500.0), LASTS),
     "mann-kendall-12h-z6": lambda: Lasting(MannKendall(window=12 * HOUR, z=6.0, slope=800.0), LASTS),
     "threshold-90": lambda: Lasting(Threshold(share=0.9), LASTS),
-    "level-return": LevelReturn,
     "jump-256": lambda: Jump(mebibytes=256),
 }

@@ -47,6 +47,8 @@ NO_FORECAST = {
     NoForecast.MAY_FIT: "it may come to rest below the GPU's capacity",
     NoForecast.SLOWING: "it slows down, and where it comes to rest cannot be told yet",
     NoForecast.FAR: "at this rate memory lasts for more than a year",
+    NoForecast.NO_RATE: "it is no growth over time",
+    NoForecast.NO_CAPACITY: "nobody tells how large its pool is",
 }
 
 

@@ -20,17 +20,21 @@ LITTLE = 3600.0
 _GPU_TIME = ((86400.0, "GPU-day"), (3600.0, "GPU-hour"), (60.0, "GPU-minute"))
 
 
+ACCIDENT = "out_of_memory"
+
+
 @dataclass(frozen=True, slots=True)
 class Course:
     """How one incident went. Unix seconds; ``fired`` and ``resolved`` None: it did not.
 
-    ``worst``: the incident as it stood when it was told last while firing, or last at all.
+    ``worst``: the incident as it stood when its growth was told last while firing, or told last at all.
     """
 
     opened: float
     fired: float | None
     resolved: Transition | None
     worst: Incident
+    accidents: tuple[Transition, ...] = ()  # what was told of out-of-memory while memory grew
 
 
 def courses(transitions: Sequence[Transition]) -> tuple[Course, ...]:
@@ -44,12 +48,15 @@ def courses(transitions: Sequence[Transition]) -> tuple[Course, ...]:
 def _course(told: Sequence[Transition]) -> Course:
     firing = [each for each in told if each.incident.state is State.FIRING]
     last = told[-1]
-    standing = (firing or told)[-1].incident
+    growing = [each for each in firing if each.incident.judgement.rate is not None]
+    standing = (growing or firing or told)[-1].incident
+    accidents = [each for each in firing if growing and each.incident.judgement.pattern == ACCIDENT]
     return Course(
         standing.opened,
         firing[0].at.wall if firing else None,
         last if last.incident.state is State.RESOLVED else None,
         standing,
+        tuple(accidents),
     )
 
 
@@ -92,6 +99,10 @@ def _course_lines(course: Course, gpus: Mapping[str, Gpu], width: int, zone: tzi
         _times(course, zone),
         clean(judgement.evidence.sentence),
         forecast_words(judgement.forecast, course.resolved is not None, zone),
+        *(
+            f"{clock(each.at.wall, zone)}: {clean(each.incident.judgement.evidence.sentence)}"
+            for each in course.accidents
+        ),
         *(f"Not {CAUSES[each.cause]}: {clean(each.sentence)}" for each in judgement.ruled_out),
         _alternatives_words(judgement.alternatives),
     ]

@@ -1,0 +1,634 @@
+"""Growth, and what looks like it, as people live through it: small servers played through the real watch."""
+
+from dataclasses import replace
+from functools import cache
+from math import cos, exp, pi
+from random import Random
+
+import pytest
+
+from tests.polls import START
+from tests.servers import (
+    CARD,
+    DAY,
+    HOUR,
+    STEP,
+    Moment,
+    Process,
+    conversations,
+    creeping,
+    fired,
+    healthy,
+    leaking,
+    one,
+    out_of_memory,
+    patterns,
+    play,
+    running_away,
+    seconds,
+    torch,
+    working,
+)
+from vramwatch import assembly
+from vramwatch.core.forecast import Abstention, Exhaustion
+from vramwatch.core.incidents import Reason, Severity, State
+from vramwatch.core.model import GhostKind, Origin, SubjectKind
+from vramwatch.core.units import MIB
+from vramwatch.core.verdicts import Cause
+
+
+def megabytes_an_hour(transition):
+    return transition.incident.judgement.rate.median * HOUR / MIB
+
+
+def hours_until_full(transition):
+    """Return by the story's clock when it says that memory ends: low, middle, high."""
+    said = transition.incident.judgement.forecast
+    assert isinstance(said, Exhaustion)
+    return tuple((each - START) / HOUR for each in (said.low, said.at, said.high))
+
+
+def causes(transitions):
+    return {each.incident.judgement.cause for each in transitions}
+
+
+# --- what grows -----------------------------------------------------------------------------------
+
+
+def idle_between(count, each, kept):
+    """Five minutes of work every half hour; each half hour leaves ``each`` MiB, on top of ``kept``."""
+    for minute in range(count):
+        is_busy = minute % 30 < 5
+        held = kept + each * (minute // 30) + 800.0 * is_busy
+        if held + 700.0 > CARD:
+            return
+        yield one(minute * STEP, held, 0.5 * is_busy)
+
+
+def never_idle(count, each):
+    """Always at work, with a release every seven minutes that falls to an ever higher floor."""
+    chance = Random(3)
+    for minute in range(count):
+        held = 6000.0 + each * max(0, minute - 60) + (minute % 7 != 0) * chance.uniform(400, 2500)
+        yield one(minute * STEP, held, chance.uniform(0.4, 0.6))
+
+
+def swapping(count, lost_a_busy_hour, seed=2):
+    """25 models are swapped in and out as they are asked for; being at work loses memory."""
+    chance, lost, minute = Random(seed), 0.0, 0
+    levels = [2.0 * chance.randint(1500, 5000) for _ in range(25)]
+    while minute < count:
+        level = chance.choice(levels)
+        for _ in range(chance.randint(1, 4)):
+            lost += lost_a_busy_hour / 60
+            yield one(minute * STEP, level + lost + chance.uniform(300, 4000), 1.0)
+            minute += 1
+        for _ in range(chance.randint(3, 9)):
+            yield one(minute * STEP, level + lost // 20 * 20, 0.0)
+            minute += 1
+
+
+def days_of_load(days, lost_a_day, step=300.0, most=7000.0):
+    chance = Random(4)
+    for i in range(round(days * DAY / step)):
+        time = i * step
+        load = 0.5 - 0.45 * cos(2 * pi * time / DAY)
+        yield one(time, 5000.0 + lost_a_day * time / DAY + load * chance.uniform(0.5, 1) * most, load)
+
+
+def stairs(count, every, stair):
+    """Never at rest, never a release: now and then a buffer more."""
+    chance = Random(5)
+    for minute in range(count):
+        taken = stair * max(0, (minute - 60) // every)
+        yield one(minute * STEP, 7000.0 + taken + chance.uniform(0, 40), 0.5)
+
+
+def dying_workers(count, left, every=60):
+    """A worker an hour; what it leaves behind nobody holds."""
+    for minute in range(count):
+        number, at = divmod(minute, every)
+        workers = (Process(6000.0, 4100 + number, begins=number * every * STEP),) if at >= 2 else ()
+        yield Moment(minute * STEP, workers, 0.5 if workers else 0.0, 300.0 + left * min(number, 5))
+
+
+def helpers(count, every, size, end=False):
+    """A server starts a helper every so many minutes, and ends the one before, or does not."""
+    for minute in range(count):
+        came = list(range(max(0, (minute - 60) // every + 1)))
+        beside = [Process(size, 4200 + k, begins=(60 + k * every) * STEP) for k in came]
+        yield Moment(minute * STEP, (Process(9000.0), *(beside[-1:] if end else beside)), 0.5)
+
+
+def lives(more, count=7, each=75):
+    """A service that is rolled out anew every so many minutes, each time with ``more`` MiB of weights."""
+    for number in range(count):
+        begins = number * (each + 2) * STEP
+        for minute in range(each):
+            yield one(begins + minute * STEP, 9000.0 + more * number, 0.5, pid=4100 + number, begins=begins)
+        for minute in (each, each + 1):
+            yield Moment(begins + minute * STEP, (Process(500.0, 99, "other"),), 0.0)
+
+
+def pool(count, each):
+    """An engine that took 22,000 MiB at its start; in its pool of 12,000 requests come and go."""
+    shares, lost = working(count, 6), 0.0
+    for minute, (share, talk) in enumerate(zip(shares, conversations(shares, 4000.0, 6), strict=True)):
+        lost += each if share and minute >= 120 else 0.0
+        told = {
+            "engine_kv_bytes": min(12_000.0, lost + talk) * MIB,
+            "engine_pool_bytes": 12_000.0 * MIB,
+            "requests_running": float(round(share * 8)),
+            "requests_waiting": 0.0,
+        }
+        yield one(minute * STEP, 22_000.0, share, told=told)
+
+
+def pressed_pool(count, asked):
+    """From the third hour on more is asked than a pool of 12,000 MiB holds, or nearly so much."""
+    for minute in range(count):
+        wanted = 6000.0 if minute < 120 else asked
+        told = {
+            "engine_kv_bytes": min(12_000.0, wanted) * MIB,
+            "engine_pool_bytes": 12_000.0 * MIB,
+            "requests_running": 8.0,
+            "requests_waiting": 20.0 * (wanted > 12_000.0),
+        }
+        yield one(minute * STEP, 22_000.0, 0.9, told=told)
+
+
+def spilling(on_gpu):
+    told = {"model_bytes": 12_000.0 * MIB, "model_gpu_bytes": on_gpu * MIB}
+    return (one(minute * STEP, 9000.0, 0.1, told=told) for minute in range(20))
+
+
+def large_inputs(second, height, count=640):
+    """Two large inputs in the fourth and fifth hour, a ``second`` model from the eighth on."""
+    shares = working(count, 7)
+    for minute, (share, talk) in enumerate(zip(shares, conversations(shares, 1500.0, 7), strict=True)):
+        held = 8000.0 + talk + second * (minute >= 450) + height * (minute in (200, 260))
+        yield one(minute * STEP, held, share)
+
+
+def refused(told):
+    """A quiet server of which somebody says in its ninth minute that it was refused memory."""
+    return (one(i * 10.0, 9000.0, 0.5, events=(told,) if i == 50 else ()) for i in range(60))
+
+
+def ending_when_full(held_before):
+    for i in range(100):
+        yield one(i * 10.0, 9000.0 if i < 97 else held_before, 0.5)
+    for i in range(100, 140):
+        yield Moment(i * 10.0, (Process(500.0, 99, "other"),), 0.0)
+
+
+GROWING = {
+    "same_state": lambda: leaking(560),
+    "level_return": lambda: swapping(420, 1200.0),
+    "event_floor": lambda: never_idle(400, 12.0),
+    "staircase": lambda: stairs(330, 25, 400.0),
+    "daily_floor": lambda: days_of_load(6.3, 900.0),
+    "idle_creep": lambda: creeping(160),
+    "near_full": lambda: idle_between(500, 30.0, 21_000.0),
+    "unattributed": lambda: dying_workers(200, 2500.0),
+    "process_count": lambda: helpers(200, 20, 400.0),
+    "restart_growth": lambda: lives(400.0),
+    "fast_path": running_away,
+    "pool_leak": lambda: pool(420, 20.0),
+    "pool_pressure": lambda: pressed_pool(240, 15_000.0),
+    "spilled": lambda: spilling(9000.0),
+    "spike": lambda: large_inputs(9000.0, 7500.0),
+    "out_of_memory": lambda: refused(out_of_memory(4100)),
+}
+"""By the pattern that it shows: a server in which it is seen."""
+
+SILENT = {
+    "same_state": lambda: healthy(560),
+    "level_return": lambda: swapping(420, 0.0),
+    "event_floor": lambda: never_idle(400, 0.0),
+    "staircase": lambda: stairs(330, 25, 0.0),
+    "daily_floor": lambda: days_of_load(6.3, 0.0),
+    "idle_creep": lambda: creeping(160, each=0.0),
+    "near_full": lambda: idle_between(500, 0.0, 22_000.0),
+    "unattributed": lambda: dying_workers(200, 0.0),
+    "process_count": lambda: helpers(200, 20, 400.0, end=True),
+    "restart_growth": lambda: lives(0.0),
+    "fast_path": lambda: running_away(each=0.0),
+    "pool_leak": lambda: pool(420, 0.0),
+    "pool_pressure": lambda: pressed_pool(240, 11_000.0),
+    "spilled": lambda: spilling(12_000.0),
+    "spike": lambda: large_inputs(9000.0, 3000.0, count=560),
+    "out_of_memory": lambda: refused(out_of_memory(5555, gpu=None)),
+}
+"""The same servers, in which nothing is wrong."""
+
+
+@cache
+def story(pattern):
+    """Return every transition of the server that shows ``pattern``."""
+    return play(GROWING[pattern]())
+
+
+def test_every_pattern_that_there_is_has_its_story():
+    assert GROWING.keys() == SILENT.keys() == assembly.detectors().keys()
+
+
+@pytest.mark.parametrize("pattern", GROWING)
+def test_a_server_that_shows_a_pattern_comes_to_fire_and_the_pattern_is_named(pattern):
+    told = story(pattern)
+    assert pattern in patterns(fired(told))
+    assert told[0].incident.state is State.PENDING
+    assert told[0].reason is Reason.SEEN
+    assert len({each.incident.id for each in told}) == 1
+
+
+@pytest.mark.parametrize("pattern", SILENT)
+def test_the_same_server_in_health_is_never_spoken_of(pattern):
+    assert play(SILENT[pattern]()) == []
+
+
+# --- rates and ends -------------------------------------------------------------------------------
+
+
+def test_a_leak_of_five_megabytes_a_minute_is_told_with_its_rate_and_its_end():
+    told = fired(play(creeping(begins=0)))
+    assert megabytes_an_hour(told[0]) == pytest.approx(300.0, rel=0.1)
+    low, middle, high = hours_until_full(told[0])
+    # 24,000 less 400 reserved and 300 hidden, 9000 at first: 14,300 MiB
+    assert middle == pytest.approx(14_300 / 300.0, rel=0.1)
+    assert low < middle < high
+
+
+def test_a_leak_under_swapped_models_is_told_with_the_rate_at_which_the_work_loses_it():
+    moments = list(swapping(420, 1200.0))
+    busy_share = sum(each.duty for each in moments) / len(moments)
+    told = fired(story("level_return"))
+    assert megabytes_an_hour(told[0]) == pytest.approx(1200.0 * busy_share, rel=0.25)
+
+
+def test_days_of_growth_under_load_are_told_by_the_day():
+    told = fired(story("daily_floor"))
+    assert megabytes_an_hour(told[0]) * 24 == pytest.approx(900.0, rel=0.15)
+
+
+def test_memory_that_runs_away_is_critical_within_minutes_and_long_before_it_is_full():
+    moments = list(running_away())
+    told = fired(play(moments))
+    assert told[0].incident.judgement.severity is Severity.CRITICAL
+    assert seconds(told[0]) - 1200.0 < 300.0  # it began in the twentieth minute
+    assert moments[-1].time - seconds(told[0]) > 900.0
+    assert hours_until_full(told[0])[1] * HOUR == pytest.approx(moments[-1].time, abs=600.0)
+
+
+def test_growth_whose_end_is_weeks_away_is_pending_and_never_fires():
+    told = play(creeping(700, each=1.0, total=80_000.0))
+    assert told
+    assert {each.incident.state for each in told} == {State.PENDING}
+    assert any(hours_until_full(each)[1] > 7 * 24 for each in told)
+
+
+# --- causes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("where", "cause"),
+    [
+        ("live", Cause.LEAK),
+        ("kv", Cause.KV_CACHE),
+        ("reserved", Cause.FRAGMENTATION),
+        ("outside", Cause.NON_TORCH),
+    ],
+)
+def test_the_layer_that_grows_names_the_cause_and_the_others_are_ruled_out(where, cause):
+    told = fired(play(leaking(560, where=where)))
+    assert causes(told) == {cause}
+    ruled_out = {each.cause for each in told[0].incident.judgement.ruled_out}
+    layers = {Cause.LEAK, Cause.KV_CACHE, Cause.FRAGMENTATION, Cause.NON_TORCH}
+    assert layers - {cause} <= ruled_out
+    assert cause not in ruled_out
+    assert told[0].incident.judgement.alternatives == ()
+
+
+def test_without_its_layers_a_leak_is_named_with_the_causes_that_cannot_be_told_from_it():
+    judgement = fired(story("same_state"))[0].incident.judgement
+    assert judgement.cause is Cause.LEAK
+    assert {Cause.KV_CACHE, Cause.FRAGMENTATION, Cause.NON_TORCH} <= set(judgement.alternatives)
+
+
+def test_a_hundred_megabytes_of_tensors_a_request_are_a_graph_that_is_kept():
+    assert causes(fired(play(running_away(each=140.0, requests=1)))) == {Cause.AUTOGRAD}
+
+
+def test_ten_megabytes_of_tensors_a_request_are_a_leak():
+    assert causes(fired(play(running_away(each=90.0, requests=9)))) == {Cause.LEAK}
+
+
+def test_bytes_that_stay_when_their_process_is_gone_are_a_ghost_and_no_owners():
+    told = fired(story("unattributed"))
+    assert causes(told) == {Cause.GHOST}
+    assert {each.incident.subject.kind for each in told} == {SubjectKind.UNATTRIBUTED}
+
+
+def test_a_process_that_is_over_and_still_listed_is_a_ghost():
+    ghost = Process(2000.0, 4101, ghost=GhostKind.ZOMBIE)
+    beside = replace(ghost, ghost=None)
+    told = play(
+        Moment(minute * STEP, (Process(6000.0), ghost if minute > 10 else beside), 0.5)
+        for minute in range(60)
+    )
+    assert causes(fired(told)) == {Cause.GHOST}
+    assert seconds(told[0]) >= 11 * STEP + 900.0
+
+
+@pytest.mark.parametrize(
+    ("pattern", "cause"),
+    [
+        ("process_count", Cause.PROCESS_COUNT),
+        ("spike", Cause.SPIKE),
+        ("restart_growth", Cause.UNKNOWN),
+        ("spilled", Cause.UNKNOWN),
+        ("pool_pressure", Cause.KV_CACHE),
+    ],
+)
+def test_a_pattern_that_says_its_cause_by_itself_has_it_told(pattern, cause):
+    assert causes(fired(story(pattern))) == {cause}
+
+
+def filling(limit, time_constant, count=700, tells=True):
+    """A cache that fills with what is asked, towards ``limit`` MiB; ``time_constant``: seconds of work."""
+    shares, busy = working(count, 8), 0.0
+    for minute, (share, talk) in enumerate(zip(shares, conversations(shares, 600.0, 8), strict=True)):
+        busy += STEP * (share > 0)
+        kv = limit * (1 - exp(-busy / time_constant))
+        told = torch(8500.0 + kv + talk, kv=kv) if tells else {}
+        yield one(minute * STEP, 9000.0 + kv + talk, share, told=told)
+
+
+def test_a_cache_that_comes_to_rest_in_time_is_a_warm_up_once_its_curve_shows():
+    told = play(filling(6000.0, 7200.0, tells=False))
+    assert fired(told) == []
+    assert told[-1].incident.judgement.cause is Cause.WARMUP
+    assert isinstance(told[-1].incident.judgement.forecast, Abstention)
+
+
+def test_a_kv_cache_that_fits_is_called_a_kv_cache_and_does_not_fire():
+    told = play(filling(6000.0, 7200.0))
+    assert fired(told) == []
+    assert causes(told) == {Cause.KV_CACHE}
+
+
+# --- what looks like growth -----------------------------------------------------------------------
+
+
+def warming_up():
+    shares = working(640, 12)
+    for minute, (share, talk) in enumerate(zip(shares, conversations(shares, 1200.0, 12), strict=True)):
+        yield one(minute * STEP, 7000.0 + 2000.0 * (1 - exp(-minute * STEP / 400.0)) + talk, share)
+
+
+def bounded_kv():
+    shares = working(640, 13, 0.6)
+    for minute, (share, kv) in enumerate(zip(shares, conversations(shares, 12_000.0, 13), strict=True)):
+        yield one(minute * STEP, 9000.0 + kv, share, told=torch(8500.0 + kv, kv=kv))
+
+
+def evening_residency():
+    """By day models are swapped; in the evening the last one stays, and the floor falls with the load."""
+    chance, level = Random(14), 3500.0
+    for minute in range(2880):
+        load = max(0.0, 0.35 - 0.4 * cos(2 * pi * minute * STEP / DAY) + chance.gauss(0, 0.05))
+        if chance.random() < 0.25 * load:
+            level = chance.choice([3500.0, 6800.0, 9500.0, 13_000.0])
+        yield one(minute * STEP, 4000.0 + level + 300.0 * load, min(1.0, load))
+
+
+def plan_cache():
+    """2,000 MiB of plans that hours of varied shapes fill."""
+    shares, plans = working(1300, 15, 0.6), 0.0
+    for minute, (share, talk) in enumerate(zip(shares, conversations(shares, 900.0, 15), strict=True)):
+        plans += share * 12.0 * (1 - plans / 2000.0)
+        yield one(minute * STEP, 7000.0 + plans + talk, share)
+
+
+def levelling_ratchet():
+    """The longest input so far sets the mark, and inputs have a longest length."""
+    chance, mark = Random(16), 0.0
+    for minute, share in enumerate(working(900, 16)):
+        mark = max(mark, 8000.0 * chance.betavariate(1.2, 8.0) * (share > 0))
+        yield one(minute * STEP, 9000.0 + mark // 20 * 20, share)
+
+
+def preallocated():
+    return (one(minute * STEP, 0.95 * CARD, 0.5 + 0.4 * cos(minute / 90)) for minute in range(900))
+
+
+def model_cycles():
+    for minute in range(900):
+        is_loaded = minute % 25 < 15
+        yield one(minute * STEP, 1400.0 + 11_000.0 * is_loaded, 0.6 * is_loaded)
+
+
+LOOK_ALIKES = {
+    "a warm-up": warming_up,
+    "a bounded KV cache": bounded_kv,
+    "days of load": lambda: days_of_load(2, 0.0, step=120.0, most=15_000.0),
+    "the last model of the evening": evening_residency,
+    "a cache that fits": lambda: filling(6000.0, 7200.0),
+    "a cache that fits, and is not told": lambda: filling(6000.0, 7200.0, tells=False),
+    "a slow cache that fits": lambda: filling(5000.0, 14_400.0, count=1300),
+    "a plan cache": plan_cache,
+    "a ratchet that levels": levelling_ratchet,
+    "an engine at 95 % from its start": preallocated,
+    "roll-outs that grow a little": lambda: lives(8.0, count=10),
+    "a model that is loaded and unloaded": model_cycles,
+    "one more model": lambda: large_inputs(9000.0, 0.0, count=900),
+}
+
+
+@pytest.mark.parametrize("what", LOOK_ALIKES)
+def test_what_only_looks_like_growth_never_fires(what):
+    assert fired(play(LOOK_ALIKES[what]())) == []
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+
+def with_gaps(moments, every=90, missing=12):
+    return [each for minute, each in enumerate(moments) if minute % every > missing]
+
+
+def with_clock_back(moments, at=300, back=2 * HOUR):
+    return [replace(each, back=back if i > at else 0.0) for i, each in enumerate(moments)]
+
+
+def withheld():
+    return (one(minute * STEP, None, share) for minute, share in enumerate(working(640, 3)))
+
+
+def one_pid_many_lives():
+    """The system gives the same pid to every life of the service, each of which warms up."""
+    for minute, share in enumerate(working(720, 10)):
+        life, age = divmod(minute, 120)
+        held = 8000.0 + 600.0 * (1 - exp(-age / 5)) + 900.0 * share
+        yield one(minute * STEP, held, share, begins=life * 120 * STEP)
+
+
+def another_total():
+    """The card is divided anew every three hours, and the service made larger with it."""
+    for minute, share in enumerate(working(900, 11)):
+        number = minute // 180
+        yield one(
+            minute * STEP, 3000.0 + 700.0 * number + 500.0 * share, share, total=12_000.0 + 3000.0 * number
+        )
+
+
+def unseen_tenant():
+    """Somebody whom the list does not show uses the card as well, with a load of twelve hours."""
+    for minute, share in enumerate(working(900, 9)):
+        load = 0.5 - 0.45 * cos(2 * pi * minute * STEP / (12 * HOUR))
+        duty = min(1.0, share + 0.5 * load)
+        yield one(minute * STEP, 9000.0 + 1500.0 * share, duty, hidden=300.0 + 7000.0 * load)
+
+
+def no_list_now_and_then():
+    for minute, each in enumerate(healthy()):
+        yield replace(each, processes=None) if minute % 50 < 3 else each
+
+
+BADLY_READ = {
+    "gaps": lambda: with_gaps(healthy()),
+    "one long gap in which it grew": lambda: [
+        *healthy(300),
+        *(replace(each, time=each.time + 30 * HOUR) for each in healthy(300, weights=12_000.0)),
+    ],
+    "claims that are withheld": withheld,
+    "a pid that is used again": one_pid_many_lives,
+    "a total that changes": another_total,
+    "a tenant who is not seen": unseen_tenant,
+    "a clock set back by two hours": lambda: with_clock_back(healthy()),
+    "a clock set back again and again": lambda: [
+        replace(each, back=i // 60 * HOUR / 2) for i, each in enumerate(healthy())
+    ],
+    "a clock set forward by a day": lambda: with_clock_back(healthy(), back=-DAY),
+    "a list that is missing now and then": no_list_now_and_then,
+}
+
+
+@pytest.mark.parametrize("what", BADLY_READ)
+def test_a_healthy_server_that_is_badly_read_is_never_told_of_as_a_leak(what):
+    assert fired(play(BADLY_READ[what]())) == []
+
+
+def test_a_leak_is_seen_through_gaps():
+    told = fired(play(with_gaps(leaking())))
+    assert told
+    assert megabytes_an_hour(told[0]) == pytest.approx(16.0 * 60 * 0.8, rel=0.2)
+
+
+def test_setting_the_clock_back_changes_neither_what_is_told_nor_when_by_the_boot_clock():
+    def of(told):
+        return [
+            (seconds(each), each.reason, each.incident.judgement.pattern, each.incident.judgement.rate)
+            for each in told
+        ]
+
+    assert of(play(with_clock_back(leaking(560)))) == of(story("same_state"))
+
+
+def test_a_total_that_changes_ends_what_was_told_of_the_card_as_it_was():
+    before = list(creeping())
+    after = [one(before[-1].time + i * STEP, 9000.0, 0.0, total=2 * CARD) for i in range(1, 60)]
+    told = play([*before, *after])
+    assert fired(told)
+    assert [each.reason for each in told if each.incident.state is State.RESOLVED] == [Reason.RESTARTED]
+
+
+# --- how an incident moves ------------------------------------------------------------------------
+
+
+def test_the_restart_of_the_process_that_grew_closes_its_incident_and_says_so():
+    grown = list(creeping())
+    end = grown[-1].time
+    gap = [Moment(end + i * STEP, (Process(500.0, 99, "other"),), 0.0) for i in range(1, 4)]
+    anew = [one(end + i * STEP, 9000.0, 0.0, pid=4101, begins=end + 4 * STEP) for i in range(4, 120)]
+    told = play([*grown, *gap, *anew])
+    assert told[-1].incident.state is State.RESOLVED
+    assert told[-1].reason is Reason.RESTARTED
+    assert seconds(told[-1]) == end + STEP
+
+
+def test_a_pid_that_is_used_again_at_the_very_next_poll_is_another_process():
+    grown = list(creeping())
+    end = grown[-1].time
+    anew = [one(end + i * STEP, 9000.0, 0.0, begins=end + STEP) for i in range(1, 60)]
+    told = play([*grown, *anew])
+    assert told[-1].reason is Reason.RESTARTED
+    assert seconds(told[-1]) == end + STEP
+
+
+def creeping_twice():
+    """Three hours of growth, all of it given back, ten hours of nothing, growth again."""
+    for minute in range(1200):
+        grown = minute - 60 if 60 <= minute < 240 else minute - 900 if minute >= 900 else 0
+        yield one(minute * STEP, 9000.0 + 5.0 * grown, 0.0)
+
+
+def test_growth_that_is_given_back_is_over_and_when_it_returns_it_is_the_same_incident():
+    told = play(creeping_twice())
+    reasons = [each.reason for each in told]
+    assert Reason.RETURNED in reasons
+    over = next(i for i, each in enumerate(told) if each.incident.state is State.RESOLVED)
+    again = reasons.index(Reason.RETURNED)
+    assert over < again
+    assert told[again].incident.state is State.PENDING
+    assert {each.incident.id for each in told} == {told[0].incident.id}
+    assert fired(told[again:])
+
+
+@pytest.mark.parametrize("origin", [Origin.LOG, Origin.WORKER, Origin.ENGINE, Origin.RECORDED])
+def test_an_out_of_memory_that_is_told_of_is_critical_at_once_whatever_its_cause(origin):
+    told = play(refused(out_of_memory(4100, origin=origin, tried_bytes=2.0**31)))
+    assert [seconds(each) for each in told] == [500.0, 500.0]
+    assert told[1].incident.state is State.FIRING
+    assert told[1].reason is Reason.ESTABLISHED
+    judgement = told[1].incident.judgement
+    assert (judgement.pattern, judgement.severity) == ("out_of_memory", Severity.CRITICAL)
+    assert judgement.evidence.sentence == f"out of memory when 2.0 GiB more were asked for ({origin})"
+
+
+def test_an_out_of_memory_in_a_growth_that_is_told_of_makes_that_incident_critical():
+    before = list(creeping(300))
+    end = before[-1].time
+    after = [
+        one(end + i * 10.0, 10_200.0, 0.0, events=(out_of_memory(4100),) if i == 3 else ())
+        for i in range(1, 30)
+    ]
+    told = play([*before, *after])
+    assert told[-1].incident.judgement.severity is Severity.CRITICAL
+    assert told[-1].incident.judgement.pattern == "out_of_memory"
+    assert len({each.incident.id for each in told}) == 1
+
+
+def test_a_process_that_ends_right_after_the_card_was_full_is_an_out_of_memory_and_said_to_be_inferred():
+    told = fired(play(ending_when_full(23_290.0)))
+    judgement = told[0].incident.judgement
+    assert (judgement.pattern, judgement.severity) == ("out_of_memory", Severity.CRITICAL)
+    assert "inferred" in judgement.evidence.sentence
+
+
+def test_a_process_that_ends_while_there_is_room_has_just_ended():
+    assert play(ending_when_full(20_000.0)) == []
+
+
+def test_a_spike_that_would_not_fit_is_not_explained_away_by_the_step_that_took_its_room():
+    told = play(large_inputs(9000.0, 7500.0, count=900))
+    assert [each.incident.state for each in told[:2]] == [State.PENDING, State.FIRING]
+    assert State.RESOLVED not in {each.incident.state for each in told}
+    assert causes(told) == {Cause.SPIKE}
+
+
+def test_two_services_on_one_card_are_two_subjects_and_only_the_one_that_grows_is_told_of():
+    beside = Process(6000.0, 4300, "other")
+    told = play(replace(each, processes=(*each.processes, beside)) for each in creeping())
+    assert {each.incident.subject.owner for each in told} == {"unit:serve.service"}
+    assert {each.incident.judgement.pid for each in told} == {4100}
