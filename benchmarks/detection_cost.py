@@ -20,9 +20,10 @@ from benchmarks.detection.recordings import Row, write
 from benchmarks.findings import Figures, Finding, at_least, at_most, told
 from benchmarks.processes import rss_bytes
 from benchmarks.replay import GOALS, RUNS, rows_of, written
-from vramwatch.assembly import assemble, detectors
+from vramwatch.assembly import assemble
 from vramwatch.cli.playing import play_file
 from vramwatch.config import load
+from vramwatch.config.shape import DetectionOptions
 from vramwatch.core.diagnosis import Diagnosis
 from vramwatch.core.incidents import Terms
 from vramwatch.core.model import Poll
@@ -112,7 +113,7 @@ class _Timed(Watch):
     """Notes what every examination after ``since`` took. Unix seconds; CPU seconds."""
 
     def __init__(self, since: float) -> None:
-        super().__init__(detectors(), Terms())
+        super().__init__(DetectionOptions().detectors.on(), Terms())
         self.since = since
         self.times: list[float] = []
 

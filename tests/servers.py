@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from tests.polls import BOOT, START
-from vramwatch import assembly
+from vramwatch.config.shape import DetectionOptions
 from vramwatch.core.incidents import State, Terms, Transition
 from vramwatch.core.model import (
     Event,
@@ -100,7 +100,7 @@ def _holding(process: Process) -> Holding:
 
 def watch() -> Watch:
     """Every detector that is found, on the terms of the house."""
-    return Watch(assembly.detectors(), Terms())
+    return Watch(DetectionOptions().detectors.on(), Terms())
 
 
 def play(moments: Iterable[Moment], through: Watch | None = None) -> list[Transition]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from vramwatch import families
 from vramwatch.config import Commands, Config
 from vramwatch.core.attribution import Surroundings
-from vramwatch.core.incidents import Terms
 from vramwatch.core.model import Owner, Poll, ProcessFacts, ProcessKey
 from vramwatch.core.ports import Feed, Sightings
 from vramwatch.core.recognition import Engine
@@ -67,14 +66,14 @@ def assemble(config: Config, feed: Feed, owners: Mapping[ProcessKey, Owner]) -> 
     )
 
 
-def detectors() -> Mapping[str, Detector]:
-    """Return one of every detector that is found, by name."""
-    return {name: detector() for name, detector in families.discover("vramwatch.detectors").items()}
+def detectors(config: Config) -> Mapping[str, Detector]:
+    """Return every detector that is not switched off, by name, with its options."""
+    return config.detection.detectors.on()
 
 
 def watch(config: Config) -> Watch:
     """Return what judges polls as the configuration says; nothing is remembered yet."""
-    return Watch(detectors(), Terms())
+    return Watch(detectors(config), config.detection.terms())
 
 
 def _name_alone(facts: ProcessFacts) -> ProcessFacts:

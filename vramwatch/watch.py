@@ -77,6 +77,10 @@ class Watch:
         self._standings: dict[Subject, Standing] = {}
         self._pruned = 0.0
 
+    def reconfigure(self, detectors: Mapping[str, Detector], terms: Terms) -> None:
+        """Judge by these from the next poll on; what is remembered stays."""
+        self._detectors, self._terms = detectors, terms
+
     def turn(self, poll: Poll) -> tuple[Transition, ...]:
         """Return how incidents move at ``poll``, in the order in which they do; most often not at all."""
         now = self._clockwork.tick(poll.at)

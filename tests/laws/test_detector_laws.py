@@ -24,14 +24,14 @@ from tests.servers import (
     torch,
     watch,
 )
-from vramwatch import assembly
+from vramwatch.config.shape import DetectionOptions
 from vramwatch.core.folding import GpuWindows
 from vramwatch.core.incidents import State
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.units import MIB
 from vramwatch.core.verdicts import Clear, Evidence, Found, Unknown
 
-DETECTORS = assembly.detectors()
+DETECTORS = DetectionOptions().detectors.on()
 
 UNITS = ("_bytes", "_seconds", "_second", "_share", "_requests")
 COUNTS = frozenset(

@@ -29,7 +29,7 @@ from tests.servers import (
     torch,
     working,
 )
-from vramwatch import assembly
+from vramwatch.config.shape import DetectionOptions
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.incidents import Reason, Severity, State
 from vramwatch.core.model import GhostKind, Origin, SubjectKind
@@ -230,7 +230,7 @@ def story(pattern):
 
 
 def test_every_pattern_that_there_is_has_its_story():
-    assert GROWING.keys() == SILENT.keys() == assembly.detectors().keys()
+    assert GROWING.keys() == SILENT.keys() == DetectionOptions().detectors.on().keys()
 
 
 @pytest.mark.parametrize("pattern", GROWING)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vramwatch.config import Config
     from vramwatch.daemon import Daemon
     from vramwatch.pipeline import Pipeline
+    from vramwatch.watch import Watch
 
 LOG_FORMAT = "%(levelname)s %(name)s %(message)s"
 """Without a time: journald and container runtimes put theirs before every line."""
@@ -122,10 +123,11 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
         logs = follow_logs(config, feed)
         if logs:
             house.callback(logs.close)
+        judge = watch(config)
         daemon = Daemon(
             feed,
             pipeline,
-            watch(config),
+            judge,
             store,
             find_holders=name_holders if feed.live else None,
             require_gpu=require_gpu,
@@ -138,7 +140,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
                 house.callback(HealthServer(listen.host, listen.port, daemon.vitals).close)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop())
-        again = Reload(daemon, pipeline, config, load_again)
+        again = Reload(daemon, pipeline, judge, config, load_again)
         signal.signal(signal.SIGHUP, lambda *_: daemon.call(again))
         logger.info("%s", sentence(config))
         daemon.run()
@@ -146,20 +148,28 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
 
 
 class Reload:
-    """Takes up rates, owners' rules and log level as they now stand; a bad file changes nothing."""
+    """Takes up rates, owners' rules, detection and log level anew; a bad file changes nothing."""
 
     LASTING = ("source", "store", "control", "http", "logs")
     """Sections that a running daemon keeps as they were at its start."""
 
     def __init__(
-        self, daemon: "Daemon", pipeline: "Pipeline", config: "Config", load_again: "Callable[[], Config]"
+        self,
+        daemon: "Daemon",
+        pipeline: "Pipeline",
+        watch: "Watch",
+        config: "Config",
+        load_again: "Callable[[], Config]",
     ) -> None:
         self._daemon = daemon
         self._pipeline = pipeline
+        self._watch = watch
         self._at_start = config
         self._load_again = load_again
 
     def __call__(self) -> None:
+        from vramwatch.assembly import detectors
+
         try:
             config = self._load_again()
         except ConfigError as error:
@@ -168,10 +178,11 @@ class Reload:
             return
         self._pipeline.rates = config.poll.rates()
         self._pipeline.rules = config.owner_rules()
+        self._watch.reconfigure(detectors(config), config.detection.terms())
         logging.getLogger().setLevel(config.log.level.upper())
         waiting = [name for name in self.LASTING if getattr(config, name) != getattr(self._at_start, name)]
         rest = f"; {', '.join(waiting)} changed too, and count from the next start" if waiting else ""
-        self._daemon.note(Event(EventKind.RELOADED, f"poll, owners and log were read again{rest}"))
+        self._daemon.note(Event(EventKind.RELOADED, f"poll, owners, detection and log were read again{rest}"))
 
 
 def _refuse_mixed_history(config: "Config", store_path: Path | None, source: str | None) -> None:

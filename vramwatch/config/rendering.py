@@ -76,8 +76,10 @@ def _option(name: str, field: FieldInfo, value: Callable[[FieldInfo], object]) -
 
 
 def _section(field: FieldInfo) -> type[BaseModel] | None:
-    kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    kinds = (field.annotation, *get_args(field.annotation))  # an optional one is a section with a default
+    if isinstance(field.default, BaseModel):
+        kinds = (type(field.default), *kinds)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
 def _default(field: FieldInfo) -> object:
@@ -96,6 +98,10 @@ def _sample(field: FieldInfo) -> object:
 def _comment(field: FieldInfo) -> list[str]:
     """Return what an option means and takes, as comment lines."""
     accepted = [note.accepted for note in field.metadata if hasattr(note, "accepted")]
+    bounds = [note.ge for note in field.metadata if hasattr(note, "ge")]
+    bounds += [note.le for note in field.metadata if hasattr(note, "le")]
+    if len(bounds) == 2:
+        accepted.append(f"{bounds[0]:g} to {bounds[1]:g}")
     if get_origin(field.annotation) is Literal:
         accepted.append(", ".join(get_args(field.annotation)))
     text = " ".join([field.description or "", *(f"Accepted: {words}." for words in accepted)])

@@ -1,8 +1,9 @@
 """Daily floor: the least of a whole day and night rises from day to day, over days of any load."""
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import is_material
 from vramwatch.core.trend import theil_sen
@@ -14,16 +15,18 @@ DAY_HOURS = 24
 MOST_DAYS = 14
 
 
-@dataclass(frozen=True, slots=True)
-class DailyFloor:
-    """The least of each of the last days lies above that of the day before: a day has every load.
+class DailyFloor(BaseModel):
+    """The least of each of the last days lies above that of the day before: a day has every load."""
 
-    ``least_days``: whole days that must be seen. ``even``: the least and the latest day's rise, as a share
-    of the mean one.
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    least_days: int = 4
-    even: float = 0.3
+    least_days: int = Field(4, ge=2, le=14, description="Whole days that must have been seen.")
+    even: float = Field(
+        0.3,
+        ge=0.0,
+        le=1.0,
+        description="How much the least and the latest day must have risen, as a share of the mean one.",
+    )
 
     SEES: ClassVar = GROWING
 

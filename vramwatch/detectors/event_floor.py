@@ -1,22 +1,35 @@
 """Event-time floor: what memory falls back to at every release rises, and the load does not."""
 
-from dataclasses import dataclass
 from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import judge_floor
 from vramwatch.core.verdicts import Verdict
 from vramwatch.core.windows import GROWING, Points, Window
 
 
-@dataclass(frozen=True, slots=True)
-class EventFloor:
-    """The least of every ``block`` successive valleys rises as only growth does."""
+class EventFloor(BaseModel):
+    """The least of every few successive valleys rises as only growth does."""
 
-    block: int = 3
-    least_points: int = 9
-    z: float = 3.4
-    deepest_fall: float = 0.15
-    least_steps: int = 5
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    block: int = Field(
+        3, ge=1, le=20, description="Releases of which the least counts as one point of the floor."
+    )
+    least_points: int = Field(
+        9, ge=4, le=256, description="Points of the floor after the warm-up that are needed."
+    )
+    z: float = Field(
+        3.4, ge=1.0, le=20.0, description="How surely it must rise: the z of Mann-Kendall's test."
+    )
+    deepest_fall: float = Field(
+        0.15,
+        ge=0.0,
+        le=1.0,
+        description="How far it may have fallen back meanwhile, as a share of its growth.",
+    )
+    least_steps: int = Field(5, ge=1, le=256, description="In how many steps it must have risen.")
 
     SEES: ClassVar = GROWING
 

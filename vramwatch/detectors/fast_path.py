@@ -1,36 +1,43 @@
 """Fast path: lower and upper hull rise together, block after block, and only minutes are left."""
 
-from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import QUANTUM
-from vramwatch.core.units import show_bytes, show_seconds
+from vramwatch.core.units import Seconds, show_bytes, show_seconds
 from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdict
 from vramwatch.core.windows import GROWING, MINUTE, MOMENT, Envelope, Lane, Window
+from vramwatch.quantities import Duration
 
 LEAST_MOMENTS = 3
 """Spans of ten seconds with samples that a block must have: its extremes are to mean something."""
 
 
-@dataclass(frozen=True, slots=True)
-class FastPath:
-    """Blocks of 30 s, 1 or 2 minutes, of which the last ``blocks`` rise without one exception, and evenly.
+class FastPath(BaseModel):
+    """Blocks of 30 s, 1 or 2 minutes, of which the last rise without one exception, and evenly.
 
     The least of the newest must lie above all that was held in the half day before: a rise to where memory
-    has been already is the load's.
-
-    ``horizon``: seconds to exhaustion within which it is urgent. ``starting``: seconds after its start in
-    which a process may load. ``least_share``: of the capacity that must have been gained. ``largest``: the
-    share of it that one block may have brought. It takes a sample every 40 s or more often.
+    has been already is the load's. It takes a sample every 40 s or more often.
     """
 
-    blocks: int = 5
-    horizon: float = 1800.0
-    starting: float = 300.0
-    least_share: float = 0.03
-    largest: float = 0.5
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    blocks: int = Field(5, ge=3, le=10, description="Blocks that must rise one after the other.")
+    horizon: Annotated[Seconds, Duration("1m", "6h")] = Field(
+        Seconds(1800.0), description="The time left within which growth is urgent."
+    )
+    starting: Annotated[Seconds, Duration("0s", "1d")] = Field(
+        Seconds(300.0), description="How long after its start a process may load."
+    )
+    least_share: float = Field(
+        0.03, ge=0.001, le=1.0, description="Share of the capacity that must have been gained."
+    )
+    largest: float = Field(
+        0.5, ge=0.2, le=1.0, description="Share of the growth that one block may have brought."
+    )
 
     SEES: ClassVar = GROWING
     LENGTHS: ClassVar = (30.0, 60.0, 120.0)

@@ -1,8 +1,9 @@
 """Idle creep: memory rises while nothing at all is asked, and does not fall."""
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import WARM_UP, is_material
 from vramwatch.core.units import show_bytes, show_seconds
@@ -13,17 +14,16 @@ SETTLING = 4
 """Minutes of an idle stretch that count for nothing: what the work before left is still being given back."""
 
 
-@dataclass(frozen=True, slots=True)
-class IdleCreep:
-    """Over idle minutes that follow each other, the rises outweigh the falls by far, and go on.
+class IdleCreep(BaseModel):
+    """Over idle minutes that follow each other, the rises outweigh the falls by far, and go on."""
 
-    ``least_minutes``: idle ones. ``rising_share``: of them that must rise. ``falls``: bytes fallen, as a
-    share of those risen, that are allowed.
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    least_minutes: int = 45
-    rising_share: float = 0.1
-    falls: float = 0.1
+    least_minutes: int = Field(45, ge=5, le=720, description="Idle minutes that must have been seen.")
+    rising_share: float = Field(0.1, ge=0.0, le=1.0, description="Share of the idle minutes that must rise.")
+    falls: float = Field(
+        0.1, ge=0.0, le=1.0, description="Bytes fallen, as a share of those risen, that are allowed."
+    )
 
     SEES: ClassVar = GROWING
 

@@ -1,7 +1,8 @@
 """Levels that return shifted: the memory comes back to equal states, each time a little higher."""
 
-from dataclasses import dataclass
 from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.recurrence import Return
 from vramwatch.core.units import show_bytes
@@ -12,17 +13,30 @@ FOLLOWS = 0.25
 """The share of what half a day loses at the rate by which the floor of days must have risen at least."""
 
 
-@dataclass(frozen=True, slots=True)
-class LevelReturn:
-    """Pairs of equal states agree on the rate at which memory is lost; see core.recurrence.
+class LevelReturn(BaseModel):
+    """Pairs of equal states agree on the rate at which memory is lost.
 
-    A rate needs ``majority`` times the votes of its rival ("nothing was lost", or the same rate downwards;
-    at least one vote) and ``lead`` votes beyond. ``accuracy``: how far it may be off, as a share.
+    See core.recurrence.
     """
 
-    majority: float = 4.0
-    lead: float = 2.5
-    accuracy: float = 0.1
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    majority: float = Field(
+        4.0,
+        ge=1.0,
+        le=100.0,
+        description=(
+            'How many times the votes of its rival a rate needs; the rival is "nothing was lost", or the '
+            "same rate downwards, with at least one vote."
+        ),
+    )
+    lead: float = Field(2.5, ge=0.0, le=100.0, description="Votes that it needs beyond that.")
+    accuracy: float = Field(
+        0.1,
+        ge=0.01,
+        le=1.0,
+        description="How far the rate may be off, as a share: the interval of the forecast.",
+    )
 
     SEES: ClassVar = GROWING
 
@@ -46,8 +60,7 @@ class LevelReturn:
         return Found(
             Evidence(
                 f"returns to equal states agree that {show_bytes(round(rate * 3600))} an hour stay behind, "
-                f"{how}: "
-                f"{best.votes:.0f} pairs say so, {best.unchanged:.0f} say that nothing does",
+                f"{how}: {best.votes:.0f} pairs say so, {best.unchanged:.0f} say that nothing does",
                 {
                     "votes": best.votes,
                     "votes_unchanged": best.unchanged,

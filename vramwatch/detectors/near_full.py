@@ -1,7 +1,8 @@
 """Near full with a rising floor: next to nothing is left, and what is held at rest rises."""
 
-from dataclasses import dataclass
 from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import is_material, rise
 from vramwatch.core.trend import theil_sen
@@ -10,17 +11,22 @@ from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdi
 from vramwatch.core.windows import DAY, GROWING, Window
 
 
-@dataclass(frozen=True, slots=True)
-class NearFull:
-    """Less than ``room`` of the capacity is left at the peak, and the rests of the last day never fell.
+class NearFull(BaseModel):
+    """Next to nothing is left at the peak, and the rests of the last day never fell.
 
-    So little time is left that ``least_points`` of them, in ``least_steps`` steps, have to do. Flat is
-    never near full: what an engine took at its start is its own.
+    Flat is never near full: what an engine took at its start is its own.
     """
 
-    room: float = 0.05
-    least_points: int = 8
-    least_steps: int = 5
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    room: float = Field(
+        0.05,
+        ge=0.0,
+        le=1.0,
+        description="Share of the capacity below which what is left at the peak is next to nothing.",
+    )
+    least_points: int = Field(8, ge=4, le=256, description="Rests within the last day that are needed.")
+    least_steps: int = Field(5, ge=1, le=256, description="In how many steps they must have risen.")
 
     SEES: ClassVar = GROWING
 

@@ -1,20 +1,25 @@
 """Out of memory: somebody says so, or a process ended right after the memory was full."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from vramwatch.core.units import show_bytes
+from pydantic import BaseModel, ConfigDict, Field
+
+from vramwatch.core.units import Seconds, show_bytes
 from vramwatch.core.verdicts import Clear, Evidence, Found, Verdict
 from vramwatch.core.windows import ANYWHERE, Window
+from vramwatch.quantities import Duration
 
 INFERRED = "inferred"
 
 
-@dataclass(frozen=True, slots=True)
-class OutOfMemory:
-    """An accident within the last ``remembered`` seconds. It is critical at once, whatever its cause."""
+class OutOfMemory(BaseModel):
+    """An accident happened lately. It is critical at once, whatever its cause."""
 
-    remembered: float = 3600.0
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    remembered: Annotated[Seconds, Duration("1m", "7d")] = Field(
+        Seconds(3600.0), description="For how long an accident counts."
+    )
 
     SEES: ClassVar = ANYWHERE
 

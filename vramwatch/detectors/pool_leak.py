@@ -1,7 +1,8 @@
 """Pool leak: KV is used though nothing runs or waits, and ever more of it."""
 
-from dataclasses import dataclass
 from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import judge_floor
 from vramwatch.core.model import SubjectKind
@@ -9,17 +10,24 @@ from vramwatch.core.verdicts import Unknown, Verdict
 from vramwatch.core.windows import Window
 
 
-@dataclass(frozen=True, slots=True)
-class PoolLeak:
-    """What is used of a preallocated pool at rest rises as only growth does; evictable cache is no use.
+class PoolLeak(BaseModel):
+    """What is used of a preallocated pool at rest rises as only growth does; evictable cache is no use."""
 
-    Options as of core.floors.judge_floor.
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    least_points: int = 6
-    z: float = 2.6
-    deepest_fall: float = 0.1
-    least_steps: int = 4
+    least_points: int = Field(
+        6, ge=4, le=256, description="Points of the floor after the warm-up that are needed."
+    )
+    z: float = Field(
+        2.6, ge=1.0, le=20.0, description="How surely it must rise: the z of Mann-Kendall's test."
+    )
+    deepest_fall: float = Field(
+        0.1,
+        ge=0.0,
+        le=1.0,
+        description="How far it may have fallen back meanwhile, as a share of its growth.",
+    )
+    least_steps: int = Field(4, ge=1, le=256, description="In how many steps it must have risen.")
 
     SEES: ClassVar = frozenset({SubjectKind.PROCESS})
 

@@ -1,7 +1,8 @@
 """Pool pressure: requests wait for a KV pool that is full, minute after minute."""
 
-from dataclasses import dataclass
 from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.units import show_bytes
@@ -9,11 +10,17 @@ from vramwatch.core.verdicts import Cause, Clear, Evidence, Found, Unknown, Verd
 from vramwatch.core.windows import PRESSED_OVER, Window
 
 
-@dataclass(frozen=True, slots=True)
-class PoolPressure:
-    """Requests waited, or were preempted, at a full pool in this ``share`` of the last half hour."""
+class PoolPressure(BaseModel):
+    """Requests waited, or were preempted, at a full pool for most of the last half hour."""
 
-    share: float = 0.6
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    share: float = Field(
+        0.6,
+        ge=0.01,
+        le=1.0,
+        description="Share of the last half hour in which requests must have waited for the full pool.",
+    )
 
     SEES: ClassVar = frozenset({SubjectKind.PROCESS})
 

@@ -1,27 +1,34 @@
 """Process count: ever more processes of one owner, and none of them ends."""
 
-from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import is_material
 from vramwatch.core.model import SubjectKind
-from vramwatch.core.units import show_bytes, show_seconds
+from vramwatch.core.units import Seconds, show_bytes, show_seconds
 from vramwatch.core.verdicts import Cause, Clear, Evidence, Found, Rate, Unknown, Verdict
 from vramwatch.core.windows import Window
+from vramwatch.quantities import Duration
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessCount:
-    """The last ``arrivals`` processes came one by one, over ``spread`` seconds or more, and none left since.
+class ProcessCount(BaseModel):
+    """The last processes of an owner came one by one, and none has left since."""
 
-    ``overdue``: after so many times the usual time between two without another, it has come to rest.
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    arrivals: int = 5
-    spread: float = 1800.0
-    overdue: float = 3.0
+    arrivals: int = Field(5, ge=3, le=100, description="Processes that must have come.")
+    spread: Annotated[Seconds, Duration("1m", "30d")] = Field(
+        Seconds(1800.0), description="The least time over which they came: less is one start of many."
+    )
+    overdue: float = Field(
+        3.0,
+        ge=1.0,
+        le=100.0,
+        description="After so many times the usual time between two without another, it has come to rest.",
+    )
 
     SEES: ClassVar = frozenset({SubjectKind.OWNER})
 

@@ -1,8 +1,9 @@
 """Growth per restart: each life settles at more than the one before it."""
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import QUANTUM, is_material
 from vramwatch.core.model import SubjectKind
@@ -12,11 +13,17 @@ from vramwatch.core.verdicts import Cause, Clear, Evidence, Found, Rate, Unknown
 from vramwatch.core.windows import Window
 
 
-@dataclass(frozen=True, slots=True)
-class RestartGrowth:
-    """The last ``lives`` of an owner's processes each settled at a quantum or more above the one before."""
+class RestartGrowth(BaseModel):
+    """The last lives of an owner's processes each settled at a quantum or more above the one before."""
 
-    lives: int = 5
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lives: int = Field(
+        5,
+        ge=3,
+        le=32,
+        description="Lives of processes, one after the other, that must have settled higher each time.",
+    )
 
     SEES: ClassVar = frozenset({SubjectKind.OWNER})
 

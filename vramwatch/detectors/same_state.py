@@ -1,21 +1,35 @@
 """Same-state growth: what is held at rest, with nothing asked and nothing waiting, rises and rises."""
 
-from dataclasses import dataclass
 from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import judge_floor
 from vramwatch.core.verdicts import Verdict
 from vramwatch.core.windows import GROWING, Window
 
 
-@dataclass(frozen=True, slots=True)
-class SameState:
-    """The floor at rest rises as only growth does. Options as of core.floors.judge_floor."""
+class SameState(BaseModel):
+    """The floor at rest rises as only growth does.
 
-    least_points: int = 8
-    z: float = 3.2
-    deepest_fall: float = 0.15
-    least_steps: int = 4
+    See core.floors.judge_floor.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    least_points: int = Field(
+        8, ge=4, le=256, description="Points of the floor after the warm-up that are needed."
+    )
+    z: float = Field(
+        3.2, ge=1.0, le=20.0, description="How surely it must rise: the z of Mann-Kendall's test."
+    )
+    deepest_fall: float = Field(
+        0.15,
+        ge=0.0,
+        le=1.0,
+        description="How far it may have fallen back meanwhile, as a share of its growth.",
+    )
+    least_steps: int = Field(4, ge=1, le=256, description="In how many steps it must have risen.")
 
     SEES: ClassVar = GROWING
 

@@ -1,8 +1,9 @@
 """Spike: a repeat of the largest one of the last days would not fit what is free today."""
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.units import show_bytes, show_seconds
@@ -13,19 +14,25 @@ SIMILAR = 0.7
 """A spike of this share of another's height is of its size."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spike:
-    """The floor has made one step up since the largest spike of ``days``; the two exceed the capacity.
+class Spike(BaseModel):
+    """The floor has made one step up since the largest spike of some days; the two exceed the capacity.
 
-    The least of every hour before the step, and after it, must lie within ``steady`` of the capacity of
-    each other, for ``standing`` hours or more: where load or swapped models move the floor no spike stands
-    out. ``rare``: how many of its size there may have been.
+    Where load or swapped models move the floor no spike stands out.
     """
 
-    days: float = 7.0
-    standing: int = 2
-    steady: float = 0.05
-    rare: int = 3
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    days: float = Field(7.0, ge=0.1, le=40.0, description="Days within which spikes are remembered.")
+    standing: int = Field(
+        2, ge=1, le=168, description="Hours that the floor must have stood, before its step and after it."
+    )
+    steady: float = Field(
+        0.05,
+        ge=0.0,
+        le=1.0,
+        description="How far the floor may move before its step, and after it, as a share of the capacity.",
+    )
+    rare: int = Field(3, ge=1, le=168, description="How many spikes of that size there may have been.")
 
     SEES: ClassVar = frozenset({SubjectKind.GPU, SubjectKind.PROCESS})
 

@@ -1,7 +1,8 @@
 """Spilled: a model lies partly in the host's memory, because it did not fit the GPU."""
 
-from dataclasses import dataclass
 from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.units import show_bytes
@@ -9,11 +10,14 @@ from vramwatch.core.verdicts import Cause, Clear, Evidence, Found, Unknown, Verd
 from vramwatch.core.windows import Window
 
 
-@dataclass(frozen=True, slots=True)
-class Spilled:
-    """More than ``share`` of the model is not on the GPU. Ollama tells ``size`` and ``size_vram``."""
+class Spilled(BaseModel):
+    """Part of the model is not on the GPU. Ollama tells ``size`` and ``size_vram``."""
 
-    share: float = 0.02
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    share: float = Field(
+        0.02, ge=0.0, le=1.0, description="Share of the model beside the GPU from which it is told."
+    )
 
     SEES: ClassVar = frozenset({SubjectKind.PROCESS})
 

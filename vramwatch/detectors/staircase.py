@@ -1,25 +1,38 @@
 """Staircase and ratchet: memory goes up in steps and is never given back."""
 
-from dataclasses import dataclass
 from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import is_material, judge_floor
 from vramwatch.core.verdicts import Clear, Verdict
 from vramwatch.core.windows import GROWING, MINUTE, Points, Window
 
 
-@dataclass(frozen=True, slots=True)
-class Staircase:
-    """The least of every ``block`` minutes never falls, whatever is done; ever new steps are taken.
+class Staircase(BaseModel):
+    """The least of every few minutes never falls, whatever is done; ever new steps are taken.
 
     A ratchet by the largest input so far slows down, and is told apart by that.
     """
 
-    block: int = 10
-    least_points: int = 18
-    z: float = 4.5
-    deepest_fall: float = 0.05
-    least_steps: int = 6
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    block: int = Field(
+        10, ge=1, le=60, description="Minutes of which the least counts as one point of the floor."
+    )
+    least_points: int = Field(
+        18, ge=4, le=256, description="Points of the floor after the warm-up that are needed."
+    )
+    z: float = Field(
+        4.5, ge=1.0, le=20.0, description="How surely it must rise: the z of Mann-Kendall's test."
+    )
+    deepest_fall: float = Field(
+        0.05,
+        ge=0.0,
+        le=1.0,
+        description="How far it may have fallen back meanwhile, as a share of its growth.",
+    )
+    least_steps: int = Field(6, ge=1, le=256, description="In how many steps it must have risen.")
 
     SEES: ClassVar = GROWING
 

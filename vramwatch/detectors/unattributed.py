@@ -1,27 +1,36 @@
 """Unattributed and ghost growth: a process goes, and its bytes stay without an owner."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.model import SubjectKind
-from vramwatch.core.units import MIB, show_bytes, show_seconds
+from vramwatch.core.units import MIB, Seconds, show_bytes, show_seconds
 from vramwatch.core.verdicts import Cause, Clear, Evidence, Found, Rate, Unknown, Verdict
 from vramwatch.core.windows import Departure, Window
+from vramwatch.quantities import Duration
 
 
-@dataclass(frozen=True, slots=True)
-class Unattributed:
+class Unattributed(BaseModel):
     """After a process has left, bytes that nobody holds have come and stayed.
 
-    ``settling``: seconds that the driver may take to free what a process held. ``lasting``: seconds after
-    which they count as left behind. ``least_share``: of the capacity; ``alone``: the share from which one
-    departure is enough. Processes that are over and still listed are ghosts by themselves.
+    Processes that are over and still listed are ghosts by themselves.
     """
 
-    settling: float = 120.0
-    lasting: float = 900.0
-    least_share: float = 0.01
-    alone: float = 0.04
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    settling: Annotated[Seconds, Duration("0s", "1h")] = Field(
+        Seconds(120.0), description="How long the driver may take to free what a process held."
+    )
+    lasting: Annotated[Seconds, Duration("1m", "7d")] = Field(
+        Seconds(900.0), description="After how long bytes count as left behind."
+    )
+    least_share: float = Field(
+        0.01, ge=0.0, le=1.0, description="Share of the capacity that must have been left behind."
+    )
+    alone: float = Field(
+        0.04, ge=0.0, le=1.0, description="Share of the capacity from which one departure is enough."
+    )
 
     SEES: ClassVar = frozenset({SubjectKind.UNATTRIBUTED})
 
