@@ -14,6 +14,7 @@ from tests.polls import holding, instant, poll
 from tests.verdicts import FULL, Chain, transition
 from vramwatch.backlog import LOST_TRANSITIONS_KEPT, Backlog
 from vramwatch.core.errors import StoreError
+from vramwatch.core.incidents import Terms
 from vramwatch.core.model import Claim, ClaimKind, FaultKind, Memory, Poll, Reading, Readings
 from vramwatch.core.units import GIB, MIB, Bytes, Seconds
 from vramwatch.judging import CHECKPOINT_EVERY, Judge
@@ -294,6 +295,7 @@ class Deaf(Watch):
     """Was told of these polls."""
 
     def __init__(self):
+        super().__init__({}, Terms())
         self.polls = []
 
     def turn(self, each):
@@ -323,7 +325,7 @@ def test_every_transition_is_one_line_of_the_log(path, caplog):
             )
 
     caplog.set_level(logging.INFO)
-    make(Hand(every_second(3)), path, Once()).run()
+    make(Hand(every_second(3)), path, Once({}, Terms())).run()
     full, other = (r for r in caplog.records if r.message.startswith("incident="))
     assert full.levelname == "WARNING"
     assert full.message == (

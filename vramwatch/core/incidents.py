@@ -178,6 +178,7 @@ def advance(
         return _quiet(standing, at, now, terms)
     if not standing.is_open:
         standing, opened = _open(standing, subject, belief.judgement, at, now, terms=terms)
+        standing = replace(standing, told_left=belief.left[1])
         standing, moved = _found(standing, belief, belief.judgement, at, now, terms=terms)
         return standing, (opened, *moved)
     return _found(standing, belief, belief.judgement, at, now, terms=terms)
