@@ -25,6 +25,7 @@ from vramwatch.cli.playing import play_file
 from vramwatch.config import load
 from vramwatch.config.shape import DetectionOptions
 from vramwatch.core.diagnosis import Diagnosis
+from vramwatch.core.folding import Watched
 from vramwatch.core.incidents import Terms
 from vramwatch.core.model import Poll
 from vramwatch.core.units import GIB, KIB, MIB, Seconds
@@ -41,7 +42,7 @@ SERIES = 1_000
 
 DAYS = 30
 START = 1_700_000_000
-LAST_DAYS = 2 * 86_400
+LAST_DAYS = 86_400
 """Seconds at the end of the recording of which examinations are timed: all is filled by then."""
 
 MICRO, MILLI = 1e6, 1e3
@@ -110,18 +111,19 @@ def lanes(watch: Watch) -> list[Lane]:
 
 
 class _Timed(Watch):
-    """Notes what every examination after ``since`` took. Unix seconds; CPU seconds."""
+    """Examines from ``since`` on, unix seconds, and notes the CPU seconds that each took."""
 
     def __init__(self, since: float) -> None:
         super().__init__(DetectionOptions().detectors.on(), Terms())
         self.since = since
         self.times: list[float] = []
 
-    def _examine(self, window: Window) -> Diagnosis | None:
+    def _examine(self, each: Watched) -> Diagnosis | None:
+        if each.window.wall < self.since:  # what was not looked at is folded all the same
+            return None
         began = time.thread_time_ns()
-        diagnosis = super()._examine(window)
-        if window.wall >= self.since:
-            self.times.append((time.thread_time_ns() - began) / 1e9)
+        diagnosis = super()._examine(each)
+        self.times.append((time.thread_time_ns() - began) / 1e9)
         return diagnosis
 
 
