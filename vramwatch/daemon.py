@@ -342,6 +342,8 @@ class Daemon:
             forgotten = self._store.forget(owner and str(owner), user and str(user))
         except StoreError as error:
             raise ControlError(str(error)) from error
+        if owner is not None:
+            self._judge.forget(str(owner))
         logger.info("history forgotten author=%r counts=%s", request.author, forgotten)
         return asdict(forgotten)
 

@@ -110,6 +110,10 @@ class Judge:
         """Have a checkpoint written soon: polls before it were lost, and cannot be judged again."""
         self._due = 0.0
 
+    def forget(self, owner: str) -> None:
+        """Let go of what is remembered of an Owner (its key), so that no checkpoint brings it back."""
+        self._watch.forget(owner)
+
     def close(self) -> None:
         """Let go of the store."""
         if isinstance(self._past, Generator):
