@@ -91,8 +91,9 @@ def test_without_work_between_two_states_nothing_can_have_been_lost_by_work():
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(0, 2**32), st.floats(0.01, 1000.0))
+@given(st.integers(0, 2**32), st.floats(0.1, 1000.0))
 def test_the_unit_of_work_changes_the_rate_and_nothing_else(seed, unit):
+    """Of units in which every rate lies within those that are told apart."""
     samples = list(swapping_server(seed, hours=6, leak_per_busy_hour=600 * MIB))
     plain = listen(samples)
     scaled = listen((time, used, busy * unit) for time, used, busy in samples)
