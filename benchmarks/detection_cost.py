@@ -25,7 +25,6 @@ from vramwatch.cli.playing import play_file
 from vramwatch.config import load
 from vramwatch.config.shape import DetectionOptions
 from vramwatch.core.diagnosis import Diagnosis
-from vramwatch.core.folding import Watched
 from vramwatch.core.incidents import Terms
 from vramwatch.core.model import Poll
 from vramwatch.core.units import GIB, KIB, MIB, Seconds
@@ -118,11 +117,11 @@ class _Timed(Watch):
         self.since = since
         self.times: list[float] = []
 
-    def _examine(self, each: Watched) -> Diagnosis | None:
-        if each.window.wall < self.since:  # what was not looked at is folded all the same
+    def _examine(self, window: Window) -> Diagnosis | None:
+        if window.wall < self.since:  # what was not looked at is folded all the same
             return None
         began = time.thread_time_ns()
-        diagnosis = super()._examine(each)
+        diagnosis = super()._examine(window)
         self.times.append((time.thread_time_ns() - began) / 1e9)
         return diagnosis
 

@@ -27,13 +27,10 @@ from vramwatch.core.incidents import (
     severity,
 )
 from vramwatch.core.model import EventKind, Instant, OutOfMemory, Poll, SubjectKind
-from vramwatch.core.verdicts import INNOCENT, Cause, Evidence, Found, Unknown, Verdict
-from vramwatch.core.windows import ANYWHERE, GROWING, Accident, Window
+from vramwatch.core.verdicts import INNOCENT, Cause, Evidence, Found, Verdict
+from vramwatch.core.windows import ANYWHERE, Accident, Window
 
 PRUNED_EVERY = 3600.0
-
-ALWAYS_CLEAR = 1
-"""Patterns that need no evidence to be clear: nobody has told of an out-of-memory."""
 
 ALWAYS_TOLD = frozenset({"out_of_memory", "spike", "pool_leak", "pool_pressure", "spilled", "unattributed"})
 """Patterns that fire whether or not anybody can say when the memory ends."""
@@ -117,7 +114,7 @@ class Watch:
         beliefs: dict[Subject, Belief] = {}
         for each in due:
             each.mark_examined()
-            each.diagnosis = self._examine(each)
+            each.diagnosis = self._examine(each.window)
             subject = self._blamed(subject_of(gpu, each), each.diagnosis)
             beliefs[subject] = self._stronger(beliefs.get(subject), self._belief(each, subject, now))
         for subject, belief in beliefs.items():
@@ -141,21 +138,14 @@ class Watch:
         ]
         return min(growing, key=lambda each: self._standings[each].told_left, default=subject)
 
-    def _examine(self, each: Watched) -> Diagnosis | None:
-        window = each.window
+    def _examine(self, window: Window) -> Diagnosis | None:
         found: dict[str, Found] = {}
-        unknown: list[str] = []
-        asked = 0
         for name, detector in self._detectors.items():
             if window.kind not in detector.SEES or not (window.whole or detector.SEES is ANYWHERE):
                 continue
-            asked += 1
             verdict = detector.examine(window)
             if isinstance(verdict, Found):
                 found[name] = verdict
-            elif isinstance(verdict, Unknown):
-                unknown.append(verdict.why)
-        each.unjudged = unknown[0] if unknown and len(unknown) >= asked - ALWAYS_CLEAR else ""
         return diagnose(window, found) if found else None
 
     def _belief(self, watched: Watched, subject: Subject, now: float) -> Belief:
@@ -244,15 +234,6 @@ class Watch:
         for subject, standing in list(self._standings.items()):
             if not standing.is_open and now - standing.closed_at > self._terms.reopen_within:
                 del self._standings[subject]
-
-    def unjudged(self) -> Mapping[Subject, str]:
-        """Return of whom too little is known to say anything, and what is missing."""
-        return {
-            subject_of(gpu, each): each.unjudged
-            for gpu, windows in self._gpus.items()
-            for each in windows.all()
-            if each.unjudged and each.window.kind in GROWING and each.window.whole
-        }
 
     def forget(self, owner: str) -> None:
         """Let go of all that is remembered of an Owner (its key)."""

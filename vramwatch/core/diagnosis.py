@@ -7,9 +7,8 @@ layers, what the driver shows cannot tell the classes inside a process apart, an
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 
-from vramwatch.core.floors import BEGUN, WARM_UP, rise, slowing
+from vramwatch.core.floors import BEGUN, WARM_UP, kept_of, rise, slowing
 from vramwatch.core.forecast import Abstention, Exhaustion, Reason, exhaustion
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.saturation import LEAST_SAMPLES, Saturation
@@ -177,7 +176,7 @@ def _is_cold(window: Window) -> bool:
     times, _, values = window.used.rests.since(window.started + WARM_UP)
     if len(values) < 2:
         return True
-    kept = list(accumulate(reversed(values), min))[::-1]
+    kept = kept_of(values)
     flat = kept[0] + max(ONSET_TOLERANCE / 2, BEGUN * (kept[-1] - kept[0]))
     return times[bisect_right(kept, flat) - 1] - times[0] < HEALTHY
 
@@ -320,32 +319,16 @@ def _curve(window: Window) -> Saturation | None:
     """Return whether the floor slows down, over work where it is known. None: too little to say."""
     lane = window.used
     warm = max(lane.time - window.age + WARM_UP / 3, lane.began)
-    for points in (lane.rests, _blocks(lane.valleys, 3), _least(lane)):
+    for points in (lane.rests, lane.valleys.least_of(3), _least(lane)):
         times, works, values = points.since(warm)
         if len(values) >= LEAST_SAMPLES:
             return slowing(times, works, values)
     return None
 
 
-def _blocks(points: Points, size: int) -> Points:
-    floor = Points(len(points) + 1)
-    for start in range(len(points) % size, len(points), size):
-        lowest = min(range(start, start + size), key=points.value.__getitem__)
-        floor.add(points.time[lowest], points.work[lowest], points.value[lowest])
-    return floor
-
-
 def _least(lane: Lane) -> Points:
     """Return the least of every ten minutes of the last half day, or of every hour of a longer life."""
-    envelope, size = (lane.minutes, 10) if lane.time - lane.began <= 12 * HOUR else (lane.hours, 1)
-    floor, block = Points(len(envelope) + 1), -1
-    for place, index in enumerate(envelope.index):
-        if index // size != block:
-            block = index // size
-            floor.add(index * envelope.span, envelope.work[place], envelope.low[place])
-        else:
-            floor.lower(envelope.low[place])
-    return floor
+    return lane.minutes.least_of(10) if lane.time - lane.began <= 12 * HOUR else lane.hours.least_of(1)
 
 
 def seconds_left(forecast: Exhaustion | Abstention, now: float) -> Sequence[float]:

@@ -121,13 +121,18 @@ def judge_floor(
     )
 
 
+def kept_of(values: Sequence[float]) -> list[float]:
+    """Return for each point what memory never went below from then on; it never falls."""
+    return list(accumulate(reversed(values), min))[::-1]
+
+
 def slowing(times: Sequence[float], works: Sequence[float], values: Sequence[float]) -> Saturation | None:
     """Return how the floor grows over time, from where it began to; what slows with the load alone is a line.
 
     The floor is taken as what memory never went below afterwards: what was kept for a while is no growth,
     and the newest point, of which no afterwards is known, says nothing. None: too few points.
     """
-    kept = list(accumulate(reversed(values), min))[::-1][:-1]
+    kept = kept_of(values)[:-1]
     if not kept:
         return None
     began = bisect_right(kept, kept[0] + BEGUN * (kept[-1] - kept[0])) - 1  # it never falls

@@ -6,7 +6,7 @@ from math import exp, inf
 
 from vramwatch.core.diagnosis import Diagnosis
 from vramwatch.core.floors import WARM_UP
-from vramwatch.core.model import Holding, Ledger, ProcessKey, SubjectKind
+from vramwatch.core.model import Holding, Ledger, Origin, ProcessKey, SubjectKind
 from vramwatch.core.series import process_subject
 from vramwatch.core.verdicts import Flight
 from vramwatch.core.windows import (
@@ -54,8 +54,6 @@ ACCIDENTS_KEPT = 16
 FLOWN = 8
 """Processes of which the minutes before an accident are frozen: the largest."""
 
-INFERRED = "inferred"
-
 RUNNING_AWAY = 0.01
 """Share of the capacity gained within a minute or two from which the fast path looks at every ten seconds."""
 
@@ -79,7 +77,6 @@ class Watched:
     moment: int = -1  # the ten seconds in which it was looked at last
     requests: float | None = None  # the counter's first value
     diagnosis: Diagnosis | None = None  # what it was found to be when it was looked at last
-    unjudged: str = ""  # why nothing could be said then
 
     @property
     def is_due(self) -> bool:
@@ -285,7 +282,7 @@ class GpuWindows:
         lane = self.gpu.window.used
         peak = max((*lane.moments.high[-FULL_MOMENTS:], lane.high))
         if peak >= FULL * self.gpu.window.capacity:
-            self.note(Accident(now, INFERRED, {"peak_bytes": peak}), owner=watched.owner)
+            self.note(Accident(now, Origin.INFERRED, {"peak_bytes": peak}), owner=watched.owner)
 
     def _fold_process(
         self, ledger: Ledger, now: float, key: ProcessKey, holding: Holding, told: Mapping[str, float]
@@ -338,7 +335,7 @@ class GpuWindows:
         window.told = told
         more = told.get("ooms_total", 0.0) - before.get("ooms_total", told.get("ooms_total", 0.0))
         if more > 0:
-            self.note(Accident(now, "worker", {"ooms": more}), pid)
+            self.note(Accident(now, Origin.WORKER, {"ooms": more}), pid)
         kv, waiting = told.get("engine_kv_bytes"), window.waiting
         if kv is None or waiting is None:
             return

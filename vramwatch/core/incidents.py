@@ -36,7 +36,6 @@ class Reason(StrEnum):
     RESTARTED = "restarted"  # the process that grew has ended
     GONE = "gone"  # its GPU, or what it was about, is no longer there
     EXPLAINED = "explained"  # a cause that is no fault accounts for it
-    MERGED = "merged"  # another incident explains the same growth more specifically
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,17 @@ class Envelope:
             for column in (self.index, self.low, self.high, self.work):
                 del column[: len(column) - self.kept]
 
+    def least_of(self, size: int) -> "Points":
+        """Return the least of every ``size`` spans, at the time when they begin."""
+        floor, block = Points(len(self) + 1), -1
+        for place, index in enumerate(self.index):
+            if index // size != block:
+                block = index // size
+                floor.add(index * self.span, self.work[place], self.low[place])
+            else:
+                floor.lower(self.low[place])
+        return floor
+
     def since(self, time: float) -> int:
         """Return the place of the first span that begins at ``time`` or later; may be its length."""
         wanted, low, high = time / self.span, 0, len(self.index)
@@ -119,6 +130,17 @@ class Points:
         if len(self.time) > self.kept:
             for column in (self.time, self.work, self.value):
                 del column[1 : self.kept // 2 : 2]
+
+    def least_of(self, size: int) -> "Points":
+        """Return the lowest of every ``size`` successive points, with its time.
+
+        The oldest few, that make no whole block, are left out.
+        """
+        floor = Points(len(self) + 1)
+        for start in range(len(self) % size, len(self), size):
+            lowest = min(range(start, start + size), key=self.value.__getitem__)
+            floor.add(self.time[lowest], self.work[lowest], self.value[lowest])
+        return floor
 
     def lower(self, value: float) -> None:
         """Lower the newest point to ``value`` if that is less."""
@@ -244,7 +266,11 @@ class Lane:
         return True
 
     def _turn(self, time: float, value: float, work: float) -> bool:
-        """Follow the zigzag; return whether a valley has just become known. See ``core.valleys``."""
+        """Follow the zigzag; return whether a valley has just become known.
+
+        A valley is known once the series has risen by ``rebound`` above it, after a fall of as much. This is
+        "heap after full collection" in event time: an idle hour adds nothing.
+        """
         if self._falling:
             if value < self.valley:
                 self.valley, self._valley_time, self._valley_work = value, time, work

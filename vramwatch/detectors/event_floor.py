@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import judge_floor
 from vramwatch.core.verdicts import Verdict
-from vramwatch.core.windows import GROWING, Points, Window
+from vramwatch.core.windows import GROWING, Window
 
 
 class EventFloor(BaseModel):
@@ -34,14 +34,9 @@ class EventFloor(BaseModel):
     SEES: ClassVar = GROWING
 
     def examine(self, window: Window) -> Verdict:
-        valleys = window.used.valleys
-        floor = Points(len(valleys) + 1)
-        for start in range(len(valleys) % self.block, len(valleys), self.block):
-            lowest = min(range(start, start + self.block), key=valleys.value.__getitem__)
-            floor.add(valleys.time[lowest], valleys.work[lowest], valleys.value[lowest])
         return judge_floor(
             window,
-            floor,
+            window.used.valleys.least_of(self.block),
             "after every release",
             least_points=self.least_points,
             z=self.z,

@@ -4,12 +4,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vramwatch.core.model import Origin
 from vramwatch.core.units import Seconds, show_bytes
 from vramwatch.core.verdicts import Clear, Evidence, Found, Verdict
 from vramwatch.core.windows import ANYWHERE, Window
 from vramwatch.quantities import Duration
-
-INFERRED = "inferred"
 
 
 class OutOfMemory(BaseModel):
@@ -32,7 +31,7 @@ class OutOfMemory(BaseModel):
         asked = f" when {show_bytes(round(tried))} more were asked for" if tried else ""
         told = (
             "inferred: it ended right after the memory was full"
-            if latest.origin == INFERRED
+            if latest.origin == Origin.INFERRED
             else latest.origin
         )
         return Found(

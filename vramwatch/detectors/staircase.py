@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import is_material, judge_floor
 from vramwatch.core.verdicts import Clear, Verdict
-from vramwatch.core.windows import GROWING, MINUTE, Points, Window
+from vramwatch.core.windows import GROWING, Window
 
 
 class Staircase(BaseModel):
@@ -40,17 +40,9 @@ class Staircase(BaseModel):
         minutes = window.used.minutes
         if not minutes or not is_material(minutes.low[-1] - minutes.low[0], window):
             return Clear()
-        floor = Points(len(minutes) + 1)
-        block = -1
-        for place, index in enumerate(minutes.index):
-            if index // self.block != block:
-                block = index // self.block
-                floor.add(index * MINUTE, minutes.work[place], minutes.low[place])
-            else:
-                floor.lower(minutes.low[place])
         return judge_floor(
             window,
-            floor,
+            minutes.least_of(self.block),
             "at the least of every ten minutes",
             least_points=self.least_points,
             z=self.z,

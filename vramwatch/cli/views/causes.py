@@ -37,7 +37,6 @@ BECAUSE = {
     Reason.RESTARTED: "the process that grew has ended",
     Reason.GONE: "what it was about is no longer there",
     Reason.EXPLAINED: "a cause that is no fault accounts for it",
-    Reason.MERGED: "another incident explains the same growth",
 }
 
 NO_FORECAST = {
