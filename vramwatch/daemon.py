@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from math import inf
 from typing import Any
 
+from vramwatch.alerting import Alerting
 from vramwatch.backlog import Backlog
 from vramwatch.cold import ColdJobs
 from vramwatch.control import ControlError, Request
@@ -36,6 +37,7 @@ from vramwatch.core.ports import Feed, Sightings
 from vramwatch.core.units import Seconds, parse_seconds, show_seconds
 from vramwatch.judging import Judge
 from vramwatch.logbook import Logbook
+from vramwatch.outbox import Outbox
 from vramwatch.pipeline import Pipeline
 from vramwatch.store import Store
 from vramwatch.watch import Watch
@@ -100,16 +102,21 @@ class Daemon:
         find_holders: Callable[[Poll], str | None] | None = None,
         require_gpu: bool = False,
         logs: Sightings | None = None,
+        alerting: Alerting | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
         """``find_holders`` says who may keep the ghosts of a Poll; None where that has no meaning.
 
-        ``logs`` are those that may be followed, None where none may; closed with the daemon.
+        ``logs`` are those that may be followed, None where none may; closed with the daemon, as is the
+        ``outbox``. Without ``alerting`` nobody is told anything.
         """
         self._feed = feed
         self._pipeline = pipeline
         self._store = store
         self._backlog = Backlog(store)
         self._judge = Judge(watch, store)
+        self._alerting = alerting
+        self._outbox = outbox
         self._lost = 0  # polls, as the backlog counted them when the judge heard of it
         self._errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
         self._now = Instant(0, 0.0, 0.0, "")
@@ -183,6 +190,8 @@ class Daemon:
         interval = Seconds(0.0)
         try:
             self._judge.begin()
+            if self._outbox:
+                self._outbox.begin()
             while (at := self._feed.clock.wait(interval)) is not None:
                 self._run_errands(at)
                 interval = self._turn(at)
@@ -229,10 +238,16 @@ class Daemon:
         return [oom_sightings.event(seen, repeated, ledgers, is_whole=is_whole) for seen, repeated in told]
 
     def _keep(self, poll: Poll) -> None:
-        """Have ``poll`` judged, and stored with what was found: both are one transaction."""
+        """Have ``poll`` judged, and stored with what was found and whom to tell: all in one transaction."""
         poll = self._judge.turn(poll)
         self._logbook.tell_moves(poll.transitions)
+        if self._alerting:
+            poll = self._alerting.turn(poll)
+            self._logbook.tell_steps(poll.steps)
         self._backlog.remember(poll)
+        if self._outbox and self._backlog.is_empty:
+            self._outbox.expect(poll.steps)
+            self._outbox.turn(poll.at.wall)
 
     def _use_the_time(self, at: Instant, interval: Seconds) -> None:
         """Use what is left until the next poll; a feed that does not wait for the clock has all the time."""
@@ -259,6 +274,8 @@ class Daemon:
         if self._logs:
             self._logs.close()
         self._feed.source.close()
+        if self._outbox:
+            self._outbox.close()
         self._put_down(is_end=True)
         self._judge.close()
         self._backlog.close()

@@ -27,6 +27,7 @@ from vramwatch.core.incidents import (
     severity,
 )
 from vramwatch.core.model import EventKind, Instant, OutOfMemory, Poll, SubjectKind
+from vramwatch.core.scenes import scene_of
 from vramwatch.core.verdicts import INNOCENT, Cause, Evidence, Found, Verdict
 from vramwatch.core.windows import ANYWHERE, Accident, Window
 
@@ -99,7 +100,7 @@ class Watch:
         if now - self._pruned >= PRUNED_EVERY:
             self._prune(now)
             self._pruned = now
-        return tuple(moved)
+        return tuple(_with_scene(each, poll) for each in moved)
 
     def _note(self, told: OutOfMemory, now: float) -> None:
         """Take in an out-of-memory that somebody tells of a Gpu, or of a process wherever it is."""
@@ -266,6 +267,11 @@ class Watch:
             windows.link()
         self._clockwork = Clockwork(told["seconds"], told["before"])
         self._gpus, self._standings = told["gpus"], told["standings"]
+
+
+def _with_scene(moved: Transition, poll: Poll) -> Transition:
+    incident = moved.incident
+    return replace(moved, scene=scene_of(poll.ledgers, incident.subject, incident.judgement.pid))
 
 
 def subject_of(gpu: str, watched: Watched) -> Subject:

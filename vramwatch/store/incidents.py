@@ -21,6 +21,7 @@ from vramwatch.core.incidents import (
 )
 from vramwatch.core.instants import kept_instant
 from vramwatch.core.model import Instant, SubjectKind
+from vramwatch.core.scenes import Scene
 from vramwatch.core.verdicts import Cause, Evidence, Rate, RuledOut
 from vramwatch.store import tables as t
 from vramwatch.store.rows import Values, join_words, split_words, storable
@@ -95,7 +96,9 @@ def transition_of(row: Row[Any]) -> Transition:
     )
     subject = Subject(row.gpu, SubjectKind(row.kind), row.owner)
     incident = Incident(row.incident, subject, row.opened, State(row.state), judgement)
-    return Transition(Instant(row.seq, row.wall, row.boottime, row.boot_id), incident, Reason(row.reason))
+    at = Instant(row.seq, row.wall, row.boottime, row.boot_id)
+    scene = None if row.scene is None else Scene(**json.loads(row.scene))
+    return Transition(at, incident, Reason(row.reason), scene)
 
 
 def _evidence_of(told: dict[str, Any]) -> Evidence:
@@ -153,6 +156,7 @@ def _transition_values(transition: Transition) -> Values:
             "ruled_out": _json([_ruled_out(each) for each in judged.ruled_out]),
             "others": join_words(judged.others),
             "alternatives": join_words(judged.alternatives),
+            "scene": _json(asdict(transition.scene)) if transition.scene else None,
         }
     )
 

@@ -14,11 +14,11 @@ from vramwatch.cli.views.history import (
     span_lines,
     subject_name,
 )
-from vramwatch.cli.views.records import Json
 from vramwatch.cli.views.series_records import series_record
 from vramwatch.cli.views.text import Glyphs, Line, Tone, left, line, right, wrap
 from vramwatch.cli.views.tracks import Subject
 from vramwatch.core.model import Gpu
+from vramwatch.core.records import Json
 from vramwatch.core.texts import clean
 
 SHARE = 8
