@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import Reason, State, Transition
-from vramwatch.core.model import Poll
+from vramwatch.core.model import Instant, Poll
 from vramwatch.core.policy import (
     OBSERVE,
     Account,
@@ -25,6 +25,7 @@ from vramwatch.core.policy import (
 )
 from vramwatch.core.scenes import remembering
 from vramwatch.core.silences import Silence
+from vramwatch.core.troubles import Trouble, Troubles
 from vramwatch.store.desk import Desk
 
 LOOK_EVERY = 10.0
@@ -55,6 +56,7 @@ class Alerting:
         self._silences: dict[str, Silence] = {}
         self._looked = float("-inf")  # boot time
         self._has_begun = False
+        self._troubles = Troubles()
 
     @property
     def silences(self) -> Mapping[str, Silence]:
@@ -65,11 +67,13 @@ class Alerting:
         """Tell these from the next poll on."""
         self._channels = tuple(channels)
 
-    def turn(self, poll: Poll) -> Poll:
-        """Return ``poll`` with what is decided at it."""
+    def turn(self, poll: Poll, troubles: Iterable[Trouble] = ()) -> Poll:
+        """Return ``poll`` with what is decided at it. ``troubles``: what is wrong with vramwatch itself."""
         now = poll.at.wall
         if not self._has_begun:
-            self._begin(now)
+            self._begin(poll.at)
+        if own := self._troubles.turn(troubles, poll.at, poll.at.boottime):
+            poll = replace(poll, transitions=(*poll.transitions, *own))
         steps: list[Step] = []
         for moved in poll.transitions:
             steps += self._decide(self._take(moved), now)
@@ -106,14 +110,15 @@ class Alerting:
         known = self._open[incident]
         known.case = replace(known.case, acknowledged=told)
 
-    def _begin(self, now: float) -> None:
-        """Go on from what stands in the store at ``now`` (unix seconds); a new one begins to observe."""
-        self._has_begun = True
+    def _begin(self, at: Instant) -> None:
+        """Go on from what stands in the store; a new one begins to observe."""
+        self._has_begun, now = True, at.wall
         try:
             told = self._desk.told(now - REMEMBERED, now)
             self._silences = {each.id: each for each in told.silences}
             for case in told.cases:
                 self._open[case.incident.id] = _Open(case)
+            self._troubles.take_up((case.newest for case in told.cases), at.boottime)
             for (channel, incident), account in told.accounts.items():
                 self._open[incident].accounts[channel] = account
             if self._observe_for is not None and not told.has_observed:

@@ -45,7 +45,7 @@ class Outbox:
     @property
     def failing(self) -> Mapping[str, str]:
         """Channel -> why its newest attempt failed; those alone that fail."""
-        return {name: route.failing for name, route in self._routes.items() if route.failing}
+        return {name: why for name, route in self._routes.items() if (why := route.failing)}
 
     def begin(self) -> None:
         """Go on from what stands in the store."""
