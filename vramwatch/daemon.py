@@ -193,8 +193,6 @@ class Daemon:
         interval = Seconds(0.0)
         try:
             self._judge.begin()
-            if self._outbox:
-                self._outbox.begin()
             while (at := self._feed.clock.wait(interval)) is not None:
                 self._run_errands(at)
                 interval = self._turn(at)

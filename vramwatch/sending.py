@@ -76,6 +76,7 @@ class Route:
         self.name = line.channel.name
         self.again: list[Delivery] = []  # failed, or cut off by the end of a daemon; in their order
         self.extra: list[tuple[Delivery, Pending]] = []  # tests and digests, to leave first
+        self.is_known = False  # whether ``again`` is what stands in the store
         self.resume_at = 0.0  # unix seconds before which nothing is tried
         self.look_at = 0.0  # unix seconds at which something may leave
         self.last_left: float | None = None
@@ -95,9 +96,12 @@ class Route:
         """Why its newest attempt failed; before the first one, why its receiver cannot be reached."""
         return self._failing if self._has_sent else self.sender.unreachable
 
-    def take_up(self, delivery: Delivery, due: float) -> None:
-        self.again.append(delivery)
-        self.resume_at = max(self.resume_at, due)
+    def take_up(self, under_way: Sequence[tuple[Delivery, float]], last_left: float | None) -> None:
+        """Go on from what stands in the store: deliveries with when they are due, and what left last."""
+        self.is_known, self.last_left, self.look_at = True, last_left, 0.0
+        taken = [each for each in under_way if each[0].id not in self._handed]
+        self.again = [delivery for delivery, _ in taken]
+        self.resume_at = max((due for _, due in taken), default=0.0)
 
     def replaced(self, line: Line) -> "Route":
         """Return this route over a new line; what its old thread still sends is told of by nobody."""
@@ -113,6 +117,11 @@ class Route:
     def begin_extra(self, count: int) -> None:
         self._pending |= {delivery.key: pending for delivery, pending in self.extra[:count]}
         self.extra = self.extra[count:]
+
+    def leave_again(self, most: int | None = None) -> list[Delivery]:
+        """Return those that failed, the first ``most`` of them, which are under way no more."""
+        leaving, self.again = self.again[:most], [] if most is None else self.again[most:]
+        return leaving
 
     def may_leave(self, waiting: Sequence[Waiting], now: float) -> bool:
         """Whether what waits leaves now; if not, when to look again is noted."""
