@@ -83,3 +83,8 @@ def forecast_words(forecast: Exhaustion | Abstention, is_over: bool, zone: tzinf
 def clock(wall: float, zone: tzinfo | None) -> str:
     """Return "2026-11-22 03:12"."""
     return datetime.fromtimestamp(wall, zone).strftime("%Y-%m-%d %H:%M")
+
+
+def zone_name(wall: float, zone: tzinfo | None) -> str:
+    """Return what the zone of ``clock`` is called then: "UTC", "CET", "+0545"."""
+    return datetime.fromtimestamp(wall, zone).astimezone(zone).strftime("%Z")
