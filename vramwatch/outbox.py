@@ -18,7 +18,7 @@ from vramwatch.core.policy import Notify, Step
 from vramwatch.sending import Line, Pending, Route, Sketch
 from vramwatch.store.desk import Changes, Desk
 
-HANDED_OUT = 8
+HANDED_OUT = 2
 """Messages of one flush that a channel's thread is given at once; of each it is kept that it began."""
 
 CLOSE_WITHIN = 3.0
