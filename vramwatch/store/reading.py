@@ -241,6 +241,12 @@ class History:
         with self._reading() as connection:
             return [incidents.transition_of(row) for row in connection.execute(incidents.of_open_ones())]
 
+    def last_moves(self, since: float, until: float) -> list[Transition]:
+        """Return the newest transition, as of ``until``, of every incident that was open within the span."""
+        with self._reading() as connection:
+            moves = connection.execute(incidents.last_moves(since, until))
+            return [incidents.transition_of(row) for row in moves]
+
     def steps(
         self, rows: Iterable[SeriesRow], since: float, until: float, step: float
     ) -> Mapping[int, list[Step]]:
