@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from tests.polls import START, gpu, holding, owner, poll
 from vramwatch import assembly
-from vramwatch.cli import main, playing
+from vramwatch.cli import main
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.forecast import Reason as NoForecast
 from vramwatch.core.incidents import Incident, Judgement, Reason, Severity, State, Subject, Transition
@@ -342,20 +342,6 @@ def test_history_is_judged_between_since_and_until(growth, store_path):
 
 def test_a_store_that_cannot_be_used_ends_with_74(tmp_path):
     assert replay("--store", tmp_path / "none.db", "--since", "14d", code=74).stdout == ""
-
-
-def test_another_configuration_stands_beside_what_was_said(growth, monkeypatch, store_path, tmp_path):
-    config = written(tmp_path, "poll: {}", name="other.yaml")
-    arguments = ("--store", store_path, "--since", str(START), "--config", config)
-    assert "as it was said" not in replay(*arguments).stdout
-    at = poll(4).at
-    who = (gpu().uuid, owner("chat").key)
-    told = (Transition(at, incident(who, START + 2, State.FIRING, 2, 7), Reason.ESTABLISHED),)
-    monkeypatch.setattr(playing, "said_then", lambda *_: told)
-    text = replay(*arguments).stdout
-    assert "as it was said" in text
-    assert "warning 2023-11-14 22:13, leak" in text
-    assert "critical 2023-11-14 22:13, leak" in text
 
 
 def test_no_bar_is_drawn_where_standard_error_is_no_terminal(growth, tmp_path):

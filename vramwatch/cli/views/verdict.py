@@ -71,6 +71,13 @@ def played_line(gpus: int, rows: int | None, span: tuple[float, float] | None, z
     return f"{', '.join(counted)}, {since} .. {until} ({show_seconds(span[1] - span[0])})"
 
 
+def minutes_words(until: float, zone: tzinfo | None) -> str:
+    """Return the sentence that says of what no samples were left."""
+    return (
+        f"Up to {clock(until, zone)} no samples are kept: each minute is judged by its least, most and last."
+    )
+
+
 def verdict_lines(
     transitions: Sequence[Transition],
     gpus: Mapping[str, Gpu],
