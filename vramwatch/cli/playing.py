@@ -8,10 +8,11 @@ from vramwatch import assembly
 from vramwatch.cli.assigning import Assigner
 from vramwatch.config import Config
 from vramwatch.core.episodes import MERGED_WITHIN
-from vramwatch.core.incidents import Transition
+from vramwatch.core.incidents import Subject, Transition
 from vramwatch.core.model import Gpu, Poll
 from vramwatch.core.owners import OwnerRule
 from vramwatch.core.ports import Feed
+from vramwatch.core.sufficiency import Lack
 from vramwatch.core.units import Seconds
 from vramwatch.recording.progress import Progress
 from vramwatch.sources.replay import Replay
@@ -35,6 +36,7 @@ class Run:
     rows: int | None  # None: history has no rows
     watched: float  # GPU-seconds between readings that lie within an hour
     transitions: tuple[Transition, ...]
+    lacking: tuple[tuple[Subject, Lack], ...] = ()  # of whom there was too little to judge at the end
     minutes_until: float | None = None  # unix seconds; up to then minutes alone were left of history
     doubt: str | None = None  # what could not be told of its owners, as a sentence
 
@@ -96,6 +98,7 @@ def _judge(polls: Iterable[Poll], config: Config, tell: Tell) -> "_Seen":
         seen.transitions += watch.turn(poll)
         if seen.polls % TOLD_EVERY == 0:
             tell(poll.at.wall)
+    seen.lacking = watch.lacking()
     return seen
 
 
@@ -105,6 +108,7 @@ class _Seen:
     def __init__(self) -> None:
         self.polls = 0
         self.transitions: list[Transition] = []
+        self.lacking: tuple[tuple[Subject, Lack], ...] = ()
         self._gpus: dict[str, Gpu] = {}
         self._read: dict[str, float] = {}  # UUID -> when it was read last
         self._watched = 0.0
@@ -125,4 +129,5 @@ class _Seen:
 
     def run(self, name: str, rows: int | None) -> Run:
         span = None if self._first is None else (self._first, self._last)
-        return Run(name, self._gpus, span, self.polls, rows, self._watched, tuple(self.transitions))
+        moves = tuple(self.transitions)
+        return Run(name, self._gpus, span, self.polls, rows, self._watched, moves, self.lacking)

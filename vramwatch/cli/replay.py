@@ -153,7 +153,7 @@ def _tell_of_minutes(runs: "Sequence[Run]", *, is_report: bool) -> None:
 def _print_summaries(runs: "Sequence[Run]", output_format: str) -> None:
     """Print a line for each run, and one for all where there are several."""
     from vramwatch.cli.printing import print_tallies
-    from vramwatch.cli.views.verdict import tally_line
+    from vramwatch.cli.views.verdict import lack_words, tally_line
     from vramwatch.core.episodes import episodes, tally
 
     found = [episodes(run.transitions, run.span[1] if run.span else 0.0) for run in runs]
@@ -162,7 +162,9 @@ def _print_summaries(runs: "Sequence[Run]", output_format: str) -> None:
         together = [episode for each in found for episode in each]
         tallies.append(("all", tally(together, sum(run.watched for run in runs))))
     if output_format == "text":
-        sys.stdout.writelines(f"{tally_line(name, each)}\n" for name, each in tallies)
+        lacks = [*(lack_words(run.lacking, run.gpus) for run in runs), []]  # none of all together
+        for (name, each), told in zip(tallies, lacks, strict=False):
+            sys.stdout.writelines([f"{tally_line(name, each)}\n", *(f"  {words}\n" for words in told)])
     else:
         print_tallies(tallies, output_format)
 
@@ -182,7 +184,7 @@ def _print_text(runs: "Sequence[Run]", then: "Sequence[Transition] | None", zone
         if run.minutes_until is not None:
             lines += wrap(minutes_words(run.minutes_until, zone), target.width, 0)
         if run.span is not None:
-            lines += verdict_lines(run.transitions, run.gpus, run.watched, target.width, zone)
+            lines += verdict_lines(run.transitions, run.gpus, run.watched, target.width, zone, run.lacking)
         if then is not None:
             lines += compared_lines(then, run.transitions, run.gpus, target.width, zone)
         target.show(lines)
