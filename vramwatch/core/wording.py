@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
 
+from vramwatch.core.floors import WARM_UP
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.forecast import Reason as NoForecast
 from vramwatch.core.incidents import Reason, Subject
 from vramwatch.core.model import Gpu, SubjectKind
 from vramwatch.core.owners import told_owner
+from vramwatch.core.sufficiency import SETTLED_AFTER, Lack
 from vramwatch.core.texts import clean
-from vramwatch.core.units import show_bytes
+from vramwatch.core.units import show_bytes, show_seconds
 from vramwatch.core.verdicts import Cause, Rate
 
 HOUR = 3600.0
@@ -48,6 +50,15 @@ NO_FORECAST = {
     NoForecast.FAR: "at this rate memory lasts for more than a year",
     NoForecast.NO_RATE: "it is no growth over time",
     NoForecast.NO_CAPACITY: "nobody tells how large its pool is",
+}
+
+
+LACKS = {
+    Lack.BRIEF: (
+        f"seen for less than {show_seconds(SETTLED_AFTER)} after the warm-up, "
+        f"which is {show_seconds(WARM_UP)}"
+    ),
+    Lack.LOAD: "neither utilisation nor running requests are told, and less than a day was seen",
 }
 
 
