@@ -13,6 +13,7 @@ from vramwatch.store import incidents
 from vramwatch.store import tables as t
 from vramwatch.store.rows import Values, storable
 from vramwatch.store.spans import listed
+from vramwatch.store.telling import DELIVERED
 
 
 def waiting(connection: Connection, channel: str, most: int) -> list[Waiting]:
@@ -100,7 +101,7 @@ def end(
 def _outcome_words(outcome: Outcome) -> tuple[str | None, str, str | None]:
     match outcome:
         case Delivered(detail, reference):
-            return "delivered", detail, reference
+            return DELIVERED, detail, reference
         case Retry(reason, _, is_uncertain):
             return None if is_uncertain else "retry", reason, None
         case Rejected(reason):
