@@ -197,11 +197,16 @@ def _receive(connection: socket.socket) -> bytes:
 def _caller(connection: socket.socket) -> tuple[int, str]:
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
     pid, uid, _ = CREDENTIALS.unpack(raw)
+    return uid, author(uid, pid)
+
+
+def author(uid: int, pid: int) -> str:
+    """Return how a person is named who asks through a process: "alice (uid 1000, pid 4100)"."""
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
         name = "unknown user"
-    return uid, f"{name} (uid {uid}, pid {pid})"
+    return f"{name} (uid {uid}, pid {pid})"
 
 
 def _group_id(name: str | None) -> int | None:
