@@ -90,7 +90,10 @@ def move(state=State.FIRING, reason=Reason.ESTABLISHED, id="c0ffee00beef", subje
     """A transition of an incident of ``SUBJECT``; its poll is that of the script."""
     made = transition(1, id, state, reason=reason, **told)
     incident = replace(made.incident, subject=subject, opened=1_700_000_003.0)
-    return replace(made, incident=incident, scene=SCENE)
+    scene = (
+        SCENE if subject.kind is SubjectKind.OWNER else Scene("0", "NVIDIA H100", 80 << 30, 60 << 30, 9 << 30)
+    )
+    return replace(made, incident=incident, scene=scene)
 
 
 @dataclass
@@ -111,9 +114,8 @@ class House:
     def socket(self):
         return self.folder / "control.sock"
 
-    @property
-    def config(self):
-        """The configuration file, written anew."""
+    def write_config(self):
+        """Write the configuration anew, and return its file."""
         file = self.folder / "config.yaml"
         entries = "".join(
             f"\n  {name}: {{webhook: {{url: '{self.receiver.url}'}}}}" for name in self.channels
@@ -145,7 +147,7 @@ class House:
         feed = Feed(hand, hand, hand, live=False)
         hidden = Surroundings(hidden_pids=False)
         pipeline = Pipeline(feed, engines=(), rules=(), rates=Rates(), owners={}, surroundings=hidden)
-        alerting, outbox = tell(load(self.config, {}, {}), store)
+        alerting, outbox = tell(load(self.write_config(), {}, {}), store)
         daemon = Daemon(feed, pipeline, Scripted(script), store, alerting=alerting, outbox=outbox)
         replies: dict[int, object] = {}
         threads = []
@@ -154,6 +156,8 @@ class House:
             def asking():
                 replies[seq] = question(self)
 
+            for each in threads:  # a verb that is called here has standard output to itself
+                each.join(PATIENCE)
             thread = threading.Thread(target=asking)
             thread.start()
             threads.append(thread)

@@ -79,13 +79,21 @@ class Alerting:
         self._open, self._has_begun = {}, False
 
     def turn(self, poll: Poll) -> Poll:
-        """Return ``poll`` with what is decided at it."""
+        """Return ``poll`` with what is decided at it.
+
+        Its transitions keep the names that their incidents had while their processes lived.
+        """
         now = self._now = poll.at.wall
         if not self._has_begun:
             self._begin(now)
         steps: list[Step] = []
+        moves: list[Transition] = []
         for moved in poll.transitions:
-            steps += self._decide(self._take(moved), now)
+            known = self._take(moved)
+            moves.append(known.case.newest)
+            steps += self._decide(known, now)
+        if moves:
+            poll = replace(poll, transitions=tuple(moves))
         if not 0 <= poll.at.boottime - self._looked < LOOK_EVERY:
             self._looked = poll.at.boottime
             self._let_go(now)

@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import tzinfo
 
 from vramwatch.cli.views.history import readable_width
@@ -15,7 +15,7 @@ from vramwatch.core.incidents import Incident, State, Transition
 from vramwatch.core.messages import Host, Item, command_lines, full_id, title, who
 from vramwatch.core.policy import Notify, Withheld
 from vramwatch.core.records import Json, moment, transition_record
-from vramwatch.core.scenes import Scene, remembering
+from vramwatch.core.scenes import Scene
 from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes, show_seconds
 from vramwatch.core.verdicts import RuledOut
@@ -48,7 +48,7 @@ def last_told(chain: Chain) -> float | None:
 
 def why_lines(chain: Chain, course: Course | None, host: Host, width: int, zone: tzinfo | None) -> list[Line]:
     """Return all that is known of an incident; parts of which nothing is known are left out."""
-    width, item = readable_width(width), _item(chain)
+    width, item = readable_width(width), item_of(chain.entry)
     lines = [
         *wrap(title(item, zone), width, 0, tone(item.incident)),
         *wrap(_standing(item, host, zone), width, 0),
@@ -59,15 +59,6 @@ def why_lines(chain: Chain, course: Course | None, host: Host, width: int, zone:
             lines += [each for words in told for each in _hung(words, width)]
     lines += [Line(), line(f"Next, on {clean(host.name)}", Tone.STRONG)]
     return lines + [line(f"  {each}") for each in _next(item)]
-
-
-def _item(chain: Chain) -> Item:
-    """Return the incident as a message has it, with the names that were known before its processes went."""
-    scene: Scene | None = None
-    for each in chain.transitions:
-        scene = remembering(each.scene, scene)
-    item = item_of(chain.entry)
-    return replace(item, transition=replace(item.transition, scene=scene))
 
 
 def _hung(words: str, width: int) -> list[Line]:
@@ -220,7 +211,7 @@ def _next(item: Item) -> list[str]:
 
 def why_record(chain: Chain, course: Course | None, host: Host) -> Json:
     """Return one object: the incident as it stands, and all that led there in the order of time."""
-    item = _item(chain)
+    item = item_of(chain.entry)
     return {
         **entry_record(chain.entry, host),
         "who": who(item),
