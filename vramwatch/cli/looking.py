@@ -208,6 +208,7 @@ def _with_history(history: History, status: Status, newest: float) -> Status:
         changes=_differences(moved),
         span=span if span > 0 else None,
         since=_since(history, status.poll, newest),
+        silences=history.casebook.silences(),
     )
 
 

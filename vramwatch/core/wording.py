@@ -39,6 +39,7 @@ BECAUSE = {
     Reason.RESTARTED: "the process that grew has ended",
     Reason.GONE: "what it was about is no longer there",
     Reason.EXPLAINED: "a cause that is no fault accounts for it",
+    Reason.DISMISSED: "somebody said that it is over",
 }
 
 NO_FORECAST = {

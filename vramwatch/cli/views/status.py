@@ -1,16 +1,18 @@
 """A Poll as people see it: every Gpu as a bar divided by owner, with what the figures mean."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from enum import Enum, auto
 
 from vramwatch.cli.views.bar import marks
 from vramwatch.cli.views.gpu import Frame, gpu_lines, shares
+from vramwatch.cli.views.silences import held_back_words
 from vramwatch.cli.views.text import Glyphs, Line, Tone, line, wrap
 from vramwatch.cli.views.words import blame
 from vramwatch.cli.when import show_when
 from vramwatch.core.model import Fault, FaultKind, Gpu, Instant, Ledger, Missing, Pace, Poll, SeriesKey
+from vramwatch.core.silences import Silence
 from vramwatch.core.texts import clean
 from vramwatch.core.units import show_seconds
 
@@ -52,6 +54,7 @@ class Status:
     past: bool = False  # asked for as it was then: its age is no fault
     standing: Standing = Standing.PRESENT
     stopped: float | None = None  # unix seconds at which the daemon was, if later than the Poll
+    silences: Sequence[Silence] = ()  # all that were ever set
 
 
 def age(then: Instant, now: Instant) -> float:
@@ -161,6 +164,7 @@ def _heading(status: Status, width: int) -> list[Line]:
         *wrap(standing_words(status), width, 0, Tone.WARNING if status.standing in OVER else Tone.FAINT),
         *wrap(_read_when(status, elapsed), width, 0, Tone.WARNING if is_stale else Tone.FAINT),
         *([] if status.standing in OVER else _pace_lines(status.poll.pace, width)),
+        *wrap(held_back_words(status.silences, status.now.wall, status.zone), width, 0, Tone.FAINT),
     ]
 
 
