@@ -1,0 +1,100 @@
+"""A recording played through the real pipeline and the real watch, with what a plot needs on the way."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from docs.plots.scenes import Floor, Scene
+from vramwatch import assembly
+from vramwatch.config import load
+from vramwatch.core.folding import GpuWindows, Watched
+from vramwatch.core.incidents import Transition
+from vramwatch.core.model import Ledger, SubjectKind
+from vramwatch.core.units import Seconds
+from vramwatch.core.windows import DAY, HOUR, Lane, Layer, Points
+from vramwatch.recording.progress import Progress
+from vramwatch.sources.replay import Replay
+
+Sample = tuple[float, float]
+"""Unix seconds, bytes."""
+
+
+@dataclass(slots=True)
+class Played:
+    """What a scene came to. ``samples`` of its subject, oldest first; ``floor``: the points looked at.
+
+    ``capacity``: bytes at which there is no more room for the subject, when it was seen last.
+    """
+
+    samples: list[Sample] = field(default_factory=list)
+    floor: list[Sample] = field(default_factory=list)
+    told: list[Transition] = field(default_factory=list)
+    capacity: float = 0.0
+
+
+def play(scene: Scene, recorded: Path) -> Played:
+    """Return what is found in the file ``recorded``, and how the scene's subject moved."""
+    config = load(None, {}, {})
+    feed = Replay(files=(recorded,)).play(1, Progress())
+    pipeline, watch = assembly.assemble(config, feed, {}), assembly.watch(config)
+    windows, played = GpuWindows(), Played()
+    while at := feed.clock.wait(Seconds(0.0)):
+        poll = pipeline.turn(at)
+        played.told += watch.turn(poll)
+        for ledger in poll.ledgers:
+            windows.fold(ledger, at.wall)
+            _follow(scene, ledger, windows, played)
+        if watched := _watched(scene, windows):
+            played.floor = _points(scene.floor, _lane(scene, watched))
+    return played
+
+
+def _follow(scene: Scene, ledger: Ledger, windows: GpuWindows, played: Played) -> None:
+    """Take down one sample of the subject, and the room that the others leave it."""
+    watched = _watched(scene, windows)
+    if watched is None or watched.window.used.time < ledger.at.wall:
+        return  # an owner is remembered between two lives
+    lane = _lane(scene, watched)
+    played.samples.append((ledger.at.wall, lane.last))
+    pool = watched.window.told.get("engine_pool_bytes")
+    window = watched.window
+    played.capacity = pool if scene.is_pool and pool else window.capacity - window.taken
+
+
+def _watched(scene: Scene, windows: GpuWindows) -> Watched | None:
+    if scene.kind is SubjectKind.GPU:
+        return windows.gpu
+    if scene.kind is SubjectKind.UNATTRIBUTED:
+        return windows.unattributed
+    several = windows.processes if scene.kind is SubjectKind.PROCESS else windows.owners
+    return next((each for each in several.values() if each.owner == scene.owner), None)
+
+
+def _lane(scene: Scene, watched: Watched) -> Lane:
+    window = watched.window
+    return window.layers.get(Layer.KV, window.used) if scene.is_pool else window.used
+
+
+def _points(floor: Floor | None, lane: Lane) -> list[Sample]:
+    match floor:
+        case Floor.RESTS:
+            return _pairs(lane.rests)
+        case Floor.VALLEYS:
+            return _pairs(lane.valleys.least_of(3))
+        case Floor.MINUTES:
+            return _pairs(lane.minutes.least_of(10))
+        case Floor.DAYS:
+            return _days(lane)
+        case None:
+            return []
+
+
+def _pairs(points: Points) -> list[Sample]:
+    return list(zip(points.time, points.value, strict=True))
+
+
+def _days(lane: Lane) -> list[Sample]:
+    """Return the least of each calendar day that is over, in the hour in which it was held."""
+    days: dict[int, list[Sample]] = {}
+    for index, low in zip(lane.hours.index, lane.hours.low, strict=True):
+        days.setdefault(int(index * HOUR // DAY), []).append(((index + 0.5) * HOUR, low))
+    return [min(of_day, key=lambda sample: sample[1]) for of_day in list(days.values())[:-1]]
