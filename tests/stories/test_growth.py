@@ -1,8 +1,9 @@
 """Growth, and what looks like it, as people live through it: small servers played through the real watch."""
 
+import json
 from dataclasses import replace
 from functools import cache
-from math import cos, exp, pi
+from math import cos, exp, inf, pi
 from random import Random
 
 import pytest
@@ -38,14 +39,18 @@ from tests.servers import (
     running_away,
     seconds,
     torch,
+    watch,
     working,
 )
+from vramwatch import assembly
+from vramwatch.config import load
 from vramwatch.config.shape import DetectionOptions
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.incidents import Reason, Severity, State
 from vramwatch.core.model import GhostKind, Origin, SubjectKind
 from vramwatch.core.units import MIB
 from vramwatch.core.verdicts import Cause
+from vramwatch.sources.simulated import Simulated
 
 
 def megabytes_an_hour(transition):
@@ -451,6 +456,13 @@ def test_a_process_that_ends_right_after_the_card_was_full_is_an_out_of_memory_a
     assert "inferred" in judgement.evidence.sentence
 
 
+def test_what_is_remembered_of_an_inferred_out_of_memory_survives_a_restart():
+    before, after = watch(), watch()
+    play(ending_when_full(23_290.0), before)
+    after.restore(json.loads(json.dumps(before.checkpoint())))
+    assert after.checkpoint() == before.checkpoint()
+
+
 def test_a_process_that_ends_while_there_is_room_has_just_ended():
     assert play(ending_when_full(20_000.0)) == []
 
@@ -467,3 +479,25 @@ def test_two_services_on_one_card_are_two_subjects_and_only_the_one_that_grows_i
     told = play(replace(each, processes=(*each.processes, beside)) for each in creeping())
     assert {each.incident.subject.owner for each in told} == {"unit:serve.service"}
     assert {each.incident.judgement.pid for each in told} == {4100}
+
+
+# --- what make try shows --------------------------------------------------------------------------
+
+
+def test_six_hours_of_the_simulated_server_come_to_the_present_while_memory_runs_away():
+    config = load(None, {}, {})
+    feed = Simulated(start=6 * HOUR, speed=inf, duration=6 * HOUR).open(1)
+    pipeline, judge = assembly.assemble(config, feed, {}), assembly.watch(config)
+    told, last = [], None
+    while at := feed.clock.wait(10.0):
+        last = at
+        told += judge.turn(pipeline.turn(at))
+    newest = {each.incident.id: each for each in told}
+    (critical,) = (
+        each for each in fired(newest.values()) if each.incident.judgement.severity is Severity.CRITICAL
+    )
+    incident = critical.incident
+    assert incident.subject.owner == "unit:finetune.service"
+    assert incident.judgement.cause is Cause.AUTOGRAD
+    assert last.wall - incident.opened < 15 * 60
+    assert 0 < incident.judgement.forecast.at - last.wall < HOUR
