@@ -1,4 +1,4 @@
-# make try    see it work on a simulated server: no GPU, no root, no network service (FOR=20 ends it)
+# make try    see it work on a simulated server, and growth being found: no GPU, no root, no network service (FOR=20 ends it)
 # make run    the same on this machine's GPUs
 # make test   every test, with all the set-up they need
 # make check  format, lint, types, import contracts: what a change must pass before it is looked at
