@@ -154,8 +154,9 @@ def _print_summaries(runs: "Sequence[Run]", output_format: str) -> None:
 
 def _print_text(runs: "Sequence[Run]", then: "Sequence[Transition]", zone: "ZoneInfo | None") -> None:
     from vramwatch.cli.views.terminal import terminal
-    from vramwatch.cli.views.text import Tone, clean, line, wrap
+    from vramwatch.cli.views.text import Tone, line, wrap
     from vramwatch.cli.views.verdict import compared_lines, played_line, verdict_lines
+    from vramwatch.core.texts import clean
 
     target = terminal(sys.stdout)
     for place, run in enumerate(runs):

@@ -16,9 +16,10 @@ from vramwatch.cli.views.history import (
 )
 from vramwatch.cli.views.records import Json
 from vramwatch.cli.views.series_records import series_record
-from vramwatch.cli.views.text import Glyphs, Line, Tone, clean, left, line, right, wrap
+from vramwatch.cli.views.text import Glyphs, Line, Tone, left, line, right, wrap
 from vramwatch.cli.views.tracks import Subject
 from vramwatch.core.model import Gpu
+from vramwatch.core.texts import clean
 
 SHARE = 8
 """Columns of a share of a GPU."""

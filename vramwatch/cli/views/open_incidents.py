@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 from math import inf
 
-from vramwatch.cli.views.causes import CAUSES, subject_words
 from vramwatch.cli.views.text import Line, Tone, wrap
 from vramwatch.cli.when import show_when
 from vramwatch.core.forecast import Exhaustion
 from vramwatch.core.incidents import Incident, Severity, State, Transition
 from vramwatch.core.model import Gpu
 from vramwatch.core.units import show_bytes
+from vramwatch.core.wording import CAUSES, subject_words
 
 HOUR = 3600.0
 

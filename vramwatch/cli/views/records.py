@@ -5,7 +5,6 @@ from typing import Any
 
 from vramwatch.cli.views.gpu import ghost_since
 from vramwatch.cli.views.status import Status, age, in_order
-from vramwatch.cli.views.text import clean
 from vramwatch.cli.views.words import because, explain
 from vramwatch.cli.when import iso
 from vramwatch.core.model import (
@@ -19,6 +18,7 @@ from vramwatch.core.model import (
     Tenant,
 )
 from vramwatch.core.series import USED_BYTES
+from vramwatch.core.texts import clean
 
 Json = dict[str, Any]
 

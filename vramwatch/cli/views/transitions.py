@@ -3,10 +3,10 @@
 from typing import Any
 
 from vramwatch.cli.views.records import Json, moment
-from vramwatch.cli.views.text import clean
 from vramwatch.core.episodes import Tally
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.incidents import Transition
+from vramwatch.core.texts import clean
 from vramwatch.core.verdicts import Evidence, RuledOut
 
 HOUR = 3600.0

@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
-from vramwatch.cli.views.causes import BECAUSE, CAUSES, clock, forecast_words, rate_words, subject_words
 from vramwatch.cli.views.history import readable_width
-from vramwatch.cli.views.text import Line, Tone, clean, columns, left, line, wrap
+from vramwatch.cli.views.text import Line, Tone, columns, left, line, wrap
 from vramwatch.cli.views.words import join_sentences
 from vramwatch.core.episodes import Tally
 from vramwatch.core.incidents import Incident, Severity, State, Subject, Transition
 from vramwatch.core.model import Gpu
+from vramwatch.core.texts import clean
 from vramwatch.core.units import show_seconds
 from vramwatch.core.verdicts import Cause
+from vramwatch.core.wording import BECAUSE, CAUSES, clock, forecast_words, rate_words, subject_words
 
 LITTLE = 3600.0
 """GPU-seconds below which silence says little: loading a model takes minutes, growth takes hours."""

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
 
-from vramwatch.cli.views.text import clean
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.forecast import Reason as NoForecast
 from vramwatch.core.incidents import Reason, Subject
 from vramwatch.core.model import Gpu, SubjectKind
 from vramwatch.core.owners import told_owner
+from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes
 from vramwatch.core.verdicts import Cause, Rate
 
