@@ -12,15 +12,16 @@ from docs.plots.recording import recording
 from docs.plots.scenes import DRAWN, SCENES
 
 PLOTS = Path(__file__).parent
-PAGES = tuple(PLOTS.parent / name for name in ("detection.md", "patterns.md"))
-RECORDINGS = PLOTS.parents[1] / "build" / "recordings"
+ROOT = PLOTS.parents[1]
+PAGES = (ROOT / "README.md", PLOTS.parent / "detection.md", PLOTS.parent / "patterns.md")
+RECORDINGS = ROOT / "build" / "recordings"
 
 
 def main() -> None:
     RECORDINGS.mkdir(parents=True, exist_ok=True)
     recorded = {name: RECORDINGS / f"{name}.csv" for name in SCENES}
     for name, file in recorded.items():
-        file.write_text(recording(SCENES[name].moments()))
+        file.write_text(recording(SCENES[name]))
     for name in DRAWN:
         played = play(SCENES[name], recorded[name])
         (PLOTS / f"{name}.svg").write_text(draw(name, SCENES[name], played))

@@ -1,9 +1,11 @@
-"""A small synthetic server as a recording: the long-form CSV that ``vramwatch replay`` reads."""
+"""A small synthetic server as a recording that ``vramwatch replay`` reads."""
 
 import csv
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from io import StringIO
 
+from docs.plots.scenes import Scene
 from tests.servers import GPU, Moment, Process
 from vramwatch.core.model import EventKind
 from vramwatch.core.units import MIB
@@ -16,7 +18,12 @@ BEGIN = 1_700_006_400.0
 RESERVED = 400 * MIB
 
 
-def recording(moments: Iterable[Moment]) -> str:
+def recording(scene: Scene) -> str:
+    """Return the recording of ``scene``, as vramwatch writes it or as nvidia-smi does."""
+    return _log(scene.moments()) if scene.is_log else _long_form(scene.moments())
+
+
+def _long_form(moments: Iterable[Moment]) -> str:
     """Return ``moments`` as CSV. Shape: a header, then for each moment its Gpu and its processes."""
     text = StringIO()
     writer = csv.DictWriter(text, HEADER, lineterminator="\n")
@@ -48,6 +55,17 @@ def _rows(moments: Iterable[Moment]) -> Iterator[Fields]:
                 pid = None if event.out_of_memory is None else event.out_of_memory.pid
                 yield {"time": time, "gpu": GPU.ordinal, "pid": pid, "event": OOM}
         listed = {each.pid for each in processes}
+
+
+def _log(moments: Iterable[Moment]) -> str:
+    """Return ``moments`` as nvidia-smi logs whole GPUs: whole MiB and percent, in the machine's own time."""
+    lines = ["timestamp, index, uuid, memory.used [MiB], memory.total [MiB], utilization.gpu [%]"]
+    for moment in moments:
+        stamp = datetime.fromtimestamp(BEGIN + moment.time, UTC).strftime("%Y/%m/%d %H:%M:%S.000")
+        used = sum(_bytes(each) for each in moment.processes or ()) // MIB + round(moment.hidden)
+        duty = round(100 * (moment.duty or 0.0))
+        lines.append(f"{stamp}, 0, {GPU.uuid}, {used} MiB, {round(moment.total)} MiB, {duty} %")
+    return "\n".join(lines) + "\n"
 
 
 def _process_row(time: float, process: Process) -> Fields:

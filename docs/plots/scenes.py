@@ -23,6 +23,7 @@ class Scene:
     """A server, and of whom the plot is.
 
     ``fires``: whether it comes to fire. ``is_pool``: what is used of the KV pool is drawn.
+    ``is_log``: it is recorded as nvidia-smi logs whole GPUs.
     """
 
     moments: Callable[[], Iterable[Moment]]
@@ -32,6 +33,7 @@ class Scene:
     owner: str = "unit:serve.service"
     fires: bool = True
     is_pool: bool = False
+    is_log: bool = False
 
 
 def _of(pattern: str) -> Callable[[], Iterable[Moment]]:
@@ -96,7 +98,15 @@ CAUSES: Mapping[str, Scene] = {
 }
 """By the cause that it shows; of these only ``warmup`` is drawn, the others look like ``same_state``."""
 
-SCENES: Mapping[str, Scene] = {**PATTERNS, **CAUSES}
+LOG = Scene(
+    lambda: leaking(560),
+    "what nvidia-smi sees of a leak",
+    kind=SubjectKind.GPU,
+    floor=Floor.RESTS,
+    is_log=True,
+)
+
+SCENES: Mapping[str, Scene] = {**PATTERNS, **CAUSES, "smi": LOG}
 
 DRAWN = tuple(name for name in SCENES if name == "warmup" or (name in PATTERNS and name != "spilled"))
 """What has a plot: a spilled model does not move."""

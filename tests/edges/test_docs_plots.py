@@ -31,7 +31,7 @@ def recorded(folder):
     def written(name):
         file = folder / f"{name}.csv"
         if not file.exists():
-            file.write_text(recording(SCENES[name].moments()))
+            file.write_text(recording(SCENES[name]))
         return file
 
     return written
