@@ -42,13 +42,16 @@ STYLE = """
 text{font:12px system-ui,sans-serif;fill:#24292f}
 .title{font-weight:600;font-size:13px}.faint{fill:#57606a}.end{text-anchor:end}.middle{text-anchor:middle}
 .ground{fill:#fff}.grid{stroke:#d8dee4}.axis{stroke:#8c959f;fill:none}
-.curve{stroke:#0969da;fill:#0969da;fill-opacity:.25;stroke-width:1.3;stroke-linejoin:round}
+.curve{stroke:#0969da;fill:none;stroke-width:1.3;stroke-linejoin:round}
+.layer{fill:none;stroke-width:1.2;stroke-linejoin:round}.reserved{stroke:#bf8700}
+.allocated{stroke:#1a7f37}.KV{stroke:#bf3989}
 .floor{stroke:#8250df;fill:#fff;stroke-width:1.6}.full{stroke:#24292f;stroke-dasharray:7 4}
 .cone{fill:#cf222e;fill-opacity:.14}.median{stroke:#cf222e;stroke-dasharray:3 3}
 .mark{stroke-width:1.5}.pending{stroke:#9a6700;stroke-dasharray:4 3}.warning{stroke:#bc4c00}
 .critical{stroke:#cf222e}.resolved{stroke:#1a7f37}
 @media(prefers-color-scheme:dark){text{fill:#e6edf3}.faint{fill:#9198a1}.ground{fill:#0d1117}
-.grid{stroke:#21262d}.axis{stroke:#656c76}.curve{stroke:#58a6ff;fill:#58a6ff}
+.reserved{stroke:#d29922}.allocated{stroke:#3fb950}.KV{stroke:#f778ba}
+.grid{stroke:#21262d}.axis{stroke:#656c76}.curve{stroke:#58a6ff}
 .floor{stroke:#d2a8ff;fill:#0d1117}.full{stroke:#e6edf3}.cone{fill:#ff7b72;fill-opacity:.2}
 .median{stroke:#ff7b72}.pending{stroke:#d29922}.warning{stroke:#f0883e}.critical{stroke:#ff7b72}
 .resolved{stroke:#3fb950}}
@@ -89,12 +92,13 @@ def draw(name: str, scene: Scene, played: Played) -> str:
         *_axes(frame),
         '<g clip-path="url(#plot)">',
         *(_cone(fired, frame, played.capacity) if fired else ()),
-        *_curve(played.samples, frame),
+        *_curve(played.samples, frame, "curve"),
+        *(path for name, told in played.layers.items() for path in _curve(told, frame, f"layer {name}")),
         *_floor(played.floor, frame),
         "</g>",
         *_capacity(frame, played.capacity),
         *_marks(played.told, frame),
-        *_legend(scene, has_cone=fired is not None and _end(fired) is not None),
+        *_legend(scene, played, has_cone=fired is not None and _end(fired) is not None),
         "</svg>\n",
     ]
     return "\n".join(parts)
@@ -121,6 +125,7 @@ def _frame(played: Played) -> Frame:
     if end is not None:
         until = max(until, min(end.high, until + AHEAD * (until - since)))
     low, high = min(values), max(values)
+    low = min((low, *(value for told in played.layers.values() for _, value in told)))
     moved = max(high - low, 256 * MIB)
     if played.capacity - high <= ZOOM * moved:
         high = max(high, played.capacity)
@@ -161,19 +166,19 @@ def _clock(time: float, step: float) -> str:
 # --- what was held, and what was found ------------------------------------------------------------
 
 
-def _curve(samples: Sequence[Sample], frame: Frame) -> Iterator[str]:
+def _curve(samples: Sequence[Sample], frame: Frame, kind: str) -> Iterator[str]:
     """Yield a path for each stretch without a hole: the least and the most of each pixel's width."""
     usual = sorted(later[0] - earlier[0] for earlier, later in pairwise(samples))[len(samples) // 2]
     stretch: list[Sample] = []
     for sample in samples:
         if stretch and sample[0] - stretch[-1][0] > HOLE * usual:
-            yield _band(stretch, frame)
+            yield _band(stretch, frame, kind)
             stretch = []
         stretch.append(sample)
-    yield _band(stretch, frame)
+    yield _band(stretch, frame, kind)
 
 
-def _band(samples: Sequence[Sample], frame: Frame) -> str:
+def _band(samples: Sequence[Sample], frame: Frame, kind: str) -> str:
     columns: dict[int, list[Sample]] = {}
     for sample in samples:
         columns.setdefault(int(frame.x(sample[0])), []).append(sample)
@@ -182,7 +187,7 @@ def _band(samples: Sequence[Sample], frame: Frame) -> str:
         extremes = {of_column[0], min(of_column, key=_value), max(of_column, key=_value), of_column[-1]}
         drawn += sorted(extremes)
     path = "L".join(dict.fromkeys(frame.point(each) for each in drawn))
-    return f'<path class="curve" style="fill:none" d="M{path}"/>'
+    return f'<path class="{kind}" d="M{path}"/>'
 
 
 def _value(sample: Sample) -> float:
@@ -265,21 +270,25 @@ def _place(x: float, width: float, taken: Sequence[tuple[int, float, float]]) ->
     return 1, min(max(right, LEFT), WIDTH - RIGHT - width)
 
 
-def _legend(scene: Scene, *, has_cone: bool) -> Iterator[str]:
-    y = HEIGHT - 12
-    names = ("used of the pool" if scene.is_pool else f"bytes of {_subject(scene)}",)
-    x = float(LEFT)
-    yield f'<path class="curve" d="M{x:.0f} {y - 4}h18"/>'
-    yield f'<text x="{x + 24:.0f}" y="{y}">{escape(names[0])}</text>'
-    x += 24 + LETTER * len(names[0]) + 18
+def _legend(scene: Scene, played: Played, *, has_cone: bool) -> Iterator[str]:
+    x, y = float(LEFT), HEIGHT - 12
+    for glyphs, width, label in _entries(scene, played, has_cone=has_cone):
+        text = f'<text x="{width + 6}">{escape(label)}</text>'
+        yield f'<g transform="translate({x:.0f} {y})">{glyphs}{text}</g>'
+        x += width + 6 + LETTER * len(label) + 18
+
+
+def _entries(scene: Scene, played: Played, *, has_cone: bool) -> Iterator[tuple[str, int, str]]:
+    """Yield what stands for a thing, its width in pixels, and the thing."""
+    what = "used of the pool" if scene.is_pool else f"bytes of {_subject(scene)}"
+    yield '<path class="curve" d="M0 -4h18"/>', 18, "driver's figure" if played.layers else what
+    for name in played.layers:
+        yield f'<path class="layer {name}" d="M0 -4h18"/>', 18, name
     if scene.floor is not None:
-        yield f'<circle class="floor" cx="{x + 5:.0f}" cy="{y - 4}" r="3"/>'
-        yield f'<text x="{x + 16:.0f}" y="{y}">{scene.floor}</text>'
-        x += 16 + LETTER * len(scene.floor) + 18
+        yield '<circle class="floor" cx="5" cy="-4" r="3"/>', 10, scene.floor
     if has_cone:
-        yield f'<rect class="cone" x="{x:.0f}" y="{y - 10}" width="18" height="11"/>'
-        yield f'<path class="median" d="M{x:.0f} {y - 4}h18"/>'
-        yield f'<text x="{x + 24:.0f}" y="{y}">forecast when it fired, 80 %</text>'
+        cone = '<rect class="cone" y="-10" width="18" height="11"/><path class="median" d="M0 -4h18"/>'
+        yield cone, 18, "forecast when it fired, 80 %"
 
 
 def _subject(scene: Scene) -> str:

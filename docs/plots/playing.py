@@ -17,16 +17,21 @@ from vramwatch.sources.replay import Replay
 Sample = tuple[float, float]
 """Unix seconds, bytes."""
 
+LAYERS = {"reserved": "torch_reserved_bytes", "allocated": "torch_allocated_bytes", "KV": "engine_kv_bytes"}
+"""What a process tells of itself, outermost first, below what the driver says of it."""
+
 
 @dataclass(slots=True)
 class Played:
-    """What a scene came to. ``samples`` of its subject, oldest first; ``floor``: the points looked at.
+    """What a scene came to. ``samples`` of its subject, oldest first; ``floor``: the points looked at;
+    ``layers``: what its process tells of itself, by the name that stands below the plot.
 
     ``capacity``: bytes at which there is no more room for the subject, when it was seen last.
     """
 
     samples: list[Sample] = field(default_factory=list)
     floor: list[Sample] = field(default_factory=list)
+    layers: dict[str, list[Sample]] = field(default_factory=dict)
     told: list[Transition] = field(default_factory=list)
     capacity: float = 0.0
 
@@ -55,8 +60,11 @@ def _follow(scene: Scene, ledger: Ledger, windows: GpuWindows, played: Played) -
         return  # an owner is remembered between two lives
     lane = _lane(scene, watched)
     played.samples.append((ledger.at.wall, lane.last))
-    pool = watched.window.told.get("engine_pool_bytes")
     window = watched.window
+    if scene.has_layers:
+        for name, quantity in LAYERS.items():
+            played.layers.setdefault(name, []).append((ledger.at.wall, window.told[quantity]))
+    pool = window.told.get("engine_pool_bytes")
     played.capacity = pool if scene.is_pool and pool else window.capacity - window.taken
 
 

@@ -23,7 +23,8 @@ class Scene:
     """A server, and of whom the plot is.
 
     ``fires``: whether it comes to fire. ``is_pool``: what is used of the KV pool is drawn.
-    ``is_log``: it is recorded as nvidia-smi logs whole GPUs.
+    ``has_layers``: what the process tells of itself is drawn too. ``is_log``: it is recorded as
+    nvidia-smi logs whole GPUs.
     """
 
     moments: Callable[[], Iterable[Moment]]
@@ -33,6 +34,7 @@ class Scene:
     owner: str = "unit:serve.service"
     fires: bool = True
     is_pool: bool = False
+    has_layers: bool = False
     is_log: bool = False
 
 
@@ -84,19 +86,19 @@ CAUSES: Mapping[str, Scene] = {
         floor=Floor.RESTS,
         fires=False,
     ),
-    "leak": Scene(lambda: leaking(560, where="live"), "live tensors grow", floor=Floor.RESTS),
-    "kv_cache": Scene(lambda: leaking(560, where="kv"), "the KV cache grows", floor=Floor.RESTS),
+    "leak": Scene(lambda: leaking(560, where="live"), "allocated grows, and KV does not", has_layers=True),
+    "kv_cache": Scene(lambda: leaking(560, where="kv"), "KV grows", has_layers=True),
     "fragmentation": Scene(
-        lambda: leaking(560, where="reserved"), "reserved grows, allocated does not", floor=Floor.RESTS
+        lambda: leaking(560, where="reserved"), "reserved grows, and allocated does not", has_layers=True
     ),
     "non_torch": Scene(
         lambda: leaking(560, where="outside"),
-        "the driver's figure grows, reserved does not",
-        floor=Floor.RESTS,
+        "the driver's figure grows, and reserved does not",
+        has_layers=True,
     ),
     "autograd": Scene(lambda: running_away(each=140.0, requests=1), "140 MiB stay for each request"),
 }
-"""By the cause that it shows; of these only ``warmup`` is drawn, the others look like ``same_state``."""
+"""By the cause that it shows."""
 
 LOG = Scene(
     lambda: leaking(560),
@@ -108,5 +110,5 @@ LOG = Scene(
 
 SCENES: Mapping[str, Scene] = {**PATTERNS, **CAUSES, "smi": LOG}
 
-DRAWN = tuple(name for name in SCENES if name == "warmup" or (name in PATTERNS and name != "spilled"))
-"""What has a plot: a spilled model does not move."""
+DRAWN = tuple(name for name in SCENES if name not in ("spilled", "autograd", "smi"))
+"""What has a plot: a spilled model does not move, and the others look like ``fast_path``, ``same_state``."""
