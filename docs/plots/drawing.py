@@ -1,4 +1,4 @@
-"""A scene as SVG: memory over time, the floor that was judged, the course of the incident, its forecast.
+"""An example as SVG: memory over time, the floor that was judged, the course of the incident, its forecast.
 
 Pure and deterministic. Colours are classes, so that a reader's dark theme changes them.
 """
@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from html import escape
 from itertools import pairwise, zip_longest
 
+from docs.plots.examples import Example
 from docs.plots.playing import Played, Sample
-from docs.plots.scenes import Scene
 from vramwatch.core.forecast import Exhaustion
 from vramwatch.core.incidents import State, Transition
 from vramwatch.core.units import GIB, MIB
@@ -77,18 +77,18 @@ class Frame:
         return f"{self.x(sample[0]):.1f},{self.y(sample[1]):.1f}"
 
 
-def draw(name: str, scene: Scene, played: Played) -> str:
-    """Return the SVG of a scene that was ``played``; it must have samples."""
+def draw(name: str, example: Example, played: Played) -> str:
+    """Return the SVG of an example that was ``played``; it must have samples."""
     frame = _frame(played)
     fired = _fired(played.told)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
-        f'height="{HEIGHT}" role="img" aria-label="{escape(f"{name}: {scene.title}")}">',
+        f'height="{HEIGHT}" role="img" aria-label="{escape(f"{name}: {example.title}")}">',
         f"<style>{STYLE}</style>",
         f'<clipPath id="plot"><rect x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" '
         f'height="{HEIGHT - TOP - BOTTOM}"/></clipPath>',
         f'<rect class="ground" width="{WIDTH}" height="{HEIGHT}"/>',
-        f'<text class="title" x="{LEFT}" y="20">{escape(f"{name}: {scene.title}")}</text>',
+        f'<text class="title" x="{LEFT}" y="20">{escape(f"{name}: {example.title}")}</text>',
         *_axes(frame),
         '<g clip-path="url(#plot)">',
         *(_cone(fired, frame, played.capacity) if fired else ()),
@@ -98,7 +98,7 @@ def draw(name: str, scene: Scene, played: Played) -> str:
         "</g>",
         *_capacity(frame, played.capacity),
         *_marks(played.told, frame),
-        *_legend(scene, played, has_cone=fired is not None and _end(fired) is not None),
+        *_legend(example, played, has_cone=fired is not None and _end(fired) is not None),
         "</svg>\n",
     ]
     return "\n".join(parts)
@@ -270,31 +270,31 @@ def _place(x: float, width: float, taken: Sequence[tuple[int, float, float]]) ->
     return 1, min(max(right, LEFT), WIDTH - RIGHT - width)
 
 
-def _legend(scene: Scene, played: Played, *, has_cone: bool) -> Iterator[str]:
+def _legend(example: Example, played: Played, *, has_cone: bool) -> Iterator[str]:
     x, y = float(LEFT), HEIGHT - 12
-    for glyphs, width, label in _entries(scene, played, has_cone=has_cone):
+    for glyphs, width, label in _entries(example, played, has_cone=has_cone):
         text = f'<text x="{width + 6}">{escape(label)}</text>'
         yield f'<g transform="translate({x:.0f} {y})">{glyphs}{text}</g>'
         x += width + 6 + LETTER * len(label) + 18
 
 
-def _entries(scene: Scene, played: Played, *, has_cone: bool) -> Iterator[tuple[str, int, str]]:
+def _entries(example: Example, played: Played, *, has_cone: bool) -> Iterator[tuple[str, int, str]]:
     """Yield what stands for a thing, its width in pixels, and the thing."""
-    what = "used of the pool" if scene.is_pool else f"bytes of {_subject(scene)}"
+    what = "used of the pool" if example.is_pool else f"bytes of {_subject(example)}"
     yield '<path class="curve" d="M0 -4h18"/>', 18, "driver's figure" if played.layers else what
     for name in played.layers:
         yield f'<path class="layer {name}" d="M0 -4h18"/>', 18, name
-    if scene.floor is not None:
-        yield '<circle class="floor" cx="5" cy="-4" r="3"/>', 10, scene.floor
+    if example.floor is not None:
+        yield '<circle class="floor" cx="5" cy="-4" r="3"/>', 10, example.floor
     if has_cone:
         cone = '<rect class="cone" y="-10" width="18" height="11"/><path class="median" d="M0 -4h18"/>'
         yield cone, 18, "forecast when it fired, 80 %"
 
 
-def _subject(scene: Scene) -> str:
-    match scene.kind:
+def _subject(example: Example) -> str:
+    match example.kind:
         case "owner" | "process":
-            return scene.owner.removeprefix("unit:")
+            return example.owner.removeprefix("unit:")
         case "unattributed":
             return "no process"
         case _:

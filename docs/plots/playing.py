@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from docs.plots.scenes import Floor, Scene
+from docs.plots.examples import Example, Floor
 from vramwatch import assembly
 from vramwatch.config import load
 from vramwatch.core.folding import GpuWindows, Watched
@@ -23,7 +23,7 @@ LAYERS = {"reserved": "torch_reserved_bytes", "allocated": "torch_allocated_byte
 
 @dataclass(slots=True)
 class Played:
-    """What a scene came to. ``samples`` of its subject, oldest first; ``floor``: the points looked at;
+    """What an example came to. ``samples`` of its subject, oldest first; ``floor``: the points looked at;
     ``layers``: what its process tells of itself, by the name that stands below the plot.
 
     ``capacity``: bytes at which there is no more room for the subject, when it was seen last.
@@ -36,8 +36,8 @@ class Played:
     capacity: float = 0.0
 
 
-def play(scene: Scene, recorded: Path) -> Played:
-    """Return what is found in the file ``recorded``, and how the scene's subject moved."""
+def play(example: Example, recorded: Path) -> Played:
+    """Return what is found in the file ``recorded``, and how the example's subject moved."""
     config = load(None, {}, {})
     feed = Replay(files=(recorded,)).play(1, Progress())
     pipeline, watch = assembly.assemble(config, feed, {}), assembly.watch(config)
@@ -47,39 +47,39 @@ def play(scene: Scene, recorded: Path) -> Played:
         played.told += watch.turn(poll)
         for ledger in poll.ledgers:
             windows.fold(ledger, at.wall)
-            _follow(scene, ledger, windows, played)
-        if watched := _watched(scene, windows):
-            played.floor = _points(scene.floor, _lane(scene, watched))
+            _follow(example, ledger, windows, played)
+        if watched := _watched(example, windows):
+            played.floor = _points(example.floor, _lane(example, watched))
     return played
 
 
-def _follow(scene: Scene, ledger: Ledger, windows: GpuWindows, played: Played) -> None:
+def _follow(example: Example, ledger: Ledger, windows: GpuWindows, played: Played) -> None:
     """Take down one sample of the subject, and the room that the others leave it."""
-    watched = _watched(scene, windows)
+    watched = _watched(example, windows)
     if watched is None or watched.window.used.time < ledger.at.wall:
         return  # an owner is remembered between two lives
-    lane = _lane(scene, watched)
+    lane = _lane(example, watched)
     played.samples.append((ledger.at.wall, lane.last))
     window = watched.window
-    if scene.has_layers:
+    if example.has_layers:
         for name, quantity in LAYERS.items():
             played.layers.setdefault(name, []).append((ledger.at.wall, window.told[quantity]))
     pool = window.told.get("engine_pool_bytes")
-    played.capacity = pool if scene.is_pool and pool else window.capacity - window.taken
+    played.capacity = pool if example.is_pool and pool else window.capacity - window.taken
 
 
-def _watched(scene: Scene, windows: GpuWindows) -> Watched | None:
-    if scene.kind is SubjectKind.GPU:
+def _watched(example: Example, windows: GpuWindows) -> Watched | None:
+    if example.kind is SubjectKind.GPU:
         return windows.gpu
-    if scene.kind is SubjectKind.UNATTRIBUTED:
+    if example.kind is SubjectKind.UNATTRIBUTED:
         return windows.unattributed
-    several = windows.processes if scene.kind is SubjectKind.PROCESS else windows.owners
-    return next((each for each in several.values() if each.owner == scene.owner), None)
+    several = windows.processes if example.kind is SubjectKind.PROCESS else windows.owners
+    return next((each for each in several.values() if each.owner == example.owner), None)
 
 
-def _lane(scene: Scene, watched: Watched) -> Lane:
+def _lane(example: Example, watched: Watched) -> Lane:
     window = watched.window
-    return window.layers.get(Layer.KV, window.used) if scene.is_pool else window.used
+    return window.layers.get(Layer.KV, window.used) if example.is_pool else window.used
 
 
 def _points(floor: Floor | None, lane: Lane) -> list[Sample]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from io import StringIO
 
-from docs.plots.scenes import Scene
+from docs.plots.examples import Example
 from tests.servers import GPU, Moment, Process
 from vramwatch.core.model import EventKind
 from vramwatch.core.units import MIB
@@ -18,9 +18,9 @@ BEGIN = 1_700_006_400.0
 RESERVED = 400 * MIB
 
 
-def recording(scene: Scene) -> str:
-    """Return the recording of ``scene``, as vramwatch writes it or as nvidia-smi does."""
-    return _log(scene.moments()) if scene.is_log else _long_form(scene.moments())
+def recording(example: Example) -> str:
+    """Return the recording of ``example``, as vramwatch writes it or as nvidia-smi does."""
+    return _log(example.moments()) if example.is_log else _long_form(example.moments())
 
 
 def _long_form(moments: Iterable[Moment]) -> str:

@@ -7,10 +7,10 @@ import pytest
 
 from docs.plots.__main__ import PAGES, PLOTS
 from docs.plots.drawing import draw
+from docs.plots.examples import DRAWN, EXAMPLES, PATTERNS
 from docs.plots.pages import names, refreshed, replays
 from docs.plots.playing import play
 from docs.plots.recording import recording
-from docs.plots.scenes import DRAWN, PATTERNS, SCENES
 from tests.servers import fired, patterns
 from vramwatch.config.shape import DetectionOptions
 from vramwatch.core.verdicts import Cause
@@ -31,7 +31,7 @@ def recorded(folder):
     def written(name):
         file = folder / f"{name}.csv"
         if not file.exists():
-            file.write_text(recording(SCENES[name]))
+            file.write_text(recording(EXAMPLES[name]))
         return file
 
     return written
@@ -39,13 +39,13 @@ def recorded(folder):
 
 @cache
 def played(name, file):
-    return play(SCENES[name], file)
+    return play(EXAMPLES[name], file)
 
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_plot_is_what_the_program_draws_today(name, recorded):
     kept = (PLOTS / f"{name}.svg").read_text()
-    assert kept == draw(name, SCENES[name], played(name, recorded(name))), ANEW
+    assert kept == draw(name, EXAMPLES[name], played(name, recorded(name))), ANEW
     assert len(kept) <= LARGEST
 
 

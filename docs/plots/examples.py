@@ -19,7 +19,7 @@ class Floor(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class Example:
     """A server, and of whom the plot is.
 
     ``fires``: whether it comes to fire. ``is_pool``: what is used of the KV pool is drawn.
@@ -49,58 +49,60 @@ def _refused_when_full() -> Iterator[Moment]:
     yield replace(moments[-1], events=(out_of_memory(4100, GPU.uuid),))
 
 
-PATTERNS: Mapping[str, Scene] = {
-    "level_return": Scene(
+PATTERNS: Mapping[str, Example] = {
+    "level_return": Example(
         _of("level_return"), "models come and go; equal states come back, a little higher", floor=Floor.RESTS
     ),
-    "same_state": Scene(_of("same_state"), "what is held at rest rises in steps", floor=Floor.RESTS),
-    "event_floor": Scene(
+    "same_state": Example(_of("same_state"), "what is held at rest rises in steps", floor=Floor.RESTS),
+    "event_floor": Example(
         _of("event_floor"), "never at rest; what is left after a release rises", floor=Floor.VALLEYS
     ),
-    "daily_floor": Scene(_of("daily_floor"), "every day's least is above the last one's", floor=Floor.DAYS),
-    "idle_creep": Scene(lambda: creeping(300), "memory rises while nothing is asked", floor=Floor.RESTS),
-    "staircase": Scene(_of("staircase"), "up in steps, never back", floor=Floor.MINUTES),
-    "fast_path": Scene(_of("fast_path"), "minutes are left"),
-    "near_full": Scene(_of("near_full"), "next to nothing is left, and the floor rises", floor=Floor.RESTS),
-    "process_count": Scene(_of("process_count"), "one process more, again and again", kind=SubjectKind.OWNER),
-    "restart_growth": Scene(
+    "daily_floor": Example(_of("daily_floor"), "every day's least is above the last one's", floor=Floor.DAYS),
+    "idle_creep": Example(lambda: creeping(300), "memory rises while nothing is asked", floor=Floor.RESTS),
+    "staircase": Example(_of("staircase"), "up in steps, never back", floor=Floor.MINUTES),
+    "fast_path": Example(_of("fast_path"), "minutes are left"),
+    "near_full": Example(_of("near_full"), "next to nothing is left, and the floor rises", floor=Floor.RESTS),
+    "process_count": Example(
+        _of("process_count"), "one process more, again and again", kind=SubjectKind.OWNER
+    ),
+    "restart_growth": Example(
         _of("restart_growth"), "each life settles higher than the last", kind=SubjectKind.OWNER
     ),
-    "unattributed": Scene(
+    "unattributed": Example(
         _of("unattributed"), "workers end, and bytes stay that nobody holds", kind=SubjectKind.UNATTRIBUTED
     ),
-    "pool_leak": Scene(
+    "pool_leak": Example(
         _of("pool_leak"), "inside a pool: blocks that no request gives back", floor=Floor.RESTS, is_pool=True
     ),
-    "pool_pressure": Scene(_of("pool_pressure"), "requests wait for a full pool", is_pool=True),
-    "spilled": Scene(_of("spilled"), "a model that lies partly in the host's memory"),
-    "spike": Scene(_of("spike"), "the largest spike would not fit any more", kind=SubjectKind.GPU),
-    "out_of_memory": Scene(_refused_when_full, "the end of a growth that was told of"),
+    "pool_pressure": Example(_of("pool_pressure"), "requests wait for a full pool", is_pool=True),
+    "spilled": Example(_of("spilled"), "a model that lies partly in the host's memory"),
+    "spike": Example(_of("spike"), "the largest spike would not fit any more", kind=SubjectKind.GPU),
+    "out_of_memory": Example(_refused_when_full, "the end of a growth that was told of"),
 }
 """By the pattern that it shows."""
 
-CAUSES: Mapping[str, Scene] = {
-    "warmup": Scene(
+CAUSES: Mapping[str, Example] = {
+    "warmup": Example(
         lambda: growing.filling(6000.0, 7200.0, tells=False),
         "a cache that fills: its curve shows in time",
         floor=Floor.RESTS,
         fires=False,
     ),
-    "leak": Scene(lambda: leaking(560, where="live"), "allocated grows, and KV does not", has_layers=True),
-    "kv_cache": Scene(lambda: leaking(560, where="kv"), "KV grows", has_layers=True),
-    "fragmentation": Scene(
+    "leak": Example(lambda: leaking(560, where="live"), "allocated grows, and KV does not", has_layers=True),
+    "kv_cache": Example(lambda: leaking(560, where="kv"), "KV grows", has_layers=True),
+    "fragmentation": Example(
         lambda: leaking(560, where="reserved"), "reserved grows, and allocated does not", has_layers=True
     ),
-    "non_torch": Scene(
+    "non_torch": Example(
         lambda: leaking(560, where="outside"),
         "the driver's figure grows, and reserved does not",
         has_layers=True,
     ),
-    "autograd": Scene(lambda: running_away(each=140.0, requests=1), "140 MiB stay for each request"),
+    "autograd": Example(lambda: running_away(each=140.0, requests=1), "140 MiB stay for each request"),
 }
 """By the cause that it shows."""
 
-LOG = Scene(
+LOG = Example(
     lambda: leaking(560),
     "what nvidia-smi sees of a leak",
     kind=SubjectKind.GPU,
@@ -108,7 +110,7 @@ LOG = Scene(
     is_log=True,
 )
 
-SCENES: Mapping[str, Scene] = {**PATTERNS, **CAUSES, "smi": LOG}
+EXAMPLES: Mapping[str, Example] = {**PATTERNS, **CAUSES, "smi": LOG}
 
-DRAWN = tuple(name for name in SCENES if name not in ("spilled", "autograd", "smi"))
+DRAWN = tuple(name for name in EXAMPLES if name not in ("spilled", "autograd", "smi"))
 """What has a plot: a spilled model does not move, and the others look like ``fast_path``, ``same_state``."""
