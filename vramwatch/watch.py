@@ -27,6 +27,8 @@ from vramwatch.core.incidents import (
     severity,
 )
 from vramwatch.core.model import EventKind, Instant, OutOfMemory, Poll, SubjectKind
+from vramwatch.core.scenes import scene_of
+from vramwatch.core.sufficiency import Lack
 from vramwatch.core.verdicts import INNOCENT, Cause, Evidence, Found, Verdict
 from vramwatch.core.windows import ANYWHERE, Accident, Window
 
@@ -99,7 +101,7 @@ class Watch:
         if now - self._pruned >= PRUNED_EVERY:
             self._prune(now)
             self._pruned = now
-        return tuple(moved)
+        return tuple(_with_scene(each, poll) for each in moved)
 
     def _note(self, told: OutOfMemory, now: float) -> None:
         """Take in an out-of-memory that somebody tells of a Gpu, or of a process wherever it is."""
@@ -235,6 +237,15 @@ class Watch:
             if not standing.is_open and now - standing.closed_at > self._terms.reopen_within:
                 del self._standings[subject]
 
+    def lacking(self) -> tuple[tuple[Subject, Lack], ...]:
+        """Return of whom there is too little to judge, and what is missing; who has an incident is judged."""
+        found = (
+            (Subject(gpu, kind, owner), missing)
+            for gpu, windows in self._gpus.items()
+            for kind, owner, missing in windows.lacking()
+        )
+        return tuple(each for each in found if each[0] not in self._standings)
+
     def forget(self, owner: str) -> None:
         """Let go of all that is remembered of an Owner (its key)."""
         for windows in self._gpus.values():
@@ -266,6 +277,11 @@ class Watch:
             windows.link()
         self._clockwork = Clockwork(told["seconds"], told["before"])
         self._gpus, self._standings = told["gpus"], told["standings"]
+
+
+def _with_scene(moved: Transition, poll: Poll) -> Transition:
+    incident = moved.incident
+    return replace(moved, scene=scene_of(poll.ledgers, incident.subject, incident.judgement.pid))
 
 
 def subject_of(gpu: str, watched: Watched) -> Subject:
