@@ -23,7 +23,7 @@ from vramwatch.cli.views.status import Standing, in_order, standing_words, statu
 from vramwatch.cli.views.text import UNICODE, plain
 from vramwatch.clock import MonotonicClock
 from vramwatch.core.errors import NoDeviceError, UsageError
-from vramwatch.core.incidents import State
+from vramwatch.core.incidents import State, Subject
 from vramwatch.core.model import Fault, FaultKind, Gpu, Instant, Missing, Pace, Poll, SeriesKey, SubjectKind
 from vramwatch.core.series import USED_BYTES
 from vramwatch.core.units import GIB, Bytes, Seconds
@@ -75,12 +75,15 @@ def test_the_incidents_that_are_open_on_the_gpus_that_are_asked_for_are_told(sto
     assert len(status.incidents) == 2
 
 
-def test_incidents_of_other_gpus_than_those_that_are_asked_for_are_left_out(store, path):
+def test_incidents_of_other_gpus_are_left_out_and_those_of_vramwatch_itself_are_not(store, path):
     one, other = gpu(0), gpu(1)
     at = instant(1)
-    store.write(Poll(at, (ledger(at, on=one), ledger(at, on=other)), transitions=(transition(at),)))
+    own = transition(at, "blind")
+    own = replace(own, incident=replace(own.incident, subject=Subject("", SubjectKind.VRAMWATCH, "blind")))
+    store.write(Poll(at, (ledger(at, on=one), ledger(at, on=other)), transitions=(transition(at), own)))
     shown = {name: Looking(path, never, None, (name,)).look(instant(2))[0].incidents for name in ("0", "1")}
-    assert [len(shown["0"]), len(shown["1"])] == [1, 0]
+    assert {each.incident.id for each in shown["0"]} == {"chat", "blind"}
+    assert {each.incident.id for each in shown["1"]} == {"blind"}
 
 
 # --- where the figures come from ------------------------------------------------------------------

@@ -20,7 +20,7 @@ from vramwatch.cli.views.text import ASCII, UNICODE, columns, fit
 from vramwatch.cli.views.words import BECAUSE, GHOST_STATE, explain
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.forecast import Reason as NoForecast
-from vramwatch.core.incidents import Severity, State
+from vramwatch.core.incidents import Severity, State, Subject
 from vramwatch.core.model import (
     Explanation,
     Fault,
@@ -474,6 +474,13 @@ def test_of_many_open_incidents_the_most_urgent_are_told_and_the_others_counted(
     assert "chat-05.service" in shown
     assert "chat-06.service" not in shown
     assert "and 3 more open incidents" in shown
+
+
+def test_a_trouble_of_vramwatch_itself_is_told_in_its_own_words():
+    told = opened("blind", Severity.WARNING, rate=None, pattern="blind", cause=Cause.UNKNOWN)
+    own = replace(told.incident, subject=Subject("", SubjectKind.VRAMWATCH, "blind"))
+    shown = seen(status(BUSY, incidents=(replace(told, incident=own),)))
+    assert "WARNING  vramwatch: grew by 3 MiB in 1 h\n" in shown
 
 
 def test_where_nothing_is_open_nothing_is_said_of_it():

@@ -18,7 +18,7 @@ from vramwatch.cli.views.status import (
 )
 from vramwatch.cli.views.words import blame, join_sentences
 from vramwatch.core.errors import NoDeviceError, StoreError, VramwatchError
-from vramwatch.core.model import FaultKind, Gpu, Instant, Poll, SeriesKey
+from vramwatch.core.model import FaultKind, Gpu, Instant, Poll, SeriesKey, SubjectKind
 from vramwatch.core.units import Seconds
 from vramwatch.store import History
 
@@ -166,12 +166,19 @@ def _written_at(path: Path) -> float:
 
 
 def _picked(status: Status, written: Collection[str]) -> Status:
-    """Return ``status`` of the GPUs that were asked for, with their incidents. Errors: UsageError."""
+    """Return ``status`` of the GPUs that were asked for, with their incidents and vramwatch's own.
+
+    Errors: UsageError.
+    """
     poll = _pick(status.poll, written)
     if poll is status.poll:
         return status
     gpus = gpus_of(poll)
-    theirs = tuple(each for each in status.incidents if each.incident.subject.gpu in gpus)
+    theirs = tuple(
+        each
+        for each in status.incidents
+        if (subject := each.incident.subject).gpu in gpus or subject.kind is SubjectKind.VRAMWATCH
+    )
     return replace(status, poll=poll, incidents=theirs)
 
 

@@ -8,7 +8,8 @@ from vramwatch.cli.views.text import Line, Tone, wrap
 from vramwatch.cli.when import show_when
 from vramwatch.core.forecast import Exhaustion
 from vramwatch.core.incidents import Incident, Severity, State, Transition
-from vramwatch.core.model import Gpu
+from vramwatch.core.model import Gpu, SubjectKind
+from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes
 from vramwatch.core.wording import CAUSES, subject_words
 
@@ -48,7 +49,8 @@ def _incident_lines(
     is_firing = incident.state is State.FIRING
     grade = str(judgement.severity).upper() if is_firing else str(incident.state)
     rate = "" if judgement.rate is None else f"{_hourly(judgement.rate.median)} an hour"
-    why = f"{CAUSES[judgement.cause]} ({judgement.pattern})"
+    is_own = incident.subject.kind is SubjectKind.VRAMWATCH
+    why = clean(judgement.evidence.sentence) if is_own else f"{CAUSES[judgement.cause]} ({judgement.pattern})"
     words = ", ".join(filter(None, (why, rate, _end_words(incident, now, zone))))
     tone = Tone.FAINT
     if is_firing:
