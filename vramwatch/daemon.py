@@ -16,6 +16,7 @@ from typing import Any
 
 from vramwatch.alerting import Alerting
 from vramwatch.backlog import Backlog
+from vramwatch.clerk import Clerk, Later
 from vramwatch.cold import ColdJobs
 from vramwatch.control import ControlError, Request
 from vramwatch.core import oom_sightings
@@ -41,6 +42,7 @@ from vramwatch.logbook import Logbook
 from vramwatch.outbox import Outbox
 from vramwatch.pipeline import Pipeline
 from vramwatch.store import Store
+from vramwatch.store.desk import Desk
 from vramwatch.watch import Watch
 from vramwatch.web.health import Vitals
 
@@ -84,9 +86,9 @@ class Release:
 class _Errand:
     """Something another thread wants done between two turns."""
 
-    do: Callable[[], Mapping[str, Any]]
+    do: Callable[[], Mapping[str, Any] | Later]
     done: threading.Event = field(default_factory=threading.Event)
-    reply: Mapping[str, Any] = field(default_factory=dict)
+    reply: Mapping[str, Any] | Later = field(default_factory=dict)
     refusal: ControlError | None = None
 
 
@@ -118,6 +120,7 @@ class Daemon:
         self._judge = Judge(watch, store)
         self._alerting = alerting
         self._outbox = outbox
+        self._clerk = Clerk(Desk(store), self._judge, alerting, outbox) if alerting and outbox else None
         self._lost = 0  # polls, as the backlog counted them when the judge heard of it
         self._errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
         self._now = Instant(0, 0.0, 0.0, "")
@@ -144,12 +147,14 @@ class Daemon:
 
     def answer(self, request: Request) -> Mapping[str, Any]:
         """Carry out a verb between two turns and return its reply. Errors: ControlError refuses it."""
-        verbs = {
+        verbs: dict[str, Callable[[Request], Mapping[str, Any] | Later]] = {
             "ping": self._say_hello,
             "release": self._let_go,
             "resume": self._take_up,
             "forget": self._forget,
         }
+        if clerk := self._clerk:
+            verbs |= dict.fromkeys(clerk.verbs, lambda asked: clerk.do(asked, self._now.wall))
         if request.verb not in verbs:
             raise ControlError(f"the daemon knows no verb {request.verb!r}; it knows {', '.join(verbs)}")
         errand = _Errand(lambda: verbs[request.verb](request))
@@ -159,7 +164,7 @@ class Daemon:
             raise ControlError("the daemon is busy with a poll that does not end; see vramwatch status")
         if errand.refusal:
             raise errand.refusal
-        return errand.reply
+        return errand.reply() if callable(errand.reply) else errand.reply
 
     def call(self, do: Callable[[], None]) -> None:
         """Have ``do`` called before the next turn. From a signal handler too."""
@@ -375,6 +380,8 @@ class Daemon:
             raise ControlError(str(error)) from error
         if owner is not None:
             self._judge.forget(str(owner))
+        if self._alerting:
+            self._alerting.begin_anew()
         logger.info("history forgotten author=%r counts=%s", request.author, forgotten)
         return asdict(forgotten)
 

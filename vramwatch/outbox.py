@@ -43,6 +43,15 @@ class Outbox:
         self._routes = {line.channel.name: Route(line, sketch) for line in lines}
 
     @property
+    def host(self) -> str:
+        """The name under which this machine speaks."""
+        return self._host.name
+
+    @property
+    def channels(self) -> Iterable[str]:
+        return self._routes
+
+    @property
     def failing(self) -> Mapping[str, str]:
         """Channel -> why its newest attempt failed; those alone that fail."""
         return {name: why for name, route in self._routes.items() if (why := route.failing)}

@@ -216,13 +216,18 @@ class Sender(threading.Thread):
         return self.inbox.get()
 
     def _send(self, message: Message, courier: Courier) -> Outcome:
-        try:
-            items = tuple(self.sketch(each) for each in message.items[:DETAILED])
-            told = replace(message, items=(*items, *message.items[DETAILED:]))
-            return self._line.notifier.send(told, courier)
-        except Exception as error:  # a notifier's fault must not end the thread; what it says may be secret
-            logger.exception("notifier failed channel=%s", self._line.channel.name, exc_info=_bare(error))
-            return Retry(f"the notifier failed ({type(error).__name__})", is_uncertain=True)
+        return attempt(self._line, message, courier, self.sketch)
+
+
+def attempt(line: Line, message: Message, courier: Courier, sketch: Sketch = lambda item: item) -> Outcome:
+    """Send ``message`` through ``line`` and return what came of it; never raises."""
+    try:
+        items = tuple(sketch(each) for each in message.items[:DETAILED])
+        told = replace(message, items=(*items, *message.items[DETAILED:]))
+        return line.notifier.send(told, courier)
+    except Exception as error:  # a notifier's fault must not end the thread; what it says may be secret
+        logger.exception("notifier failed channel=%s", line.channel.name, exc_info=_bare(error))
+        return Retry(f"the notifier failed ({type(error).__name__})", is_uncertain=True)
 
 
 def _unreachable(notifier: Notifier) -> str | None:

@@ -15,10 +15,12 @@ from vramwatch.core.folding import GpuWindows, Watched
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.incidents import (
     Belief,
+    Incident,
     Judgement,
     Reason,
     Severity,
     Standing,
+    State,
     Subject,
     Terms,
     Transition,
@@ -245,6 +247,19 @@ class Watch:
             for kind, owner, missing in windows.lacking()
         )
         return tuple(each for each in found if each[0] not in self._standings)
+
+    def dismiss(self, incident: Incident, poll: Poll) -> tuple[Transition, ...]:
+        """Close ``incident`` at a person's word, at ``poll``, which has been judged.
+
+        Also one that stands in the store alone. Nothing is told of one that has closed meanwhile.
+        """
+        standing = self._standings.get(incident.subject)
+        if standing is None or standing.incident is None or standing.incident.id != incident.id:
+            closed = replace(incident, state=State.RESOLVED)
+            return (_with_scene(Transition(poll.at, closed, Reason.DISMISSED), poll),)
+        now = self._clockwork.seconds
+        self._standings[incident.subject], moved = close(standing, poll.at, now, Reason.DISMISSED)
+        return tuple(_with_scene(each, poll) for each in moved)
 
     def forget(self, owner: str) -> None:
         """Let go of all that is remembered of an Owner (its key)."""

@@ -39,6 +39,7 @@ BECAUSE = {
     Reason.RESTARTED: "the process that grew has ended",
     Reason.GONE: "what it was about is no longer there",
     Reason.EXPLAINED: "a cause that is no fault accounts for it",
+    Reason.DISMISSED: "somebody said that it is over",
 }
 
 NO_FORECAST = {
@@ -63,7 +64,9 @@ LACKS = {
 
 
 def subject_words(subject: Subject, gpus: Mapping[str, Gpu]) -> str:
-    """Return "chat on GPU 0", "unattributed bytes on GPU 0", "GPU 0"."""
+    """Return "chat on GPU 0", "unattributed bytes on GPU 0", "GPU 0", "vramwatch"."""
+    if subject.kind is SubjectKind.VRAMWATCH:
+        return "vramwatch"
     gpu = gpus.get(subject.gpu)
     where = f"GPU {gpu.ordinal if gpu else clean(subject.gpu)}"
     if subject.kind is SubjectKind.OWNER and subject.owner:

@@ -13,6 +13,7 @@ from vramwatch.store import incidents
 from vramwatch.store import tables as t
 from vramwatch.store.rows import Values, storable
 from vramwatch.store.spans import listed
+from vramwatch.store.telling import DELIVERED
 
 
 def waiting(connection: Connection, channel: str, most: int) -> list[Waiting]:
@@ -103,7 +104,7 @@ def end(
 def _outcome_words(outcome: Outcome) -> tuple[str, str, str | None]:
     match outcome:
         case Delivered(detail, reference):
-            return "delivered", detail, reference
+            return DELIVERED, detail, reference
         case Retry(reason):
             return "retry", reason, None
         case Rejected(reason):

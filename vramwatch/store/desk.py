@@ -100,6 +100,21 @@ class Desk:
         with self._store.committing() as connection:
             telling.write_silence(connection, silence)
 
+    def silences(self) -> list[Silence]:
+        """Return every silence that was ever set, the oldest first."""
+        with self._store.committing() as connection:
+            return telling.all_silences(connection)
+
+    def beginning(self, text: str, most: int) -> list[str]:
+        """Return the ids of incidents that begin with ``text``, at most so many, the newest first."""
+        with self._store.committing() as connection:
+            return telling.beginning(connection, text, most)
+
+    def case(self, incident: str) -> Case:
+        """Return an incident as it stands in the store, by its id; it is known."""
+        with self._store.committing() as connection:
+            return telling.case(connection, incident)
+
     def write_remark(self, remark: Remark) -> None:
         with self._store.committing() as connection:
             telling.write_remark(connection, remark)

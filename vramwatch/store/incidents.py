@@ -1,7 +1,8 @@
 """Transitions of incidents as rows, and rows as transitions again."""
 
 import json
-from collections.abc import Collection, Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -51,6 +52,15 @@ def standing(connection: Connection, after: int) -> set[Stand]:
     columns = t.transition.c
     rows = connection.execute(select(columns.seq, columns.incident).where(columns.seq > after))
     return {(row.seq, row.incident) for row in rows}
+
+
+def dismissed(connection: Connection, after: int) -> Mapping[int, tuple[Incident, ...]]:
+    """Return the incidents that a person dismissed at polls after ``after``, by the seq of the poll."""
+    found: dict[int, tuple[Incident, ...]] = defaultdict(tuple)
+    theirs = t.transition.c.seq > after, t.transition.c.reason == Reason.DISMISSED.value
+    for moved in map(transition_of, connection.execute(SELECT.where(*theirs))):
+        found[moved.at.seq] += (moved.incident,)
+    return found
 
 
 def stand_of(transition: Transition) -> Stand:

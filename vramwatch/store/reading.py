@@ -29,6 +29,7 @@ from vramwatch.core.model import (
 from vramwatch.store import incidents
 from vramwatch.store import tables as t
 from vramwatch.store.answers import EventRow, GapRow, Point, SeriesRow, Step
+from vramwatch.store.casebook import Casebook
 from vramwatch.store.columns import Value
 from vramwatch.store.moments import hour_of, hours, instant_of, moment, newest_seq
 from vramwatch.store.opening import has_log, open_for_reading, told, understood
@@ -63,6 +64,11 @@ class History:
 
     def close(self) -> None:
         self._opened.close()
+
+    @property
+    def casebook(self) -> Casebook:
+        """What it holds of incidents, whom they were told to, and what people said."""
+        return Casebook(self._reading)
 
     def latest(self) -> Poll | None:
         """Return the newest poll, rebuilt (see ``rebuilding``); None: none was stored yet."""
