@@ -9,8 +9,8 @@ from math import ceil, floor, log2
 from vramwatch.cli.views.tracks import ROUND
 from vramwatch.core.units import show_bytes
 
-WIDTH, HEIGHT = 900, 230
-LEFT, RIGHT, TOP, BOTTOM = 74, 14, 26, 24
+WIDTH, HEIGHT = 900, 210
+LEFT, RIGHT, TOP, BOTTOM = 74, 14, 8, 24
 MOST_TICKS = 6
 COLOURS = 6
 """Classes c0 to c5 of the page's style, taken in turn."""
@@ -39,7 +39,7 @@ class Chart:
 
 
 def draw(chart: Chart, zone: tzinfo | None) -> str:
-    """Return the SVG element of ``chart``; empty where no curve has a point."""
+    """Return ``chart`` as a figure; empty where no curve has a point."""
     points = [point for curve in chart.curves.values() for point in curve]
     if not points:
         return ""
@@ -48,9 +48,8 @@ def draw(chart: Chart, zone: tzinfo | None) -> str:
         highest = max(highest, chart.level[0])
     frame = _Frame(chart.span, _top(highest, chart.is_bytes))
     parts = [
+        f"<figure><figcaption><b>{escape(chart.title)}</b> {_legend(chart)}</figcaption>",
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(chart.title)}">',
-        f'<text class="name" x="{LEFT}" y="15">{escape(chart.title)}</text>',
-        *_legend(chart),
         *_grid(frame, chart, zone),
         *_level(frame, chart),
         *(
@@ -59,7 +58,7 @@ def draw(chart: Chart, zone: tzinfo | None) -> str:
             for part in _curve(frame, curve, chart.step, f"c{place % COLOURS}")
         ),
         *_marks(frame, chart.marks),
-        "</svg>",
+        "</svg></figure>",
     ]
     return "\n".join(parts)
 
@@ -162,11 +161,8 @@ def _marks(frame: _Frame, marks: Sequence[tuple[float, str]]) -> Iterator[str]:
             free = x + 7.0 * len(word) + 10
 
 
-def _legend(chart: Chart) -> Iterator[str]:
-    """Name the curves at the right of the title, the last one outermost."""
-    x = float(WIDTH - RIGHT)
-    for place, name in reversed(list(enumerate(chart.curves))):
-        yield f'<text class="end" x="{x:.1f}" y="15">{escape(name)}</text>'
-        x -= 6.6 * len(name) + 6
-        yield f'<path class="key c{place % COLOURS}" d="M{x - 16:.1f} 11H{x:.1f}"/>'
-        x -= 30
+def _legend(chart: Chart) -> str:
+    return " ".join(
+        f'<span class="key c{place % COLOURS}">{escape(name)}</span>'
+        for place, name in enumerate(chart.curves)
+    )

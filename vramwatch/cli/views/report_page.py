@@ -10,7 +10,7 @@ from vramwatch.cli.views.chart import Chart, ShownPoint, draw
 from vramwatch.core.incidents import State, Transition
 from vramwatch.core.messages import Host, Item, full_id, sentences, title
 from vramwatch.core.model import Ledger, Poll
-from vramwatch.core.policy import Notice, Withheld
+from vramwatch.core.policy import OUT_OF_MEMORY, Notice, Withheld
 from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes, show_seconds
 from vramwatch.core.wording import BECAUSE, CAUSES, clock, zone_name
@@ -26,22 +26,30 @@ h1{font-size:1.35rem;margin:0}h2{font-size:1.05rem;margin:2rem 0 .5rem;border-bo
 .critical{color:var(--bad)}.warning{color:var(--warn)}.resolved{color:var(--good)}.faint{color:var(--faint)}
 table{border-collapse:collapse;width:100%;font-size:.88rem}
 td,th{text-align:left;padding:.2rem .6rem .2rem 0;border-bottom:1px solid var(--line);vertical-align:top}
-td.number,th.number{text-align:right;font-variant-numeric:tabular-nums}
+td.number,th.number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 pre{overflow-x:auto;font-size:.8rem;border:1px solid var(--line);padding:.6rem}
-svg{width:100%;height:auto;display:block;margin:.6rem 0}
+svg{width:100%;height:auto;display:block}
+figure{margin:.8rem 0}figcaption{font-size:.82rem}
+.key{color:var(--faint);margin-left:.8rem;white-space:nowrap}
+.key::before{content:"";display:inline-block;width:1rem;height:.2rem;margin-right:.3rem;
+vertical-align:middle;background:currentColor}
+.key.c0::before{background:#0969da}.key.c1::before{background:#bf8700}.key.c2::before{background:#1a7f37}
+.key.c3::before{background:#bf3989}.key.c4::before{background:#8250df}.key.c5::before{background:#57606a}
 svg text{font:11px system-ui,sans-serif;fill:var(--faint)}
-svg .name{fill:var(--ink);font-weight:600;font-size:12px}
 svg .end{text-anchor:end}svg .middle{text-anchor:middle}svg path{fill:none}
 svg .grid{stroke:var(--line);stroke-width:.6}svg .level{stroke:var(--ink);stroke-dasharray:6 4}
-svg .mark{stroke:var(--faint);stroke-dasharray:3 3}svg .mark.firing{stroke:var(--bad)}
+svg .mark{stroke:var(--faint);stroke-dasharray:3 3}svg .mark.firing,svg .mark.out{stroke:var(--bad)}
 svg .mark.resolved{stroke:var(--good)}
-svg .line{stroke-width:1.4;stroke-linejoin:round}svg .key{stroke-width:3}
+svg .line{stroke-width:1.4;stroke-linejoin:round}
 svg .band{fill-opacity:.18;stroke:none}
 svg .c0{stroke:#0969da}svg .band.c0{fill:#0969da}svg .c1{stroke:#bf8700}svg .band.c1{fill:#bf8700}
 svg .c2{stroke:#1a7f37}svg .band.c2{fill:#1a7f37}svg .c3{stroke:#bf3989}svg .band.c3{fill:#bf3989}
 svg .c4{stroke:#8250df}svg .band.c4{fill:#8250df}svg .c5{stroke:#57606a}svg .band.c5{fill:#57606a}
 svg .band{stroke:none}
 """
+
+LEAST_SHARE = 0.05
+"""Of the highest curve of a flight record: lower ones are left out."""
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """Content-Security-Policy of the file: a browser that opens it loads nothing, whatever names it holds."""
@@ -118,6 +126,10 @@ def _marks(case: Case) -> list[tuple[float, str]]:
     marks: list[tuple[float, str]] = []
     for each in case.chain.transitions:
         state = str(each.incident.state)
+        if each.incident.judgement.pattern == OUT_OF_MEMORY and each.incident.state is State.FIRING:
+            state = "out of memory"
+        if marks and marks[-1][0] == each.at.wall:
+            marks.pop()
         if not marks or marks[-1][1] != state:
             marks.append((each.at.wall, state))
     return marks
@@ -163,35 +175,39 @@ def _load(case: Case, zone: tzinfo | None) -> str:
 
 
 def _flight(case: Case, zone: tzinfo | None) -> str:
-    charts = []
-    for each in case.chain.transitions:
-        flight = each.incident.judgement.evidence.flight
-        points = [point for curve in flight.values() for point in curve]
-        if points:
-            span = (min(point[0] for point in points), max(point[0] for point in points))
-            named = {clean(_layer(name)): curve for name, curve in flight.items()}
-            when = f"Until {clock(span[1], zone)}"
-            charts.append(draw(Chart(when, named, span, 10.0), zone))
-    return "\n".join(filter(None, charts))
+    """Draw the newest flight record: what stood out in it, for of many processes most lie still."""
+    told = [each.incident.judgement.evidence.flight for each in case.chain.transitions]
+    flight = next((each for each in reversed(told) if any(each.values())), {})
+    heights = {name: max((point[2] for point in curve), default=0.0) for name, curve in flight.items()}
+    least = LEAST_SHARE * max(heights.values(), default=0.0)
+    shown = {clean(_layer(name)): curve for name, curve in flight.items() if curve and heights[name] >= least}
+    walls = [point[0] for curve in shown.values() for point in curve]
+    if not walls:
+        return ""
+    span = (min(walls), max(walls))
+    return draw(Chart(f"Until {clock(span[1], zone)}", shown, span, 10.0), zone)
 
 
 # --- tables ---------------------------------------------------------------------------------------
 
 
 def _evidence(case: Case) -> str:
-    judged = case.newest.incident.judgement
-    evidence = judged.evidence
-    found = [(evidence.sentence, evidence.numbers, f"found: {judged.pattern}")]
-    found += [(each.sentence, each.numbers, f"not {CAUSES[each.cause]}") for each in judged.ruled_out]
+    """Return the newest evidence of every pattern that was found, and what was ruled out at last."""
+    newest = {
+        each.incident.judgement.pattern: each.incident.judgement.evidence for each in case.chain.transitions
+    }
+    found = [(f"found: {pattern}", each.sentence, each.numbers) for pattern, each in newest.items()]
+    ruled_out = case.newest.incident.judgement.ruled_out
+    found += [(f"not {CAUSES[each.cause]}", each.sentence, each.numbers) for each in ruled_out]
     rows = [
         (what, sentence, ", ".join(f"{name} {_number(name, value)}" for name, value in numbers.items()))
-        for sentence, numbers, what in found
+        for what, sentence, numbers in found
     ]
     return _table(("", "because", "numbers"), rows)
 
 
 def _number(name: str, value: float) -> str:
-    if name.endswith("_bytes"):
+    if "bytes" in name:
         return show_bytes(round(value))
     return show_seconds(value) if name.endswith("_seconds") else f"{value:.4g}"
 
