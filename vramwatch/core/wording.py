@@ -6,7 +6,7 @@ from datetime import datetime, tzinfo
 from vramwatch.core.floors import WARM_UP
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.forecast import Reason as NoForecast
-from vramwatch.core.incidents import Reason, Subject
+from vramwatch.core.incidents import Incident, Reason, Subject
 from vramwatch.core.model import Gpu, SubjectKind
 from vramwatch.core.owners import told_owner
 from vramwatch.core.sufficiency import SETTLED_AFTER, Lack
@@ -73,6 +73,16 @@ def subject_words(subject: Subject, gpus: Mapping[str, Gpu]) -> str:
         owner = told_owner(subject.owner)
         return f"{clean(owner.name if owner else subject.owner)} on {where}"
     return where if subject.kind is SubjectKind.GPU else f"{subject.kind} bytes on {where}"
+
+
+def what_words(incident: Incident) -> str:
+    """Return "a leak", "out of memory, a leak"; of vramwatch itself, what is wrong."""
+    judgement = incident.judgement
+    if incident.subject.kind is SubjectKind.VRAMWATCH:
+        return clean(judgement.evidence.sentence)
+    if judgement.pattern != "out_of_memory":
+        return CAUSES[judgement.cause]
+    return "out of memory" + ("" if judgement.cause is Cause.UNKNOWN else f", {CAUSES[judgement.cause]}")
 
 
 def rate_words(rate: Rate | None) -> str:

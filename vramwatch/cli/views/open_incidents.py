@@ -9,9 +9,8 @@ from vramwatch.cli.when import show_when
 from vramwatch.core.forecast import Exhaustion
 from vramwatch.core.incidents import Incident, Severity, State, Transition
 from vramwatch.core.model import Gpu, SubjectKind
-from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes
-from vramwatch.core.wording import CAUSES, subject_words
+from vramwatch.core.wording import subject_words, what_words
 
 HOUR = 3600.0
 
@@ -50,7 +49,7 @@ def _incident_lines(
     grade = str(judgement.severity).upper() if is_firing else str(incident.state)
     rate = "" if judgement.rate is None else f"{_hourly(judgement.rate.median)} an hour"
     is_own = incident.subject.kind is SubjectKind.VRAMWATCH
-    why = clean(judgement.evidence.sentence) if is_own else f"{CAUSES[judgement.cause]} ({judgement.pattern})"
+    why = what_words(incident) if is_own else f"{what_words(incident)} ({judgement.pattern})"
     words = ", ".join(filter(None, (why, rate, _end_words(incident, now, zone))))
     tone = Tone.FAINT
     if is_firing:
