@@ -74,7 +74,7 @@ class Alertmanager(Notifier):
     )
     watchdog: bool = Field(
         False,
-        description=f"Whether to post {WATCHDOG}, an alert that always fires: its end says that vramwatch did.",
+        description=f"Whether to post {WATCHDOG}, an alert that always fires; it ends when vramwatch does.",
     )
     generator_url: Text | None = Field(
         None, description="Where the link of each alert leads, as to a dashboard; null: nowhere."
