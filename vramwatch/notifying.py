@@ -62,6 +62,9 @@ class Notifier(Section):
     EDITS: ClassVar[bool] = False
     """Whether what was told can be changed in its place, so that updates call nobody."""
 
+    GROUPS: ClassVar[bool] = False
+    """Whether its receiver has messages wait for each other, so that none has to wait here."""
+
     BEATS: ClassVar[bool] = False
     """Whether it is told that vramwatch lives, instead of incidents."""
 

@@ -11,8 +11,10 @@ import pytest
 from pydantic import ValidationError
 
 from tests.listening import listening
-from tests.polls import START
+from tests.polls import START, instant
 from tests.telling import CRITICAL, HOST, SCENE, Office, firing, resolved, sent, told
+from vramwatch.assembly import channels
+from vramwatch.config import load
 from vramwatch.core.forecast import Exhaustion
 from vramwatch.core.incidents import Reason, Subject
 from vramwatch.core.messages import Heard, MessageKind
@@ -30,11 +32,12 @@ from vramwatch.core.policy import (
     Withholding,
     decide,
 )
+from vramwatch.core.records import iso
 from vramwatch.core.verdicts import Cause
 from vramwatch.notifiers.alertmanager import Alertmanager
 
 SECOND = 1.0
-OPENED = 1_700_000_000.0
+SINCE = START + 7.5
 
 
 @pytest.fixture
@@ -101,7 +104,6 @@ def test_an_alert_says_who_it_is_in_labels_and_all_that_moves_in_annotations(pee
     assert alert["annotations"]["cause"] == "leak"
     assert alert["annotations"]["id"] == "chat@gpu7"
     assert "Why: grew by 3 MiB in 1 h." in alert["annotations"]["description"].splitlines()
-    assert unix(alert["startsAt"]) == OPENED
 
 
 def test_the_labels_stay_when_cause_pid_forecast_and_scene_have_moved(peer):
@@ -113,7 +115,7 @@ def test_the_labels_stay_when_cause_pid_forecast_and_scene_have_moved(peer):
         scene=replace(SCENE, gpu="3", unit=None, owner="chat-2", image="new"),
     )
     sent(to(peer), told(first))
-    sent(to(peer), told(later, Notice.UPDATED, heard=Heard(first, first)))
+    sent(to(peer), told(later, Notice.UPDATED, heard=Heard(first, first, SINCE)))
     assert posted(peer, 0)[0]["labels"] == posted(peer, 1)[0]["labels"]
     assert len(posted(peer, 1)) == 1
     assert posted(peer, 1)[0]["annotations"]["cause"] == "kv_cache"
@@ -121,7 +123,7 @@ def test_the_labels_stay_when_cause_pid_forecast_and_scene_have_moved(peer):
 
 def test_a_change_of_severity_ends_the_alert_that_stood_in_the_same_request(peer):
     first, worse = firing(7), firing(9, severity=CRITICAL, reason=Reason.UPDATED)
-    sent(to(peer), told(worse, Notice.WORSE, heard=Heard(first, first)))
+    sent(to(peer), told(worse, Notice.WORSE, heard=Heard(first, first, SINCE)))
     assert named(posted(peer)) == ["chat warning over", "chat critical"]
     before, after = (each["labels"] for each in posted(peer))
     assert {**before, "severity": None} == {**after, "severity": None}
@@ -129,7 +131,7 @@ def test_a_change_of_severity_ends_the_alert_that_stood_in_the_same_request(peer
 
 def test_what_is_over_ends_the_alert_that_stands_whatever_its_last_judgement_says(peer):
     first = firing(7, severity=CRITICAL)
-    sent(to(peer), told(resolved(9), Notice.RESOLVED, heard=Heard(first, first)))
+    sent(to(peer), told(resolved(9), Notice.RESOLVED, heard=Heard(first, first, SINCE)))
     assert named(posted(peer)) == ["chat critical over"]
     assert unix(posted(peer)[0]["endsAt"]) == START + 9
 
@@ -140,12 +142,26 @@ def test_an_alert_stands_for_four_beats(peer):
     assert before + 80 - SECOND < unix(posted(peer)[0]["endsAt"]) <= time.time() + 80
 
 
+def test_an_alert_starts_when_it_was_first_told_so_that_alertmanager_waits_for_others(peer):
+    before, first = time.time(), firing(7)
+    sent(to(peer), told(first))
+    sent(to(peer), told(firing(9), Notice.UPDATED, heard=Heard(first, first, SINCE)))
+    assert before - SECOND < unix(posted(peer, 0)[0]["startsAt"]) <= time.time()
+    assert unix(posted(peer, 1)[0]["startsAt"]) == SINCE
+
+
 def test_no_alert_begins_in_the_future_or_ends_before_it_began(peer):
-    ahead = 4_000_000_000.0
-    moved = firing(7)
-    late = replace(moved, incident=replace(moved.incident, opened=ahead))
-    over = replace(resolved(9), incident=replace(resolved(9).incident, opened=ahead))
-    sent(to(peer), told(late), told(over, Notice.RESOLVED))
+    first, ahead = firing(7), instant(9, wall=4_000_000_000.0)
+    heard = Heard(first, first, 4_000_000_000.0)
+    never_heard, too_early = resolved(9), Heard(first, first, START + 60)
+    sent(
+        to(peer),
+        told(firing(ahead), heard=heard),
+        told(resolved(ahead), Notice.RESOLVED, heard=heard),
+        told(never_heard, Notice.RESOLVED),
+        told(resolved(9), Notice.RESOLVED, heard=too_early),
+    )
+    assert len(posted(peer)) == 4
     for alert in posted(peer):
         assert unix(alert["startsAt"]) <= min(unix(alert["endsAt"]), time.time())
 
@@ -287,6 +303,7 @@ def test_what_was_told_and_stands_is_posted_again_with_every_beat(peer, path):
         office.poll(1, firing(1), notices=[Notice.OPENED])
         for seq in (1, 30, 59, 61, 100, 121, 122):
             office.turn(seq)
+        assert {each["startsAt"] for at in (2, 3) for each in posted(peer, at)} == {iso(START + 30)}
         assert [named(each.json()) for each in peer.got] == [
             [],
             ["chat warning"],
@@ -350,6 +367,19 @@ def test_severity_is_remembered_over_a_restart_and_beats_go_on(peer, path):
         office.poll(11, firing(11, severity=CRITICAL, reason=Reason.UPDATED), notices=[Notice.WORSE])
         office.turn(11)
         assert named(posted(peer)) == ["chat warning over", "chat critical"]
+
+
+def test_what_alertmanager_groups_waits_nowhere_else_unless_that_is_written(tmp_path):
+    written = tmp_path / "config.yaml"
+    written.write_text(
+        "channels:\n"
+        "  plain:\n    alertmanager: {urls: ['http://am:9093']}\n"
+        "  own:\n    alertmanager: {urls: ['http://am:9093']}\n    group_wait: 5s\n"
+        "  hook:\n    webhook: {url: 'http://hook'}\n",
+        encoding="utf-8",
+    )
+    waits = {each.name: (each.group_wait, each.group_interval) for each in channels(load(written, {}, {}))}
+    assert waits == {"plain": (0.0, 0.0), "own": (5.0, 0.0), "hook": (30.0, 300.0)}
 
 
 def test_a_channel_for_what_is_critical_hears_that_it_is_a_warning_again():

@@ -52,11 +52,12 @@ class Host:
 class Heard:
     """What a receiver has of an incident: how it stood when the channel first told it, and when it last did.
 
-    Counted anew once the receiver has taken that it is over.
+    ``since``: when it took the first, unix seconds. Counted anew once it has taken that it is over.
     """
 
     first: Transition
     newest: Transition
+    since: float
 
 
 @dataclass(frozen=True, slots=True)

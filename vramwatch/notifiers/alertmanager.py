@@ -4,6 +4,9 @@ To Alertmanager an alert is its labels. Those of an incident stay as they were w
 whatever moves meanwhile, but for ``severity``, by which routes choose: when that changes, the alert with
 the old one is resolved in the same request. Annotations hold all that moves.
 
+An alert starts when it was first told, not when the incident opened: Alertmanager holds no group back for
+one that is older than its ``group_wait``, and the first of many servers would be a page of its own.
+
 An alert that is not posted again is over at its ``endsAt``, so every beat posts what still stands. That is
 also what mends a peer that was away, or that has started anew and knows nothing.
 """
@@ -47,11 +50,15 @@ Json = dict[str, Any]
 
 
 class Alertmanager(Notifier):
-    """Posts alerts to Prometheus' Alertmanager (API v2) and keeps them fresh; it needs no Prometheus."""
+    """Posts alerts to Prometheus' Alertmanager (API v2) and keeps them fresh; it needs no Prometheus.
+
+    Nothing waits for others here, unless group_wait and group_interval are written: Alertmanager groups.
+    """
 
     SECRETS: ClassVar[tuple[str, ...]] = ("password", "token")
     KEYED: ClassVar[bool] = True
     EDITS: ClassVar[bool] = True
+    GROUPS: ClassVar[bool] = True
     LAPSES: ClassVar[bool] = True
 
     urls: tuple[Text, ...] = Field(
@@ -157,18 +164,18 @@ class Alertmanager(Notifier):
         """Yield the alert of an incident, after the one that it takes the place of."""
         heard = item.heard
         identity = _identity(heard.first if heard else item.transition, host)
-        opened, moved = min(item.incident.opened, now), min(item.transition.at.wall, now)
+        since, moved = min(heard.since, now) if heard else now, min(item.transition.at.wall, now)
         severity = item.incident.judgement.severity
         stood = heard.newest.incident.judgement.severity if heard else severity
         if item.is_over:
             severity = stood
         labels, said = {**identity, "severity": severity.value}, _annotations(item, host)
         if stood is not severity:
-            yield self._ended({**identity, "severity": stood.value}, said, opened, moved)
+            yield self._ended({**identity, "severity": stood.value}, said, since, moved)
         yield (
-            self._ended(labels, said, opened, moved)
+            self._ended(labels, said, since, moved)
             if item.is_over
-            else self._standing(labels, said, opened, now)
+            else self._standing(labels, said, since, now)
         )
 
     def _standing(self, labels: Json, annotations: Json, since: float, now: float) -> Json:

@@ -146,12 +146,11 @@ def heard(connection: Connection, channel: str, ids: Any) -> Mapping[str, Heard]
     """
     columns = t.step.c
     taken = (
-        select(columns.id, columns.incident, columns.notice, columns.transition_id)
+        select(columns.id, columns.incident, columns.notice, columns.transition_id, t.delivery.c.ended)
         .select_from(t.step.join(t.delivery, t.delivery.c.id == columns.delivery))
         .where(
             columns.incident.in_(ids),
             columns.channel == channel,
-            columns.withheld.is_(None),
             t.delivery.c.outcome == "delivered",
         )
         .cte("taken")
@@ -161,14 +160,19 @@ def heard(connection: Connection, channel: str, ids: Any) -> Mapping[str, Heard]
     end = ends.group_by(taken.c.incident).subquery()
     step = taken.c.transition_id
     found = connection.execute(
-        select(taken.c.incident, func.min(step).label("first"), func.max(step).label("newest"))
+        select(
+            taken.c.incident,
+            func.min(step).label("first"),
+            func.max(step).label("newest"),
+            func.min(taken.c.ended).label("since"),
+        )
         .select_from(taken.outerjoin(end, end.c.incident == taken.c.incident))
         .where(taken.c.id > func.coalesce(end.c.id, 0))
         .group_by(taken.c.incident)
     ).all()
     known = _transitions(connection, {id for row in found for id in (row.first, row.newest)})
     return {
-        row.incident: Heard(known.get(row.first, known[row.newest]), known[row.newest])
+        row.incident: Heard(known.get(row.first, known[row.newest]), known[row.newest], row.since)
         for row in found
         if row.newest in known
     }
