@@ -26,7 +26,7 @@ test: $(VENV)/.dev
 
 test-services: $(VENV)/.dev
 	@scripts/services
-	$(BIN)/pytest tests/services -rs
+	$(BIN)/pytest tests/services
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

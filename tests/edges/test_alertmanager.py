@@ -11,14 +11,14 @@ import pytest
 from pydantic import ValidationError
 
 from tests.listening import listening
-from tests.polls import START, instant
+from tests.polls import START, holding, instant, ledger, owner, tenant
 from tests.telling import CRITICAL, HOST, SCENE, Office, firing, resolved, sent, told
 from vramwatch.assembly import channels
 from vramwatch.config import load
 from vramwatch.core.forecast import Exhaustion
 from vramwatch.core.incidents import Reason, Subject
 from vramwatch.core.messages import Heard, MessageKind
-from vramwatch.core.model import SubjectKind
+from vramwatch.core.model import Container, SubjectKind
 from vramwatch.core.outgoing import Delivered, Rejected, Retry
 from vramwatch.core.policy import (
     Account,
@@ -33,6 +33,7 @@ from vramwatch.core.policy import (
     decide,
 )
 from vramwatch.core.records import iso
+from vramwatch.core.scenes import scene_of
 from vramwatch.core.verdicts import Cause
 from vramwatch.notifiers.alertmanager import Alertmanager
 
@@ -104,6 +105,16 @@ def test_an_alert_says_who_it_is_in_labels_and_all_that_moves_in_annotations(pee
     assert alert["annotations"]["cause"] == "leak"
     assert alert["annotations"]["id"] == "chat@gpu7"
     assert "Why: grew by 3 MiB in 1 h." in alert["annotations"]["description"].splitlines()
+
+
+def test_the_image_of_its_container_is_a_label_so_that_a_roll_out_can_be_told(peer):
+    container = Container("0" * 64, "docker", "chat-1", "registry.local/chat:7")
+    at = instant(7)
+    seen = ledger(at, holding(4100, tenant=tenant(4100, container=container)))
+    scene = scene_of([seen], Subject(seen.gpu.uuid, SubjectKind.OWNER, owner().key), 4100)
+    sent(to(peer), told(firing(7, scene=scene)))
+    labels = posted(peer)[0]["labels"]
+    assert (labels["image"], labels["container"]) == ("registry.local/chat:7", "chat-1")
 
 
 def test_the_labels_stay_when_cause_pid_forecast_and_scene_have_moved(peer):

@@ -1,6 +1,7 @@
 """The dead man's switch: called while polls are completed and kept, and never else."""
 
 import logging
+import sqlite3
 from contextlib import closing
 
 import pytest
@@ -8,6 +9,7 @@ from pydantic import ValidationError
 
 from tests.edges.test_daemon import SEEING, Hand, blind, make
 from tests.listening import listening
+from tests.polls import START
 from tests.telling import HOST, Office, firing, sent, told
 from vramwatch import assembly
 from vramwatch.config import load
@@ -120,6 +122,17 @@ def test_a_receiver_that_asks_for_time_gets_it(switch, path):
         for seq in (0, 1, 11, 90, 102):
             office.turn(seq)
     assert len(switch.got) == 2
+
+
+def test_a_beat_that_is_under_way_when_the_configuration_is_read_again_becomes_no_delivery(switch, path):
+    with closing(Office(path, calling(switch))) as office:
+        office.outbox.turn(START)
+        line = Line(office.channel, calling(switch, every="30s"), HttpCourier)
+        office.outbox.reconfigure([line], 86400.0)
+        office.turn(1)
+        office.turn(2)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM delivery").fetchone() == (0,)
 
 
 def test_a_url_that_cannot_be_reached_is_in_no_reason(path):
