@@ -1,6 +1,7 @@
 """A real HTTP receiver on loopback that keeps what it is told and answers as it is told to."""
 
 import json
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -22,6 +23,14 @@ class Request:
         return json.loads(self.body)
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exception(), ConnectionError):  # who tells may be killed meanwhile
+            super().handle_error(request, client_address)
+
+
 class Listener:
     """``answer``: (status, headers, body) of every answer from now on."""
 
@@ -29,8 +38,7 @@ class Listener:
         self.answer = (200, {}, b"")
         self.got = []
         self._changed = threading.Condition()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = Server(("127.0.0.1", 0), self._handler())
         self.netloc = f"127.0.0.1:{self._server.server_address[1]}"
         self.url = f"http://{self.netloc}"
 

@@ -121,6 +121,21 @@ def example(name, listener):
     return config
 
 
+def redirected(name, listener, folder):
+    """Return the same with its receivers as they are written, but for addresses and keys."""
+    config = yaml.safe_load((EXAMPLES / name).read_text(encoding="utf-8"))
+    address, key = folder / "address", folder / "key"
+    address.write_text(f"{listener.url}/slack", encoding="utf-8")
+    key.write_text("0" * 32, encoding="utf-8")
+    for receiver in config["receivers"]:
+        for each in receiver.get("slack_configs", ()):
+            each["api_url_file"] = str(address)
+        for each in receiver.get("pagerduty_configs", ()):
+            each |= {"routing_key_file": str(key), "url": f"{listener.url}/pagerduty"}
+    config["route"] |= {"group_wait": "2s", "group_interval": "1s"}
+    return config
+
+
 def notices(listener):
     """Return what was told so far: (receiver, status, the names of the alerts in it)."""
     return [

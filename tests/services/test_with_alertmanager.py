@@ -10,7 +10,16 @@ import pytest
 
 from tests.listening import listening, until
 from tests.polls import START
-from tests.services.alertmanager import EXAMPLES, Peer, example, notices, program, started, telling
+from tests.services.alertmanager import (
+    EXAMPLES,
+    Peer,
+    example,
+    notices,
+    program,
+    redirected,
+    started,
+    telling,
+)
 from tests.telling import CRITICAL, WARNING, Office, firing, resolved, sent, told
 from vramwatch.core.incidents import Reason
 from vramwatch.core.messages import Heard, Host, MessageKind
@@ -224,6 +233,26 @@ def test_the_examples_route_alerts_to_whom_they_say(name, labels, receivers):
     asked = [program("amtool"), "config", "routes", "test", f"--config.file={EXAMPLES / name}"]
     done = subprocess.run([*asked, *labels.split()], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == receivers
+
+
+def test_the_example_tells_people_who_how_much_and_what_to_run_where(page, tmp_path):
+    with started(Peer(tmp_path / "am", redirected("servers.yml", page, tmp_path))) as (peer,):
+        notifier = Alertmanager(urls=(peer.url,))
+        for name in ("gpu1", "gpu2"):
+            sent(notifier, told(firing(1, f"a-{name}")), host=Host(name))
+            sent(notifier, told(firing(1, f"b-{name}", CRITICAL)), host=Host(name))
+        page.wait_for(2)
+    said = {each.path: each.json() for each in page.got}
+    (shown,) = said["/slack"]["attachments"]
+    assert shown["title"] == "FIRING  chat on 2 GPUs"
+    lines = shown["text"].splitlines()
+    assert lines[0].startswith("*gpu1: WARNING  chat on GPU 0: a leak")
+    assert "Why: grew by 3 MiB in 1 h." in lines
+    asked = lines.index("On gpu2 run:")
+    assert lines[asked + 1 : asked + 3] == ["vramwatch why a-gpu2", "systemctl restart chat.service"]
+    paged = said["/pagerduty"]
+    assert paged["event_action"] == "trigger"
+    assert paged["payload"]["summary"] == "gpu1: CRITICAL  chat on GPU 0: a leak (2 GPUs in all)"
 
 
 def test_an_empty_post_and_a_test_are_taken(one):
