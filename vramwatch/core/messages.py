@@ -49,12 +49,25 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """What a receiver has of an incident: how it stood when the channel first told it, and when it last did.
+
+    ``since``: when it took the first, unix seconds. Counted anew once it has taken that it is over.
+    """
+
+    first: Transition
+    newest: Transition
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One incident within a message.
 
     ``reference``: what the receiver called the message in which this channel told of the incident before;
     ``siblings``: how many other incidents, still open, were told in that same message. ``course``: bytes
     that its subject held, evenly spaced up to now, oldest first; None where nobody knows, may be empty.
+    ``heard``: for channels whose notifier ``LAPSES``, where the receiver has taken anything of it before.
     """
 
     notice: Notice
@@ -62,6 +75,7 @@ class Item:
     reference: str | None = None
     siblings: int = 0
     course: tuple[float | None, ...] = ()
+    heard: Heard | None = None
 
     @property
     def incident(self) -> Incident:
