@@ -247,7 +247,7 @@ def test_the_example_tells_people_who_how_much_and_what_to_run_where(page, tmp_p
     assert shown["title"] == "FIRING  chat on 2 GPUs"
     lines = shown["text"].splitlines()
     assert lines[0].startswith("*gpu1: WARNING  chat on GPU 0: a leak")
-    assert "Why: grew by 3 MiB in 1 h." in lines
+    assert "Why (floor): grew by 3 MiB in 1 h." in lines
     asked = lines.index("On gpu2 run:")
     assert lines[asked + 1 : asked + 3] == ["vramwatch why a-gpu2", "systemctl restart chat.service"]
     paged = said["/pagerduty"]
