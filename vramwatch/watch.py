@@ -73,15 +73,23 @@ class Watch:
         self._gpus: dict[str, GpuWindows] = {}
         self._standings: dict[Subject, Standing] = {}
         self._pruned = 0.0
+        self._is_new = False  # whether what is remembered may come of other detectors
 
     def reconfigure(self, detectors: Mapping[str, Detector], terms: Terms) -> None:
-        """Judge by these from the next poll on; what is remembered stays."""
+        """Judge by these from the next poll on; windows and open incidents stay.
+
+        An incident that was found by none of these any more is resolved at that poll.
+        """
         self._detectors, self._terms = detectors, terms
+        self._is_new = True
 
     def turn(self, poll: Poll) -> tuple[Transition, ...]:
         """Return how incidents move at ``poll``, in the order in which they do; most often not at all."""
         now = self._clockwork.tick(poll.at)
         moved: list[Transition] = []
+        if self._is_new:
+            moved += self._withdraw(poll.at, now)
+            self._is_new = False
         for event in poll.events:
             if event.kind is EventKind.GPU_VANISHED and event.gpu is not None:
                 moved += self._close_gone(event.gpu, poll.at, now)
@@ -229,6 +237,22 @@ class Watch:
             _, transitions = close(self._standings.pop(subject), at, now, Reason.GONE)
             yield from transitions
 
+    def _withdraw(self, at: Instant, now: float) -> Iterator[Transition]:
+        """Take back what was found by nothing but detectors that are switched off."""
+        on = self._detectors.keys()
+        for windows in self._gpus.values():
+            for each in windows.all():
+                said = each.diagnosis
+                if said is not None and on.isdisjoint((said.pattern, *said.others)):
+                    each.diagnosis = None
+        for subject, standing in list(self._standings.items()):
+            if not standing.is_open or standing.incident is None:
+                continue
+            judged = standing.incident.judgement
+            if on.isdisjoint((judged.pattern, *judged.others)):
+                self._standings[subject], transitions = close(standing, at, now, Reason.SWITCHED_OFF)
+                yield from transitions
+
     def _prune(self, now: float) -> None:
         """Let go of incidents that are closed for so long that none of them is opened again."""
         for subject, standing in list(self._standings.items()):
@@ -266,6 +290,7 @@ class Watch:
             windows.link()
         self._clockwork = Clockwork(told["seconds"], told["before"])
         self._gpus, self._standings = told["gpus"], told["standings"]
+        self._is_new = True
 
 
 def subject_of(gpu: str, watched: Watched) -> Subject:

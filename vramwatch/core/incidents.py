@@ -36,6 +36,7 @@ class Reason(StrEnum):
     RESTARTED = "restarted"  # the process that grew has ended
     GONE = "gone"  # its GPU, or what it was about, is no longer there
     EXPLAINED = "explained"  # a cause that is no fault accounts for it
+    SWITCHED_OFF = "switched_off"  # the detectors that found it no longer look
 
 
 @dataclass(frozen=True, slots=True)
