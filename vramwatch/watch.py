@@ -3,7 +3,7 @@
 The same for live polls, a replay and stored history; it owns no clock and reads nothing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, Protocol
@@ -22,11 +22,21 @@ from vramwatch.core.incidents import (
     Subject,
     Terms,
     Transition,
+    adopt,
     advance,
     close,
+    is_stale,
     severity,
 )
-from vramwatch.core.model import EventKind, Instant, OutOfMemory, Poll, SubjectKind
+from vramwatch.core.model import (
+    EventKind,
+    Instant,
+    Ledger,
+    OutOfMemory,
+    Poll,
+    ProcessKey,
+    SubjectKind,
+)
 from vramwatch.core.verdicts import INNOCENT, Cause, Evidence, Found, Verdict
 from vramwatch.core.windows import ANYWHERE, Accident, Window
 
@@ -62,6 +72,12 @@ class Clockwork:
         self.before = at
         return self.seconds
 
+    def seconds_at(self, past: Instant) -> float:
+        """Return the seconds of an instant of an earlier poll, as far as the wall clock tells."""
+        if self.before is None:  # the first poll will begin with its wall clock
+            return past.wall
+        return self.seconds - max(0.0, self.before.wall - past.wall)
+
 
 class Watch:
     """Told every Poll in its order. What it remembers is bounded, and can be put down and taken up."""
@@ -73,7 +89,8 @@ class Watch:
         self._gpus: dict[str, GpuWindows] = {}
         self._standings: dict[Subject, Standing] = {}
         self._pruned = 0.0
-        self._is_new = False  # whether what is remembered may come of other detectors
+        self._is_new = False  # whether what is remembered may come of other detectors, or of history
+        self._has_unseen = False  # whether an incident may be known from history alone
 
     def reconfigure(self, detectors: Mapping[str, Detector], terms: Terms) -> None:
         """Judge by these from the next poll on; windows and open incidents stay.
@@ -89,6 +106,7 @@ class Watch:
         moved: list[Transition] = []
         if self._is_new:
             moved += self._withdraw(poll.at, now)
+            self._date_unseen(now)
             self._is_new = False
         for event in poll.events:
             if event.kind is EventKind.GPU_VANISHED and event.gpu is not None:
@@ -99,13 +117,15 @@ class Watch:
             windows.fold(ledger, now)
             if windows.changed:
                 moved += self._close_ended(uuid, windows, poll.at, now)
+            if self._has_unseen:
+                moved += self._close_over(ledger, windows, poll.at, now)
         for told in filter(None, (event.out_of_memory for event in poll.events)):
             self._note(told, now)
         for uuid, windows in self._gpus.items():
             if due := [each for each in windows.all() if each.is_due]:
                 moved += self._judge(uuid, windows, due, poll.at, now)
         if now - self._pruned >= PRUNED_EVERY:
-            self._prune(now)
+            moved += self._prune(poll.at, now)
             self._pruned = now
         return tuple(moved)
 
@@ -224,8 +244,32 @@ class Watch:
         for subject, standing in list(self._standings.items()):
             if subject.gpu != gpu or not standing.is_open or standing.incident is None:
                 continue
+            if standing.unseen_since is not None:
+                continue  # see _close_over
             pid = standing.incident.judgement.pid
             is_there = subject in left and (pid is None or any(each.pid == pid for each in old))
+            if not is_there:
+                self._standings[subject], transitions = close(standing, at, now, Reason.RESTARTED)
+                yield from transitions
+
+    def _close_over(
+        self, ledger: Ledger, windows: GpuWindows, at: Instant, now: float
+    ) -> Iterator[Transition]:
+        """Close incidents of history of which ``ledger`` says that what grew is over."""
+        unseen = [subject for subject, each in self._standings.items() if each.unseen_since is not None]
+        self._has_unseen = bool(unseen)
+        for subject in unseen:
+            is_told = ledger.is_fresh or subject.kind is SubjectKind.GPU
+            standing = self._standings[subject]
+            if subject.gpu != ledger.gpu.uuid or not is_told or standing.incident is None:
+                continue
+            pid, known = standing.incident.judgement.pid, standing.last_found
+            is_there = any(
+                subject_of(subject.gpu, each) == subject
+                and (pid is None or each.pid == pid)
+                and (each.window.started is None or each.window.started <= known)
+                for each in windows.all()
+            )
             if not is_there:
                 self._standings[subject], transitions = close(standing, at, now, Reason.RESTARTED)
                 yield from transitions
@@ -253,20 +297,47 @@ class Watch:
                 self._standings[subject], transitions = close(standing, at, now, Reason.SWITCHED_OFF)
                 yield from transitions
 
-    def _prune(self, now: float) -> None:
-        """Let go of incidents that are closed for so long that none of them is opened again."""
+    def _date_unseen(self, now: float) -> None:
+        """Count from ``now`` for how long incidents of history have not been found again."""
+        for subject, standing in self._standings.items():
+            if standing.unseen_since is not None:
+                since = min(standing.unseen_since, now)
+                self._standings[subject] = replace(standing, unseen_since=since)
+                self._has_unseen = True
+
+    def _prune(self, at: Instant, now: float) -> Iterator[Transition]:
+        """Close incidents that have gone stale; let go of those that are never opened again."""
         for subject, standing in list(self._standings.items()):
-            if not standing.is_open and now - standing.closed_at > self._terms.reopen_within:
+            if is_stale(standing, now, self._terms):
+                self._standings[subject], transitions = close(standing, at, now, Reason.STALE)
+                yield from transitions
+            elif not standing.is_open and now - standing.closed_at > self._terms.reopen_within:
                 del self._standings[subject]
 
-    def forget(self, owner: str) -> None:
-        """Let go of all that is remembered of an Owner (its key)."""
+    def forget(self, owners: Collection[str], processes: Collection[ProcessKey] = ()) -> None:
+        """Let go of all that is remembered of Owners (by key), and of single processes."""
         for windows in self._gpus.values():
-            windows.owners.pop(owner, None)
-            for key in [key for key, each in windows.processes.items() if each.owner == owner]:
-                del windows.processes[key]
-        for subject in [each for each in self._standings if each.owner == owner]:
+            windows.forget(owners, processes)
+        for subject in [each for each in self._standings if each.owner in owners]:
             del self._standings[subject]
+
+    def adopt(self, told: Iterable[Transition], at: Instant) -> tuple[Transition, ...]:
+        """Go on with incidents that are open in history; ``told``: the newest Transition of each.
+
+        Each is found again, ends with what grew, or goes stale after ``clear_latest``. Of several on one
+        Subject the newest goes on; the others are closed as of ``at``, the newest poll of that history.
+        """
+        closed: list[Transition] = []
+        for each in sorted(told, key=lambda transition: transition.at.seq, reverse=True):
+            subject = each.incident.subject
+            standing = self._standings.get(subject)
+            if standing is None or not standing.is_open or standing.incident is None:
+                self._standings[subject] = adopt(each, self._clockwork.seconds_at(each.at))
+                self._is_new = True
+            elif standing.incident.id != each.incident.id:
+                _, transitions = close(adopt(each, 0.0), at, 0.0, Reason.STALE)
+                closed += transitions
+        return tuple(closed)
 
     def checkpoint(self) -> Mapping[str, Any]:
         """Return all that is remembered, as JSON has it; ``restore`` goes on from there to the bit."""

@@ -1,6 +1,6 @@
 """Which windows the ledgers of one Gpu feed, and when one of them is due to be examined."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import exp, inf
 
@@ -155,6 +155,13 @@ class GpuWindows:
             for layer, lane in each.window.layers.items():
                 flight[f"{name} {layer}"] = _flown(each.window, lane)
         return flight
+
+    def forget(self, owners: Collection[str], processes: Collection[ProcessKey]) -> None:
+        """Let go of the windows of Owners (by key) with all of their processes, and of single processes."""
+        for owner in owners:
+            self.owners.pop(owner, None)
+        for key in [k for k, each in self.processes.items() if k in processes or each.owner in owners]:
+            del self.processes[key]
 
     def link(self) -> None:
         """Have every window share the load again, after each was taken up by itself."""

@@ -37,6 +37,7 @@ BECAUSE = {
     Reason.RESTARTED: "the process that grew has ended",
     Reason.GONE: "what it was about is no longer there",
     Reason.EXPLAINED: "a cause that is no fault accounts for it",
+    Reason.STALE: "what it was judged by was lost, and it was not found again",
     Reason.SWITCHED_OFF: "the detectors that found it were switched off",
 }
 
