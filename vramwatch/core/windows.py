@@ -316,11 +316,14 @@ class Lane:
         return (self.work - envelope.work[start]) / elapsed if elapsed > 0 else 0.0
 
     def floor(self, since: float, until: float) -> float | None:
-        """Return the least that was held between two times; None: there was no sample."""
-        envelope = self.minutes
-        if not envelope or since < envelope.index[0] * MINUTE:
-            envelope = self.hours
-        lows = envelope.low[envelope.since(since) : envelope.since(until)]
+        """Return the least that was held in the minutes that began between two times and have ended.
+
+        Before the minutes that are kept it is that of whole hours. None: there was no such minute.
+        """
+        minutes, hours = self.minutes, self.hours
+        lows = minutes.low[minutes.since(since) : minutes.since(until)]
+        if minutes and since < (kept := minutes.index[0] * MINUTE):
+            lows += hours.low[hours.since(since) : hours.since(min(until, kept))]
         return min(lows, default=None)
 
 
