@@ -188,7 +188,7 @@ GROWING = {
     "event_floor": lambda: never_idle(400, 12.0),
     "staircase": lambda: stairs(330, 25, 400.0),
     "daily_floor": lambda: days_of_load(6.3, 900.0),
-    "idle_creep": lambda: creeping(160),
+    "idle_creep": lambda: creeping(320, each=25.0),
     "near_full": lambda: idle_between(500, 30.0, 21_000.0),
     "unattributed": lambda: dying_workers(200, 2500.0),
     "process_count": lambda: helpers(200, 20, 400.0),
@@ -208,7 +208,7 @@ SILENT = {
     "event_floor": lambda: never_idle(400, 0.0),
     "staircase": lambda: stairs(330, 25, 0.0),
     "daily_floor": lambda: days_of_load(6.3, 0.0),
-    "idle_creep": lambda: creeping(160, each=0.0),
+    "idle_creep": lambda: creeping(320, each=0.0),
     "near_full": lambda: idle_between(500, 0.0, 22_000.0),
     "unattributed": lambda: dying_workers(200, 0.0),
     "process_count": lambda: helpers(200, 20, 400.0, end=True),
@@ -250,13 +250,28 @@ def test_the_same_server_in_health_is_never_spoken_of(pattern):
 # --- rates and ends -------------------------------------------------------------------------------
 
 
-def test_a_leak_of_five_megabytes_a_minute_is_told_with_its_rate_and_its_end():
-    told = fired(play(creeping(begins=0)))
-    assert megabytes_an_hour(told[0]) == pytest.approx(300.0, rel=0.1)
+def test_a_leak_of_twenty_five_megabytes_a_minute_is_told_with_its_rate_and_its_end():
+    told = fired(play(creeping(begins=0, each=25.0)))
+    assert megabytes_an_hour(told[0]) == pytest.approx(1500.0, rel=0.1)
     low, middle, high = hours_until_full(told[0])
     # 24,000 less 400 reserved and 300 hidden, 9000 at first: 14,300 MiB
-    assert middle == pytest.approx(14_300 / 300.0, rel=0.1)
-    assert low < middle < high
+    assert middle == pytest.approx(14_300 / 1500.0, rel=0.1)
+    assert low <= middle <= high
+
+
+def test_a_creep_that_begins_after_hours_of_rest_is_told_with_the_rate_since_it_began():
+    seen, *_ = play(creeping(begins=240, each=5.0))
+    assert seen.incident.judgement.pattern == "idle_creep"
+    assert megabytes_an_hour(seen) == pytest.approx(300.0, rel=0.1)
+    assert 0 <= seen.incident.judgement.evidence.since - START - 240 * STEP <= 10 * STEP
+
+
+@pytest.mark.parametrize("each", [40.0, 90.0])
+def test_a_cache_that_fills_by_the_clock_while_nothing_is_asked_never_fires(each):
+    told = play(
+        one(minute * STEP, 9000.0 + 5000.0 * (1 - exp(-minute / each)), 0.0) for minute in range(16 * 60)
+    )
+    assert fired(told) == []
 
 
 def test_a_leak_under_swapped_models_is_told_with_the_rate_at_which_the_work_loses_it():
@@ -536,7 +551,7 @@ def test_setting_the_clock_back_changes_neither_what_is_told_nor_when_by_the_boo
 
 
 def test_a_total_that_changes_ends_what_was_told_of_the_card_as_it_was():
-    before = list(creeping())
+    before = list(creeping(each=25.0))
     after = [one(before[-1].time + i * STEP, 9000.0, 0.0, total=2 * CARD) for i in range(1, 60)]
     told = play([*before, *after])
     assert fired(told)
