@@ -28,6 +28,7 @@ from vramwatch.core.incidents import (
     is_stale,
     severity,
 )
+from vramwatch.core.load import gone_with_load
 from vramwatch.core.model import (
     EventKind,
     Instant,
@@ -178,9 +179,9 @@ class Watch:
 
     def _belief(self, watched: Watched, subject: Subject, now: float) -> Belief:
         diagnosis = watched.diagnosis
-        if diagnosis is None:
-            return Belief(None)
         window = watched.window
+        if diagnosis is None:
+            return self._belief_afterwards(watched, subject)
         early, median = seconds_left(diagnosis.forecast, now)
         standing = self._standings.get(subject)
         before = None
@@ -209,6 +210,22 @@ class Watch:
         is_told = not ALWAYS_TOLD.isdisjoint(names) or median <= self._terms.warn_horizon
         fires = is_told and not explained and not diagnosis.premature
         return Belief(judgement, fires, diagnosis.found.is_urgent, (early, median), explained)
+
+    def _belief_afterwards(self, watched: Watched, subject: Subject) -> Belief:
+        """Return what a window in which nothing is found says of what was found: nothing, or it was load."""
+        standing = self._standings.get(subject)
+        if standing is None or not standing.is_open or standing.incident is None:
+            return Belief(None)
+        judged = standing.incident.judgement
+        names = (judged.pattern, *judged.others)
+        looked_under_load = all(getattr(self._detectors.get(name), "UNDER_LOAD", False) for name in names)
+        if judged.pid != watched.pid or not looked_under_load:
+            return Belief(None)
+        gone = gone_with_load(watched.window, judged.evidence)
+        if gone is None:
+            return Belief(None)
+        load = replace(judged, cause=Cause.LOAD, evidence=gone, alternatives=())
+        return Belief(load, explained=True, is_over=True)
 
     def _compared(self, watched: Watched, diagnosis: Diagnosis) -> Evidence:
         """Return the evidence, beside earlier versions of the same owner and the other ranks of a service."""

@@ -247,6 +247,60 @@ def test_the_same_server_in_health_is_never_spoken_of(pattern):
     assert play(SILENT[pattern]()) == []
 
 
+# --- load -----------------------------------------------------------------------------------------
+
+
+def surge(falls=True, is_quiet=True):
+    """An hour of little, minutes in which more and more is asked, half an hour of much, and an hour after."""
+    for i in range(360 + 60 + 180 + 360):
+        risen = min(max(0, i - 360), 60) * 120.0
+        is_after = i >= 600
+        held = 9000.0 + (0.0 if is_after and falls else risen)
+        duty = 0.9 if i >= 360 and not (is_after and is_quiet) else 0.2
+        yield one(i * 10.0, held, duty)
+
+
+def sessions(evening):
+    """Ever longer sessions under a load that stays; in the evening they end, or stay, and little is asked."""
+    for minute in range(600):
+        is_evening = minute >= 480
+        held = 7000.0 + 10.0 * max(0, minute - 60)
+        if is_evening:
+            held = {"end": 7000.0, "stay": 7000.0 + 4200.0}[evening]
+        yield one(minute * STEP, held, 0.05 if is_evening else 0.6)
+
+
+def test_memory_that_came_with_a_surge_of_load_and_went_with_it_was_load():
+    told = play(surge())
+    assert patterns(told) == {"fast_path"}
+    last = told[-1]
+    assert (last.incident.state, last.reason) == (State.RESOLVED, Reason.EXPLAINED)
+    assert last.incident.judgement.cause is Cause.LOAD
+    assert "went with it" in last.incident.judgement.evidence.sentence
+    assert seconds(last) < 6000.0 + 20 * STEP
+
+
+def test_sessions_that_end_in_the_evening_were_load():
+    told = play(sessions("end"))
+    assert told[0].incident.judgement.pattern == "staircase"
+    assert [each.reason for each in told if each.incident.state is State.RESOLVED] == [Reason.EXPLAINED]
+    assert told[-1].incident.judgement.cause is Cause.LOAD
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [
+        pytest.param(lambda: surge(falls=False), id="it stays though less is asked"),
+        pytest.param(lambda: surge(is_quiet=False), id="it goes though as much is asked"),
+        pytest.param(lambda: sessions("stay"), id="sessions that stay"),
+    ],
+)
+def test_what_stays_or_goes_by_itself_was_not_load(moments):
+    told = play(moments())
+    assert told
+    assert Cause.LOAD not in causes(told)
+
+
 # --- rates and ends -------------------------------------------------------------------------------
 
 
@@ -336,6 +390,13 @@ def test_a_hundred_megabytes_of_tensors_a_request_are_a_graph_that_is_kept():
 
 def test_ten_megabytes_of_tensors_a_request_are_a_leak():
     assert causes(fired(play(running_away(each=90.0, requests=9)))) == {Cause.LEAK}
+
+
+@pytest.mark.parametrize("each", [70.0, 80.0, 140.0])
+def test_a_graph_that_is_kept_is_told_as_one_from_the_first_word_on(each):
+    told = play(running_away(each=each, requests=1, begins=200, count=600))
+    assert told
+    assert causes(told) == {Cause.AUTOGRAD}
 
 
 def test_bytes_that_stay_when_their_process_is_gone_are_a_ghost_and_no_owners():

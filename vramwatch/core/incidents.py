@@ -133,7 +133,8 @@ class Belief:
     """What a look at a Subject came to. ``judgement`` None: nothing was found.
 
     ``fires``: whether it is material at all (a cause that is a fault, and an end that is near enough, or
-    a pattern that is told whenever it is seen). ``at_once``: without ``hold``.
+    a pattern that is told whenever it is seen). ``at_once``: without ``hold``. ``is_over``: what had grown
+    has come back, and ``judgement`` says why.
     """
 
     judgement: Judgement | None
@@ -141,6 +142,7 @@ class Belief:
     at_once: bool = False
     left: Left = (inf, inf)
     explained: bool = False
+    is_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +244,7 @@ def _found(
     incident = standing.incident
     if incident is None:
         return standing, ()
-    if incident.state is State.FIRING and belief.explained:
+    if belief.is_over or (incident.state is State.FIRING and belief.explained):
         closed = replace(incident, state=State.RESOLVED, judgement=judgement)
         after = Standing(closed, closed_at=now, explained_at=now)
         return after, (Transition(at, closed, Reason.EXPLAINED),)

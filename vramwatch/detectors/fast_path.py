@@ -40,6 +40,7 @@ class FastPath(BaseModel):
     )
 
     SEES: ClassVar = GROWING
+    UNDER_LOAD: ClassVar = True
     LENGTHS: ClassVar = (30.0, 60.0, 120.0)
 
     def examine(self, window: Window) -> Verdict:
