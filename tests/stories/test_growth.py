@@ -247,6 +247,63 @@ def test_the_same_server_in_health_is_never_spoken_of(pattern):
     assert play(SILENT[pattern]()) == []
 
 
+# --- budgets --------------------------------------------------------------------------------------
+
+
+def within(budget, moments, *siblings):
+    """The same, under a budget of so many MiB that their owner has; beside them its ``siblings``."""
+    for each in moments:
+        own = tuple(replace(process, budget=budget) for process in each.processes)
+        beside = tuple(Process(held(each.time), 4200 + i, budget=budget) for i, held in enumerate(siblings))
+        yield replace(each, processes=(*own, *beside))
+
+
+def test_growth_is_told_by_when_it_exhausts_its_owners_budget():
+    told = fired(play(within(14_000.0, creeping(begins=0, each=10.0, count=300))))
+    judgement = told[0].incident.judgement
+    assert judgement.evidence.numbers["budget_bytes"] == 14_000 * MIB
+    _, middle, _ = hours_until_full(told[0])
+    assert middle == pytest.approx((14_000 - 9000) / 600.0, rel=0.1)
+
+
+def test_what_the_other_processes_of_the_owner_keep_is_no_room_in_its_budget():
+    def sibling(time):
+        return 2000.0 + 1500.0 * (time // STEP % 10 == 0)  # of which 1500 come and go
+
+    told = fired(play(within(16_000.0, creeping(begins=0, each=10.0, count=300), sibling)))
+    _, middle, _ = hours_until_full(told[0])
+    assert middle == pytest.approx((16_000 - 2000 - 9000) / 600.0, rel=0.1)
+
+
+def test_a_budget_larger_than_what_the_gpu_has_left_changes_nothing():
+    moments = tuple(creeping(begins=0, each=25.0, count=320))
+    assert play(within(40_000.0, moments)) == play(moments)
+
+
+def test_next_to_nothing_left_of_a_budget_is_near_full():
+    moments = tuple(idle_between(300, 30.0, 11_000.0))
+    assert "near_full" not in patterns(play(moments))
+    assert "near_full" in patterns(fired(play(within(12_100.0, moments))))
+
+
+def test_a_spike_that_would_not_fit_the_budget_again_is_told():
+    moments = tuple(large_inputs(5000.0, 3000.0, count=640))
+    assert "spike" not in patterns(play(moments))
+    assert "spike" in patterns(fired(play(within(15_000.0, moments))))
+
+
+def test_memory_that_runs_towards_its_budget_is_urgent():
+    moments = tuple(running_away(each=30.0))[:180]
+    assert fired(play(moments)) == []
+    told = fired(play(within(12_000.0, moments)))
+    assert patterns(told) == {"fast_path"}
+    assert told[0].incident.judgement.severity is Severity.CRITICAL
+
+
+def test_a_process_that_stands_still_beyond_its_budget_is_not_spoken_of():
+    assert play(within(8000.0, healthy(400, where=""))) == []
+
+
 # --- load -----------------------------------------------------------------------------------------
 
 

@@ -177,7 +177,7 @@ class Reload:
             self._daemon.note(Event(EventKind.RELOAD_REFUSED, str(error).splitlines()[0]))
             return
         self._pipeline.rates = config.poll.rates()
-        self._pipeline.rules = config.owner_rules()
+        self._pipeline.name_by(config.owner_rules())
         self._watch.reconfigure(detectors(config), config.detection.terms())
         logging.getLogger().setLevel(config.log.level.upper())
         waiting = [name for name in self.LASTING if getattr(config, name) != getattr(self._at_start, name)]

@@ -224,7 +224,12 @@ class OwnerEntry(Section):
     )
     team: Name | None = Field(None, description="Who answers for it.", examples=["assistants"])
     budget: Annotated[Bytes | None, Size("1MiB", "64TiB")] = Field(
-        None, description="Memory that it is meant to stay within, on each GPU.", examples=["40GiB"]
+        None,
+        description=(
+            "Memory that all of its processes together are meant to stay within, on each GPU: growth of one "
+            "of them is judged by what the others leave of it, where that is less than the GPU has left."
+        ),
+        examples=["40GiB"],
     )
 
 

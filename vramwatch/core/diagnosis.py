@@ -128,7 +128,7 @@ def diagnose(window: Window, found: Mapping[str, Found]) -> Diagnosis:
     is_early |= is_served and seconds_left(forecast, window.now)[1] > SERVED_CLOSE
     return Diagnosis(
         main,
-        _with_work(window, found[main], rate),
+        _with_numbers(window, found[main], rate),
         cause,
         ruled_out,
         rate,
@@ -160,13 +160,16 @@ def _is_premature(window: Window, rate: Rate | None, forecast: Forecast, curve: 
     return watched < min(LONGEST_WAIT, WAIT_SHARE * left)
 
 
-def _with_work(window: Window, found: Found, rate: Rate | None) -> Found:
-    """Return ``found`` with its growth for each thousand requests, where they are counted."""
+def _with_numbers(window: Window, found: Found, rate: Rate | None) -> Found:
+    """Return ``found`` with its growth for each thousand requests, where they are counted, and with the
+    owner's budget, where that is what will be exhausted."""
+    more = {} if window.budget is None else {"budget_bytes": window.budget}
     pace = window.used.pace(DAY)
-    if rate is None or not window.counts_requests or pace <= 0:
+    if rate is not None and window.counts_requests and pace > 0:
+        more["growth_bytes_per_1000_requests"] = 1000 * rate.median / pace
+    if not more:
         return found
-    numbers = {**found.evidence.numbers, "growth_bytes_per_1000_requests": 1000 * rate.median / pace}
-    return replace(found, evidence=replace(found.evidence, numbers=numbers))
+    return replace(found, evidence=replace(found.evidence, numbers={**found.evidence.numbers, **more}))
 
 
 def _is_cold(window: Window) -> bool:

@@ -51,6 +51,10 @@ PRESSED = 0.97
 
 ACCIDENTS_KEPT = 16
 
+SIBLINGS_OVER = HOUR
+"""What the other processes of an owner have not gone below for so long is theirs of its budget: they may all
+be at their least at one time, and more than that comes and goes."""
+
 FLOWN = 8
 """Processes of which the minutes before an accident are frozen: the largest."""
 
@@ -202,7 +206,7 @@ class GpuWindows:
             lane = Lane(capacity, votes=kind in GROWING)
             watched = Watched(Window(kind, lane, self.load, now, ledger.at.wall, capacity))
         window = watched.window
-        window.now, window.wall, window.capacity = now, ledger.at.wall, capacity
+        window.now, window.wall, window.capacity, window.budget = now, ledger.at.wall, capacity, None
         window.taken = max(0, memory.used - value)
         watched.came |= window.used.fold(now, value, self.load.busy, is_idle)
         return watched
@@ -228,11 +232,14 @@ class GpuWindows:
         for each in self.processes.values():
             if each.owner is not None:
                 held.setdefault(each.owner, {})[each.subject] = each.window.used.last
+        budgets = {holding.tenant.owner.key: holding.tenant.owner.budget for holding in ledger.holdings}
         for owner, parts in held.items():
             watched = self.owners[owner] = self._take(
                 self.owners.get(owner), SubjectKind.OWNER, ledger, now, sum(parts.values()), is_idle=None
             )
             watched.owner = owner
+            if (budget := budgets.get(owner)) is not None:
+                watched.window.bind(budget, 0.0)
             members = watched.window.members or Members()
             watched.window.members = members
             if members.began.keys() != parts.keys():
@@ -253,11 +260,15 @@ class GpuWindows:
         for gauge in ledger.reading.gauges:
             told.setdefault(gauge.pid, {})[gauge.quantity] = gauge.value
         present = set()
+        floors = self._floors(ledger, now)
         for holding in ledger.holdings:
-            key = holding.tenant.facts.key
+            key, owner = holding.tenant.facts.key, holding.tenant.owner
             present.add(key)
             if holding.held is not None:
                 self._fold_process(ledger, now, key, holding, told.get(holding.pid, {}))
+                if owner.budget is not None:
+                    own = floors[owner.key]
+                    self.processes[key].window.bind(owner.budget, sum(own.values()) - own[key])
         if len(present) == len(self.processes) and present >= self.processes.keys():
             return {}
         left = {key: self.processes[key] for key in self.processes.keys() - present}
@@ -268,6 +279,20 @@ class GpuWindows:
             del self.processes[key]
         self.changed |= bool(left)
         return {key: watched.window.used.last for key, watched in left.items()}
+
+    def _floors(self, ledger: Ledger, now: float) -> dict[str, dict[ProcessKey, float]]:
+        """Return what each process of an owner with a budget has not gone below lately, by the key."""
+        floors: dict[str, dict[ProcessKey, float]] = {}
+        for holding in ledger.holdings:
+            key, owner = holding.tenant.facts.key, holding.tenant.owner
+            if owner.budget is None or holding.held is None:
+                continue
+            watched, least = self.processes.get(key), float(holding.held)
+            if watched is not None:
+                known = watched.window.used.floor(now - SIBLINGS_OVER, now)
+                least = least if known is None else min(least, known)
+            floors.setdefault(owner.key, {})[key] = least
+        return floors
 
     def _keep_life(self, watched: Watched) -> None:
         """Remember a life that was long enough to settle."""
@@ -310,7 +335,7 @@ class GpuWindows:
         watched.version = tenant.facts.container.image if tenant.facts.container else None
         watched.rank = tenant.engine.rank if tenant.engine else None
         window = watched.window
-        window.now, window.wall, window.capacity = now, ledger.at.wall, capacity
+        window.now, window.wall, window.capacity, window.budget = now, ledger.at.wall, capacity, None
         window.taken = max(0.0, memory.used - held)
         window.running, window.waiting = told.get("requests_running"), told.get("requests_waiting")
         self._hear(window, told, now, holding.pid)

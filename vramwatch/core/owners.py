@@ -96,6 +96,16 @@ def owner_of(facts: ProcessFacts, engine: EngineFacts | None, rules: Iterable[Ow
     )
 
 
+def renewed(owner: Owner, rules: Iterable[OwnerRule]) -> Owner:
+    """Return ``owner`` with the team and the budget that the first rule of its name says now.
+
+    An Owner that no rule named, or whose rule is gone, stays as it is.
+    """
+    if owner.kind is not OwnerKind.RULE:
+        return owner
+    return next((told for told in map(_by_rule, rules) if told.key == owner.key), owner)
+
+
 def told_owner(key: str) -> Owner | None:
     """Return the Owner whose key ``owner_of`` once wrote, named as it named it; None: this is no such key."""
     kind, _, rest = key.partition(":")

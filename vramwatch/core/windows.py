@@ -419,8 +419,9 @@ class Members:
 class Window:
     """All that a detector may look at. Times as of the Lanes; ``wall`` less ``now`` makes unix seconds.
 
-    ``capacity``: bytes of the device or of the MIG instance. ``is_bounded``: False: nobody tells it, and it
-    is the most that was ever seen. ``taken``: bytes of it that others hold. ``started``: when its process
+    ``capacity``: bytes of the device or of the MIG instance, or the ``budget`` of its owner where that leaves
+    less. ``is_bounded``: False: nobody tells it, and it is the most that was ever seen. ``taken``: bytes of
+    it that others hold; of a budget, those of the same owner. ``started``: when its process
     did, None: not known. ``whole``: nothing more specific than this window holds the bytes in it. ``told``:
     what its process says of itself, by quantity. ``pressed``: the share of the last minutes in which
     requests waited for a pool that was full. ``counts_requests``: whether its work is counted in requests.
@@ -436,6 +437,7 @@ class Window:
     capacity: float
     is_bounded: bool = True
     taken: float = 0.0
+    budget: float | None = None
     started: float | None = None
     whole: bool = True
     layers: dict[Layer, Lane] = field(default_factory=dict)
@@ -472,7 +474,9 @@ class Window:
             return None
         told = self.told.get("engine_pool_bytes")
         size = told or kv.peak(MINUTES_KEPT * MINUTE)
-        return replace(self, used=kv, capacity=size, is_bounded=told is not None, taken=0.0, layers={})
+        return replace(
+            self, used=kv, capacity=size, is_bounded=told is not None, taken=0.0, budget=None, layers={}
+        )
 
     @property
     def is_flat(self) -> bool:
@@ -481,6 +485,15 @@ class Window:
         start = lane.hours.since(lane.time - self.age + HOUR)
         lows, highs = lane.hours.low[start:], lane.hours.high[start:]
         return bool(lows) and max(highs) - min(lows) <= FLAT_SHARE * max(highs)
+
+    def bind(self, budget: float, siblings: float) -> None:
+        """Have the owner's ``budget`` count, of which its other processes hold ``siblings`` bytes.
+
+        It does where it leaves less than the device. Call it after capacity and taken were set.
+        """
+        if budget - siblings < self.capacity - self.taken:
+            self.capacity = self.budget = budget
+            self.taken = siblings
 
     @property
     def room(self) -> float:

@@ -98,7 +98,7 @@ def _course_lines(course: Course, gpus: Mapping[str, Gpu], width: int, zone: tzi
         ", ".join(filter(None, (rate_words(judgement.rate), pid))),
         _times(course, zone),
         clean(judgement.evidence.sentence),
-        forecast_words(judgement.forecast, course.resolved is not None, zone),
+        forecast_words(judgement, course.resolved is not None, zone),
         *(
             f"{clock(each.at.wall, zone)}: {clean(each.incident.judgement.evidence.sentence)}"
             for each in course.accidents
