@@ -122,7 +122,7 @@ def diagnose(window: Window, found: Mapping[str, Found]) -> Diagnosis:
     fits = fits and not is_told
     if fits and cause is not Cause.KV_CACHE and not found[main].causes:
         cause = Cause.WARMUP
-    is_early = urgent is None and _is_premature(window, rate, forecast, curve)
+    is_early = urgent is None and "idle_creep" not in found and _is_premature(window, rate, forecast, curve)
     is_early |= urgent is None and cause is Cause.UNKNOWN and bool(window.layers)
     is_served = urgent is not None and cause is Cause.KV_CACHE and bool(window.running)
     is_early |= is_served and seconds_left(forecast, window.now)[1] > SERVED_CLOSE
