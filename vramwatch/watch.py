@@ -43,12 +43,14 @@ from vramwatch.core.windows import ANYWHERE, Accident, Window
 
 PRUNED_EVERY = 3600.0
 
-ALWAYS_TOLD = frozenset({"out_of_memory", "spike", "pool_leak", "pool_pressure", "spilled", "unattributed"})
-"""Patterns that fire whether or not anybody can say when the memory ends."""
-
 
 class Detector(Protocol):
-    """One growth pattern. Its name is that of its file."""
+    """One growth pattern. Its name is that of its file.
+
+    ``SEES``: the windows that it is shown. It may say more of itself: ``ALWAYS_TOLD``, that it fires
+    whether or not anybody can say when the memory ends; ``UNDER_LOAD``, that it looks where something is
+    asked, so that load may explain what it found.
+    """
 
     SEES: frozenset[SubjectKind]
 
@@ -207,7 +209,7 @@ class Watch:
         )
         explained = diagnosis.explained or cause in INNOCENT
         names = (diagnosis.pattern, *diagnosis.others)
-        is_told = not ALWAYS_TOLD.isdisjoint(names) or median <= self._terms.warn_horizon
+        is_told = any(self._says(name, "ALWAYS_TOLD") for name in names) or median <= self._terms.warn_horizon
         fires = is_told and not explained and not diagnosis.premature
         return Belief(judgement, fires, diagnosis.found.is_urgent, (early, median), explained)
 
@@ -218,7 +220,7 @@ class Watch:
             return Belief(None)
         judged = standing.incident.judgement
         names = (judged.pattern, *judged.others)
-        looked_under_load = all(getattr(self._detectors.get(name), "UNDER_LOAD", False) for name in names)
+        looked_under_load = all(self._says(name, "UNDER_LOAD") for name in names)
         if judged.pid != watched.pid or not looked_under_load:
             return Belief(None)
         gone = gone_with_load(watched.window, judged.evidence)
@@ -226,6 +228,10 @@ class Watch:
             return Belief(None)
         load = replace(judged, cause=Cause.LOAD, evidence=gone, alternatives=())
         return Belief(load, explained=True, is_over=True)
+
+    def _says(self, name: str, what: str) -> bool:
+        """Whether the detector ``name`` says ``what`` of itself."""
+        return getattr(self._detectors.get(name), what, False)
 
     def _compared(self, watched: Watched, diagnosis: Diagnosis) -> Evidence:
         """Return the evidence, beside earlier versions of the same owner and the other ranks of a service."""

@@ -211,7 +211,7 @@ class GpuWindows:
         watched.came |= window.used.fold(now, value, self.load.busy, is_idle)
         return watched
 
-    def _fold_unattributed(self, ledger: Ledger, now: float, left: Mapping[ProcessKey, float]) -> None:
+    def _fold_unattributed(self, ledger: Ledger, now: float, left: int) -> None:
         before = self.unattributed.window.used.last if self.unattributed else float(ledger.unattributed)
         is_withheld = any(holding.held is None for holding in ledger.holdings)
         is_idle = self.load.is_idle if is_withheld else None  # others' work is not seen
@@ -220,7 +220,7 @@ class GpuWindows:
         )
         window = watched.window
         window.withheld = is_withheld
-        window.departures += [Departure(now, held, before) for held in left.values()]
+        window.departures += [Departure(now, before)] * left
         del window.departures[:-DEPARTURES_KEPT]
         ghosts = ledger.ghost_bytes
         window.ghosts_since = min(window.ghosts_since, now) if ghosts else inf
@@ -254,8 +254,8 @@ class GpuWindows:
             if gone is None or now - gone.ended > OWNER_KEPT:
                 del self.owners[owner]
 
-    def _fold_processes(self, ledger: Ledger, now: float) -> Mapping[ProcessKey, float]:
-        """Fold every process; return those that have left, with what they held."""
+    def _fold_processes(self, ledger: Ledger, now: float) -> int:
+        """Fold every process; return how many have left."""
         told: dict[int, dict[str, float]] = {}
         for gauge in ledger.reading.gauges:
             told.setdefault(gauge.pid, {})[gauge.quantity] = gauge.value
@@ -270,7 +270,7 @@ class GpuWindows:
                     own = floors[owner.key]
                     self.processes[key].window.bind(owner.budget, sum(own.values()) - own[key])
         if len(present) == len(self.processes) and present >= self.processes.keys():
-            return {}
+            return 0
         left = {key: self.processes[key] for key in self.processes.keys() - present}
         for watched in left.values():
             self._keep_life(watched)
@@ -278,7 +278,7 @@ class GpuWindows:
         for key in left:
             del self.processes[key]
         self.changed |= bool(left)
-        return {key: watched.window.used.last for key, watched in left.items()}
+        return len(left)
 
     def _floors(self, ledger: Ledger, now: float) -> dict[str, dict[ProcessKey, float]]:
         """Return what each process of an owner with a budget has not gone below lately, by the key."""

@@ -168,7 +168,6 @@ class Lane:
         "_valley_time",
         "_valley_work",
         "began",
-        "first",
         "high",
         "hours",
         "last",
@@ -194,7 +193,7 @@ class Lane:
         self.returns = Recurrence(votes)
         self.rebound = max(REBOUND, REBOUND_SHARE * capacity)
         self.began = self.time = -inf
-        self.first = self.last = self.work = 0.0
+        self.last = self.work = 0.0
         self.moment = -1
         self.low = self.high = 0.0  # of the ten seconds that are open
         self._minute_low = self._hour_low = inf  # of those that are open, up to the ten seconds before
@@ -232,7 +231,7 @@ class Lane:
     def _close(self, moment: int, time: float, value: float) -> None:
         """End the ten seconds that are open, and begin others with ``value``; minutes and hours likewise."""
         if self.moment < 0:
-            self.began, self.first = time, value
+            self.began = time
         else:
             self.moments.add(self.moment, self.low, self.high, self.work)
             self._minute_low = min(self._minute_low, self.low)
@@ -364,10 +363,9 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """A process that is no longer listed: when, its bytes, and the unattributed bytes just before."""
+    """A process that is no longer listed: when, and the unattributed bytes just before."""
 
     time: float
-    held: float
     unattributed: float
 
 
