@@ -9,11 +9,12 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
+from vramwatch.alerting import Alerting
 from vramwatch.backlog import Backlog
 from vramwatch.cold import ColdJobs
 from vramwatch.control import ControlError, Request
@@ -33,9 +34,11 @@ from vramwatch.core.model import (
     Poll,
 )
 from vramwatch.core.ports import Feed, Sightings
+from vramwatch.core.troubles import CHANNEL, CONFIGURATION, STORE, Trouble, blindness
 from vramwatch.core.units import Seconds, parse_seconds, show_seconds
 from vramwatch.judging import Judge
 from vramwatch.logbook import Logbook
+from vramwatch.outbox import Outbox
 from vramwatch.pipeline import Pipeline
 from vramwatch.store import Store
 from vramwatch.watch import Watch
@@ -100,16 +103,21 @@ class Daemon:
         find_holders: Callable[[Poll], str | None] | None = None,
         require_gpu: bool = False,
         logs: Sightings | None = None,
+        alerting: Alerting | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
         """``find_holders`` says who may keep the ghosts of a Poll; None where that has no meaning.
 
-        ``logs`` are those that may be followed, None where none may; closed with the daemon.
+        ``logs`` are those that may be followed, None where none may; closed with the daemon, as is the
+        ``outbox``. Without ``alerting`` nobody is told anything.
         """
         self._feed = feed
         self._pipeline = pipeline
         self._store = store
         self._backlog = Backlog(store)
         self._judge = Judge(watch, store)
+        self._alerting = alerting
+        self._outbox = outbox
         self._lost = 0  # polls, as the backlog counted them when the judge heard of it
         self._errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
         self._now = Instant(0, 0.0, 0.0, "")
@@ -126,6 +134,8 @@ class Daemon:
         self._logs = logs
         self._digest = oom_sightings.Digest()
         self._cold: ColdJobs | None = None
+        self.misconfigured: str | None = None
+        """Why the configuration was not taken up when it was last read again; None: it was."""
 
     # --- called from other threads and from signal handlers ---------------------------------------
 
@@ -229,10 +239,29 @@ class Daemon:
         return [oom_sightings.event(seen, repeated, ledgers, is_whole=is_whole) for seen, repeated in told]
 
     def _keep(self, poll: Poll) -> None:
-        """Have ``poll`` judged, and stored with what was found: both are one transaction."""
+        """Have ``poll`` judged, and stored with what was found and whom to tell: all in one transaction."""
         poll = self._judge.turn(poll)
         self._logbook.tell_moves(poll.transitions)
+        if self._alerting:
+            judged = len(poll.transitions)
+            poll = self._alerting.turn(poll, self._ailing(poll))
+            self._logbook.tell_moves(poll.transitions[judged:])
+            self._logbook.tell_steps(poll.steps)
         self._backlog.remember(poll)
+        if self._outbox and self._backlog.is_empty:
+            self._outbox.expect(poll.steps)
+            self._outbox.turn(poll.at.wall)
+
+    def _ailing(self, poll: Poll) -> Iterator[Trouble]:
+        """Yield what is wrong with vramwatch itself."""
+        if trouble := blindness(poll):
+            yield trouble
+        if self._backlog.fault:
+            yield Trouble(STORE, f"what is seen cannot be kept: {self._backlog.fault}")
+        if self.misconfigured:
+            yield Trouble(CONFIGURATION, f"the configuration was kept as it was: {self.misconfigured}")
+        for channel, reason in self._outbox.failing.items() if self._outbox else ():
+            yield Trouble(f"{CHANNEL} {channel}", f"channel {channel} cannot be told anything: {reason}")
 
     def _use_the_time(self, at: Instant, interval: Seconds) -> None:
         """Use what is left until the next poll; a feed that does not wait for the clock has all the time."""
@@ -259,6 +288,8 @@ class Daemon:
         if self._logs:
             self._logs.close()
         self._feed.source.close()
+        if self._outbox:
+            self._outbox.close()
         self._put_down(is_end=True)
         self._judge.close()
         self._backlog.close()

@@ -38,6 +38,8 @@ from vramwatch.core.model import (
     ProcessKey,
     SubjectKind,
 )
+from vramwatch.core.scenes import scene_of
+from vramwatch.core.sufficiency import Lack
 from vramwatch.core.verdicts import INNOCENT, Cause, Evidence, Found, Verdict
 from vramwatch.core.windows import ANYWHERE, Accident, Window
 
@@ -130,7 +132,7 @@ class Watch:
         if now - self._pruned >= PRUNED_EVERY:
             moved += self._prune(poll.at, now)
             self._pruned = now
-        return tuple(moved)
+        return tuple(_with_scene(each, poll) for each in moved)
 
     def _note(self, told: OutOfMemory, now: float) -> None:
         """Take in an out-of-memory that somebody tells of a Gpu, or of a process wherever it is."""
@@ -337,6 +339,15 @@ class Watch:
             elif not standing.is_open and now - standing.closed_at > self._terms.reopen_within:
                 del self._standings[subject]
 
+    def lacking(self) -> tuple[tuple[Subject, Lack], ...]:
+        """Return of whom there is too little to judge, and what is missing; who has an incident is judged."""
+        found = (
+            (Subject(gpu, kind, owner), missing)
+            for gpu, windows in self._gpus.items()
+            for kind, owner, missing in windows.lacking()
+        )
+        return tuple(each for each in found if each[0] not in self._standings)
+
     def forget(self, owners: Collection[str], processes: Collection[ProcessKey] = ()) -> None:
         """Let go of all that is remembered of Owners (by key), and of single processes."""
         for windows in self._gpus.values():
@@ -385,6 +396,11 @@ class Watch:
         self._clockwork = Clockwork(told["seconds"], told["before"])
         self._gpus, self._standings = told["gpus"], told["standings"]
         self._is_new = True
+
+
+def _with_scene(moved: Transition, poll: Poll) -> Transition:
+    incident = moved.incident
+    return replace(moved, scene=scene_of(poll.ledgers, incident.subject, incident.judgement.pid))
 
 
 def subject_of(gpu: str, watched: Watched) -> Subject:

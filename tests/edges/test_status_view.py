@@ -15,7 +15,7 @@ from vramwatch.cli.views.bar import COLOURS, Part, bar, marks, share_out
 from vramwatch.cli.views.records import COLUMNS, gpu_records, status_record, status_rows
 from vramwatch.cli.views.status import Standing, Status, status_lines
 from vramwatch.cli.views.terminal import OWNER_STYLES, terminal
-from vramwatch.cli.views.text import ASCII, UNICODE, clean, columns, fit
+from vramwatch.cli.views.text import ASCII, UNICODE, columns, fit
 from vramwatch.cli.views.words import BECAUSE, GHOST_STATE, explain
 from vramwatch.core.model import (
     Explanation,
@@ -40,6 +40,7 @@ from vramwatch.core.model import (
     SubjectKind,
     Tenant,
 )
+from vramwatch.core.texts import clean
 from vramwatch.core.units import GIB, MIB, Bytes, Seconds
 
 AT = Instant(99, 1795406399.0, 4999.0, "boot")  # 2026-11-23 03:59:59 UTC

@@ -8,7 +8,7 @@ from itertools import chain
 
 from vramwatch.cli.views.growth import COLUMNS as GROWTH_COLUMNS
 from vramwatch.cli.views.growth import Growth, growth_record, growth_rows
-from vramwatch.cli.views.records import COLUMNS, Json, gpu_records, status_record, status_rows
+from vramwatch.cli.views.records import COLUMNS, gpu_records, status_record, status_rows
 from vramwatch.cli.views.series_records import (
     STEP_COLUMNS,
     point_record,
@@ -19,10 +19,11 @@ from vramwatch.cli.views.series_records import (
 )
 from vramwatch.cli.views.status import Status
 from vramwatch.cli.views.transitions import COLUMNS as TRANSITION_COLUMNS
-from vramwatch.cli.views.transitions import TALLY_COLUMNS, tally_record, transition_record, transition_row
+from vramwatch.cli.views.transitions import TALLY_COLUMNS, tally_record, transition_row
 from vramwatch.core.episodes import Tally
 from vramwatch.core.incidents import Transition
 from vramwatch.core.model import Gpu
+from vramwatch.core.records import Json, transition_record
 from vramwatch.store import GapRow, Point, SeriesRow, Step
 
 SeriesPoints = Iterable[tuple[SeriesRow, Iterator[Point]]]

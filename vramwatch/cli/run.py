@@ -102,7 +102,7 @@ def _overrides(
 
 def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]") -> None:
     """Open the store and the source, watch until told to stop, and leave nothing behind."""
-    from vramwatch.assembly import assemble, follow_logs, name_holders, open_feed, watch
+    from vramwatch.assembly import assemble, follow_logs, name_holders, open_feed, tell, watch
     from vramwatch.clock import read_boot_id
     from vramwatch.config import sentence
     from vramwatch.control import ControlServer
@@ -124,6 +124,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
         if logs:
             house.callback(logs.close)
         judge = watch(config)
+        alerting, outbox = tell(config, store) or (None, None)
         daemon = Daemon(
             feed,
             pipeline,
@@ -132,6 +133,8 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
             find_holders=name_holders if feed.live else None,
             require_gpu=require_gpu,
             logs=logs,
+            alerting=alerting,
+            outbox=outbox,
         )
         if config.source_name != "replay":  # which may play beside a daemon that has both addresses
             place = config.control.place(os.environ, os.geteuid())
@@ -174,8 +177,10 @@ class Reload:
             config = self._load_again()
         except ConfigError as error:
             logger.error("configuration kept as it was because=%r", str(error))
-            self._daemon.note(Event(EventKind.RELOAD_REFUSED, str(error).splitlines()[0]))
+            self._daemon.misconfigured = str(error).splitlines()[0]
+            self._daemon.note(Event(EventKind.RELOAD_REFUSED, self._daemon.misconfigured))
             return
+        self._daemon.misconfigured = None
         self._pipeline.rates = config.poll.rates()
         self._pipeline.name_by(config.owner_rules())
         self._watch.reconfigure(detectors(config), config.detection.terms())
@@ -196,7 +201,7 @@ def _refuse_mixed_history(config: "Config", store_path: Path | None, source: str
 
 
 def _tell_what_was_played(store: Path) -> None:
-    from vramwatch.cli.when import iso
+    from vramwatch.core.records import iso
     from vramwatch.store import History
 
     history = History.open(store)

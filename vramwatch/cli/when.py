@@ -1,7 +1,7 @@
 """Moments as people write and read them."""
 
 import re
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, time, timedelta, tzinfo
 
 from vramwatch.core.errors import UsageError
 from vramwatch.core.units import parse_seconds
@@ -106,8 +106,3 @@ def show_when(moment: float, now: float, zone: tzinfo | None, seconds: bool = Fa
     local = datetime.fromtimestamp(moment, zone)
     day = "" if local.date() == _day_of(now, zone) else "%Y-%m-%d "
     return local.strftime(f"{day}%H:%M:%S" if seconds else f"{day}%H:%M")
-
-
-def iso(moment: float) -> str:
-    """Return ``moment`` (unix seconds) as ISO 8601 in UTC: "2026-11-23T04:00:00.000Z"."""
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

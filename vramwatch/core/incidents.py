@@ -8,10 +8,14 @@ import hashlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import inf
+from typing import TYPE_CHECKING
 
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.model import Instant, SubjectKind
 from vramwatch.core.verdicts import Cause, Evidence, Rate, RuledOut
+
+if TYPE_CHECKING:
+    from vramwatch.core.scenes import Scene
 
 
 class State(StrEnum):
@@ -85,11 +89,15 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A move of an Incident, or an update within its state; ``incident`` is as it stands afterwards."""
+    """A move of an Incident, or an update within its state; ``incident`` is as it stands afterwards.
+
+    ``scene``: who stood where at the poll that was judged; None: nobody has looked, or could.
+    """
 
     at: Instant
     incident: Incident
     reason: Reason
+    scene: "Scene | None" = None
 
 
 CLEAR_SHARE = 0.1

@@ -253,6 +253,12 @@ class Store:
             wipe(self._connection)
         return forgotten
 
+    @contextmanager
+    def committing(self) -> Iterator[Connection]:
+        """Give the connection in one transaction, for what stands beside the polls. Errors: StoreError."""
+        with self._committing():
+            yield self._connection
+
     def close(self) -> None:
         """Mark this life as ended cleanly, and let go of the store. A second call does nothing.
 
@@ -284,7 +290,7 @@ class Store:
         self._known, self._waiting = None, known.waiting
         with told(self._path), self._connection.begin():
             yield known
-        self._known, self._waiting = known, ()
+        self._known, self._waiting = known, known.waiting
 
     def _known_now(self) -> Known:
         if self._connection.closed:

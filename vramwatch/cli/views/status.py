@@ -7,10 +7,11 @@ from enum import Enum, auto
 
 from vramwatch.cli.views.bar import marks
 from vramwatch.cli.views.gpu import Frame, gpu_lines, shares
-from vramwatch.cli.views.text import Glyphs, Line, Tone, clean, line, wrap
+from vramwatch.cli.views.text import Glyphs, Line, Tone, line, wrap
 from vramwatch.cli.views.words import blame
 from vramwatch.cli.when import show_when
 from vramwatch.core.model import Fault, FaultKind, Gpu, Instant, Ledger, Missing, Pace, Poll, SeriesKey
+from vramwatch.core.texts import clean
 from vramwatch.core.units import show_seconds
 
 NARROWEST, WIDEST = 40, 160

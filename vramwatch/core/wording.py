@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
 
-from vramwatch.cli.views.text import clean
+from vramwatch.core.floors import WARM_UP
 from vramwatch.core.forecast import Abstention
 from vramwatch.core.forecast import Reason as NoForecast
 from vramwatch.core.incidents import Judgement, Reason, Subject
 from vramwatch.core.model import Gpu, SubjectKind
 from vramwatch.core.owners import told_owner
-from vramwatch.core.units import show_bytes
+from vramwatch.core.sufficiency import SETTLED_AFTER, Lack
+from vramwatch.core.texts import clean
+from vramwatch.core.units import show_bytes, show_seconds
 from vramwatch.core.verdicts import Cause, Rate
 
 HOUR = 3600.0
@@ -55,6 +57,15 @@ NO_FORECAST = {
 }
 
 
+LACKS = {
+    Lack.BRIEF: (
+        f"seen for less than {show_seconds(SETTLED_AFTER)} after the warm-up, "
+        f"which is {show_seconds(WARM_UP)}"
+    ),
+    Lack.LOAD: "neither utilisation nor running requests are told, and less than a day was seen",
+}
+
+
 def subject_words(subject: Subject, gpus: Mapping[str, Gpu]) -> str:
     """Return "chat on GPU 0", "unattributed bytes on GPU 0", "GPU 0"."""
     gpu = gpus.get(subject.gpu)
@@ -90,3 +101,8 @@ def forecast_words(judgement: Judgement, is_over: bool, zone: tzinfo | None) -> 
 def clock(wall: float, zone: tzinfo | None) -> str:
     """Return "2026-11-22 03:12"."""
     return datetime.fromtimestamp(wall, zone).strftime("%Y-%m-%d %H:%M")
+
+
+def zone_name(wall: float, zone: tzinfo | None) -> str:
+    """Return what the zone of ``clock`` is called then: "UTC", "CET", "+0545"."""
+    return datetime.fromtimestamp(wall, zone).astimezone(zone).strftime("%Z")
