@@ -46,6 +46,7 @@ class Process:
     begins: float = 0.0
     told: Mapping[str, float] = field(default_factory=dict)  # by quantity, bytes as they are
     ghost: GhostKind | None = None
+    budget: float | None = None  # MiB, of its owner
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ def poll(seq: int, moment: Moment) -> Poll:
 def _holding(process: Process) -> Holding:
     key = ProcessKey(BOOT, process.pid, round(100 * process.begins) + 1)
     facts = ProcessFacts(key, name="python", started=START + process.begins)
-    owner = Owner(f"unit:{process.owner}.service", process.owner, OwnerKind.UNIT)
+    budget = None if process.budget is None else Bytes(round(process.budget * MIB))
+    owner = Owner(f"unit:{process.owner}.service", process.owner, OwnerKind.UNIT, budget=budget)
     held = None if process.held is None else Bytes(int(process.held // 2) * 2 * MIB)
     return Holding(process.pid, held, Tenant(facts, owner), ghost=process.ghost)
 

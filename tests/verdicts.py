@@ -86,6 +86,9 @@ class Chain(Watch):
         moves = [transition(poll.at, f"incident-{checksum % 5}", state, rate=None, pid=checksum % 1000)]
         return tuple(moves * 1 if checksum % 2 else [*moves, transition(poll.at, "other", state)])
 
+    def adopt(self, told, at):
+        return ()
+
     def checkpoint(self):
         return self.state
 

@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
@@ -376,14 +376,18 @@ class Daemon:
             raise ControlError("forget takes either an owner's key or a user's name")
         try:
             forgotten = self._store.forget(owner and str(owner), user and str(user))
+            self._judge.forget(forgotten.owner_keys, forgotten.process_keys)
         except StoreError as error:
             raise ControlError(str(error)) from error
-        if owner is not None:
-            self._judge.forget(str(owner))
         if self._alerting:
             self._alerting.begin_anew()
-        logger.info("history forgotten author=%r counts=%s", request.author, forgotten)
-        return asdict(forgotten)
+        counts = forgotten.counts
+        logger.info(
+            "history forgotten author=%r %s",
+            request.author,
+            " ".join(f"{name}={count}" for name, count in counts.items()),
+        )
+        return counts
 
     def _end_release(self) -> None:
         self._release = None

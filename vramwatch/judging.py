@@ -10,12 +10,12 @@ polls changes no transition, and none is told twice.
 import logging
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import Incident, Transition
-from vramwatch.core.model import Instant, Poll
+from vramwatch.core.model import Instant, Poll, ProcessKey
 from vramwatch.core.units import Seconds
 from vramwatch.store import Stand, Store, stand_of
 from vramwatch.watch import Watch
@@ -48,6 +48,7 @@ class Judge:
         self._newest = _NEVER  # the poll that was judged last
         self._again = 0  # polls that were judged again
         self._due: float | None = None  # boot time of the next checkpoint; None: an hour from the next poll
+        self._begins_anew = False  # without a checkpoint, and the open incidents of the store were not read
 
     @property
     def is_behind(self) -> bool:
@@ -55,17 +56,23 @@ class Judge:
         return self._checkpoint is not None or self._past is not None
 
     def begin(self) -> None:
-        """Find out where to go on. Without a checkpoint it begins anew, and says so to the next start."""
+        """Find out where to go on. Without a checkpoint it begins anew, and says so to the next start.
+
+        What is open in the store goes on then, though nothing else is known of it.
+        """
+        self._begins_anew = True
         try:
             kept = self._store.checkpoint()
             if kept is None:
                 self._newest = self._store.newest() or _NEVER
+                self._adopt()
                 self._store.write_checkpoint(self._newest, self._watch.checkpoint())
                 return
         except StoreError as error:
             logger.error("checkpoint not kept because=%r", str(error))
             self._due = 0.0
             return
+        self._begins_anew = False
         self._checkpoint = kept[0], dict(kept[1])
 
     def turn(self, poll: Poll) -> Poll:
@@ -102,6 +109,7 @@ class Judge:
         if not (at.boottime >= self._due or is_end or self._store.lost_checkpoint):
             return
         try:
+            self._adopt()
             self._store.write_checkpoint(at, self._watch.checkpoint())
         except StoreError as error:
             logger.error("checkpoint not kept because=%r", str(error))
@@ -118,9 +126,15 @@ class Judge:
         if all(each.id != incident.id for each in self._dismissed):
             self._dismissed.append(incident)
 
-    def forget(self, owner: str) -> None:
-        """Let go of what is remembered of an Owner (its key), so that no checkpoint brings it back."""
-        self._watch.forget(owner)
+    def forget(self, owners: Collection[str], processes: Collection[ProcessKey]) -> None:
+        """Let go of all of these Owners (by key) and processes, so that no checkpoint brings it back.
+
+        Errors: StoreError.
+        """
+        if self._checkpoint is not None:
+            self._take_up(*self._checkpoint)
+        self._watch.forget(owners, processes)
+        self._found = tuple(each for each in self._found if each.incident.subject.owner not in owners)
 
     def close(self) -> None:
         """Let go of the store."""
@@ -139,10 +153,18 @@ class Judge:
             self._watch.restore(state)
         except ValueError as error:
             logger.error("checkpoint not taken up seq=%d because=%r judging=anew", at.seq, str(error))
+            self._begins_anew = True
+            self._adopt()
             return
         self._stands = self._store.transitions_since(at.seq)
         self._then_dismissed = self._store.dismissed_since(at.seq)
         self._past = self._store.polls_since(at.seq)
+
+    def _adopt(self) -> None:
+        """Have the watch go on with what is open in the store, once, if it began anew. Errors: StoreError."""
+        if self._begins_anew:
+            self._found += self._watch.adopt(self._store.open_incidents(), self._newest)
+            self._begins_anew = False
 
     def _judge_next(self, past: Iterator[Poll]) -> Iterator[Poll] | None:
         """Judge one poll; return where the next ones come from, None if there is none."""

@@ -21,7 +21,7 @@ from vramwatch.core.model import (
     Readings,
     Tenant,
 )
-from vramwatch.core.owners import OwnerRule, owner_of
+from vramwatch.core.owners import OwnerRule, owner_of, renewed
 from vramwatch.core.ports import Feed
 from vramwatch.core.recognition import Engine, recognise
 from vramwatch.core.units import Bytes, Seconds
@@ -68,11 +68,11 @@ class Pipeline:
         shows: Callable[[ProcessFacts], ProcessFacts] = lambda facts: facts,
     ) -> None:
         """``shows`` says what of a process may be remembered, once its engine and Owner are known."""
-        self.rules = rules
         self.rates = rates
+        self._rules = rules
         self._feed = feed
         self._engines = engines
-        self._owners = dict(owners)
+        self._owners = {key: renewed(owner, rules) for key, owner in owners.items()}
         self._surroundings = surroundings
         self._read_groups = read_groups
         self._shows = shows
@@ -87,6 +87,17 @@ class Pipeline:
         self._present: dict[int, Tenant] = {}
         self._is_dying = False  # whether somebody present will be a ghost by time alone
         self._books: dict[str, _Book] = {}  # by UUID, of those who are present
+
+    def name_by(self, rules: Sequence[OwnerRule]) -> None:
+        """Have ``rules`` name processes that come from now on.
+
+        Those that are known keep their Owner, with the team and the budget that it has now.
+        """
+        self._rules = rules
+        self._owners = {key: renewed(owner, rules) for key, owner in self._owners.items()}
+        for key, (told, known) in self._tenants.items():
+            self._tenants[key] = told, replace(known, owner=renewed(known.owner, rules))
+        self._facts = {}  # so that those who are present are looked up again
 
     def turn(self, at: Instant) -> Poll:
         """Return what the poll at ``at`` saw: a balanced Ledger for every Gpu that could be read.
@@ -188,7 +199,7 @@ class Pipeline:
         told, known = self._tenants.get(facts.key, (None, None))
         if known is None:
             engine = recognise(self._engines, facts)
-            owner = self._owners.get(facts.key) or owner_of(facts, engine, self.rules)
+            owner = self._owners.get(facts.key) or owner_of(facts, engine, self._rules)
             if facts.key.start_ticks:  # a pid that was never seen alive has no identity to keep
                 self._owners[facts.key] = owner
             known = Tenant(self._shows(facts), owner, engine)

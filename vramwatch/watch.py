@@ -3,7 +3,7 @@
 The same for live polls, a replay and stored history; it owns no clock and reads nothing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, Protocol
@@ -24,11 +24,22 @@ from vramwatch.core.incidents import (
     Subject,
     Terms,
     Transition,
+    adopt,
     advance,
     close,
+    is_stale,
     severity,
 )
-from vramwatch.core.model import EventKind, Instant, OutOfMemory, Poll, SubjectKind
+from vramwatch.core.load import gone_with_load
+from vramwatch.core.model import (
+    EventKind,
+    Instant,
+    Ledger,
+    OutOfMemory,
+    Poll,
+    ProcessKey,
+    SubjectKind,
+)
 from vramwatch.core.scenes import scene_of
 from vramwatch.core.sufficiency import Lack
 from vramwatch.core.verdicts import INNOCENT, Cause, Evidence, Found, Verdict
@@ -36,12 +47,17 @@ from vramwatch.core.windows import ANYWHERE, Accident, Window
 
 PRUNED_EVERY = 3600.0
 
-ALWAYS_TOLD = frozenset({"out_of_memory", "spike", "pool_leak", "pool_pressure", "spilled", "unattributed"})
-"""Patterns that fire whether or not anybody can say when the memory ends."""
+AFTERMATH = 60.0
+"""Seconds after the end of a growth in which an accident of unknown cause is put down to it."""
 
 
 class Detector(Protocol):
-    """One growth pattern. Its name is that of its file."""
+    """One growth pattern. Its name is that of its file.
+
+    ``SEES``: the windows that it is shown. It may say more of itself: ``ALWAYS_TOLD``, that it fires
+    whether or not anybody can say when the memory ends; ``UNDER_LOAD``, that it looks where something is
+    asked, so that load may explain what it found.
+    """
 
     SEES: frozenset[SubjectKind]
 
@@ -66,6 +82,12 @@ class Clockwork:
         self.before = at
         return self.seconds
 
+    def seconds_at(self, past: Instant) -> float:
+        """Return the seconds of an instant of an earlier poll, as far as the wall clock tells."""
+        if self.before is None:  # the first poll will begin with its wall clock
+            return past.wall
+        return self.seconds - max(0.0, self.before.wall - past.wall)
+
 
 class Watch:
     """Told every Poll in its order. What it remembers is bounded, and can be put down and taken up."""
@@ -77,15 +99,25 @@ class Watch:
         self._gpus: dict[str, GpuWindows] = {}
         self._standings: dict[Subject, Standing] = {}
         self._pruned = 0.0
+        self._is_new = False  # whether what is remembered may come of other detectors, or of history
+        self._has_unseen = False  # whether an incident may be known from history alone
 
     def reconfigure(self, detectors: Mapping[str, Detector], terms: Terms) -> None:
-        """Judge by these from the next poll on; what is remembered stays."""
+        """Judge by these from the next poll on; windows and open incidents stay.
+
+        An incident that was found by none of these any more is resolved at that poll.
+        """
         self._detectors, self._terms = detectors, terms
+        self._is_new = True
 
     def turn(self, poll: Poll) -> tuple[Transition, ...]:
         """Return how incidents move at ``poll``, in the order in which they do; most often not at all."""
         now = self._clockwork.tick(poll.at)
         moved: list[Transition] = []
+        if self._is_new:
+            moved += self._withdraw(poll.at, now)
+            self._date_unseen(now)
+            self._is_new = False
         for event in poll.events:
             if event.kind is EventKind.GPU_VANISHED and event.gpu is not None:
                 moved += self._close_gone(event.gpu, poll.at, now)
@@ -95,13 +127,15 @@ class Watch:
             windows.fold(ledger, now)
             if windows.changed:
                 moved += self._close_ended(uuid, windows, poll.at, now)
+            if self._has_unseen:
+                moved += self._close_over(ledger, windows, poll.at, now)
         for told in filter(None, (event.out_of_memory for event in poll.events)):
             self._note(told, now)
         for uuid, windows in self._gpus.items():
             if due := [each for each in windows.all() if each.is_due]:
                 moved += self._judge(uuid, windows, due, poll.at, now)
         if now - self._pruned >= PRUNED_EVERY:
-            self._prune(now)
+            moved += self._prune(poll.at, now)
             self._pruned = now
         return tuple(_with_scene(each, poll) for each in moved)
 
@@ -154,9 +188,9 @@ class Watch:
 
     def _belief(self, watched: Watched, subject: Subject, now: float) -> Belief:
         diagnosis = watched.diagnosis
-        if diagnosis is None:
-            return Belief(None)
         window = watched.window
+        if diagnosis is None:
+            return self._belief_afterwards(watched, subject)
         early, median = seconds_left(diagnosis.forecast, now)
         standing = self._standings.get(subject)
         before = None
@@ -166,8 +200,10 @@ class Watch:
         if diagnosis.found.is_urgent:
             level = Severity.CRITICAL
         cause = diagnosis.cause
-        if cause is Cause.UNKNOWN and standing is not None and standing.is_firing and standing.incident:
-            cause = standing.incident.judgement.cause  # of the growth that has led to this
+        if cause is Cause.UNKNOWN and standing is not None and standing.incident:
+            ended_here = not standing.is_open and now - standing.closed_at <= AFTERMATH
+            if standing.is_firing or ended_here:
+                cause = standing.incident.judgement.cause  # of the growth that has led to this
         judgement = Judgement(
             diagnosis.pattern,
             cause,
@@ -182,9 +218,29 @@ class Watch:
         )
         explained = diagnosis.explained or cause in INNOCENT
         names = (diagnosis.pattern, *diagnosis.others)
-        is_told = not ALWAYS_TOLD.isdisjoint(names) or median <= self._terms.warn_horizon
+        is_told = any(self._says(name, "ALWAYS_TOLD") for name in names) or median <= self._terms.warn_horizon
         fires = is_told and not explained and not diagnosis.premature
         return Belief(judgement, fires, diagnosis.found.is_urgent, (early, median), explained)
+
+    def _belief_afterwards(self, watched: Watched, subject: Subject) -> Belief:
+        """Return what a window in which nothing is found says of what was found: nothing, or it was load."""
+        standing = self._standings.get(subject)
+        if standing is None or not standing.is_open or standing.incident is None:
+            return Belief(None)
+        judged = standing.incident.judgement
+        names = (judged.pattern, *judged.others)
+        looked_under_load = all(self._says(name, "UNDER_LOAD") for name in names)
+        if judged.pid != watched.pid or not looked_under_load:
+            return Belief(None)
+        gone = gone_with_load(watched.window, judged.evidence)
+        if gone is None:
+            return Belief(None)
+        load = replace(judged, cause=Cause.LOAD, evidence=gone, alternatives=())
+        return Belief(load, explained=True, is_over=True)
+
+    def _says(self, name: str, what: str) -> bool:
+        """Whether the detector ``name`` says ``what`` of itself."""
+        return getattr(self._detectors.get(name), what, False)
 
     def _compared(self, watched: Watched, diagnosis: Diagnosis) -> Evidence:
         """Return the evidence, beside earlier versions of the same owner and the other ranks of a service."""
@@ -220,8 +276,32 @@ class Watch:
         for subject, standing in list(self._standings.items()):
             if subject.gpu != gpu or not standing.is_open or standing.incident is None:
                 continue
+            if standing.unseen_since is not None:
+                continue  # see _close_over
             pid = standing.incident.judgement.pid
             is_there = subject in left and (pid is None or any(each.pid == pid for each in old))
+            if not is_there:
+                self._standings[subject], transitions = close(standing, at, now, Reason.RESTARTED)
+                yield from transitions
+
+    def _close_over(
+        self, ledger: Ledger, windows: GpuWindows, at: Instant, now: float
+    ) -> Iterator[Transition]:
+        """Close incidents of history of which ``ledger`` says that what grew is over."""
+        unseen = [subject for subject, each in self._standings.items() if each.unseen_since is not None]
+        self._has_unseen = bool(unseen)
+        for subject in unseen:
+            is_told = ledger.is_fresh or subject.kind is SubjectKind.GPU
+            standing = self._standings[subject]
+            if subject.gpu != ledger.gpu.uuid or not is_told or standing.incident is None:
+                continue
+            pid, known = standing.incident.judgement.pid, standing.last_found
+            is_there = any(
+                subject_of(subject.gpu, each) == subject
+                and (pid is None or each.pid == pid)
+                and (each.window.started is None or each.window.started <= known)
+                for each in windows.all()
+            )
             if not is_there:
                 self._standings[subject], transitions = close(standing, at, now, Reason.RESTARTED)
                 yield from transitions
@@ -233,10 +313,37 @@ class Watch:
             _, transitions = close(self._standings.pop(subject), at, now, Reason.GONE)
             yield from transitions
 
-    def _prune(self, now: float) -> None:
-        """Let go of incidents that are closed for so long that none of them is opened again."""
+    def _withdraw(self, at: Instant, now: float) -> Iterator[Transition]:
+        """Take back what was found by nothing but detectors that are switched off."""
+        on = self._detectors.keys()
+        for windows in self._gpus.values():
+            for each in windows.all():
+                said = each.diagnosis
+                if said is not None and on.isdisjoint((said.pattern, *said.others)):
+                    each.diagnosis = None
         for subject, standing in list(self._standings.items()):
-            if not standing.is_open and now - standing.closed_at > self._terms.reopen_within:
+            if not standing.is_open or standing.incident is None:
+                continue
+            judged = standing.incident.judgement
+            if on.isdisjoint((judged.pattern, *judged.others)):
+                self._standings[subject], transitions = close(standing, at, now, Reason.SWITCHED_OFF)
+                yield from transitions
+
+    def _date_unseen(self, now: float) -> None:
+        """Count from ``now`` for how long incidents of history have not been found again."""
+        for subject, standing in self._standings.items():
+            if standing.unseen_since is not None:
+                since = min(standing.unseen_since, now)
+                self._standings[subject] = replace(standing, unseen_since=since)
+                self._has_unseen = True
+
+    def _prune(self, at: Instant, now: float) -> Iterator[Transition]:
+        """Close incidents that have gone stale; let go of those that are never opened again."""
+        for subject, standing in list(self._standings.items()):
+            if is_stale(standing, now, self._terms):
+                self._standings[subject], transitions = close(standing, at, now, Reason.STALE)
+                yield from transitions
+            elif not standing.is_open and now - standing.closed_at > self._terms.reopen_within:
                 del self._standings[subject]
 
     def lacking(self) -> tuple[tuple[Subject, Lack], ...]:
@@ -261,14 +368,30 @@ class Watch:
         self._standings[incident.subject], moved = close(standing, poll.at, now, Reason.DISMISSED)
         return tuple(_with_scene(each, poll) for each in moved)
 
-    def forget(self, owner: str) -> None:
-        """Let go of all that is remembered of an Owner (its key)."""
+    def forget(self, owners: Collection[str], processes: Collection[ProcessKey] = ()) -> None:
+        """Let go of all that is remembered of Owners (by key), and of single processes."""
         for windows in self._gpus.values():
-            windows.owners.pop(owner, None)
-            for key in [key for key, each in windows.processes.items() if each.owner == owner]:
-                del windows.processes[key]
-        for subject in [each for each in self._standings if each.owner == owner]:
+            windows.forget(owners, processes)
+        for subject in [each for each in self._standings if each.owner in owners]:
             del self._standings[subject]
+
+    def adopt(self, told: Iterable[Transition], at: Instant) -> tuple[Transition, ...]:
+        """Go on with incidents that are open in history; ``told``: the newest Transition of each.
+
+        Each is found again, ends with what grew, or goes stale after ``clear_latest``. Of several on one
+        Subject the newest goes on; the others are closed as of ``at``, the newest poll of that history.
+        """
+        closed: list[Transition] = []
+        for each in sorted(told, key=lambda transition: transition.at.seq, reverse=True):
+            subject = each.incident.subject
+            standing = self._standings.get(subject)
+            if standing is None or not standing.is_open or standing.incident is None:
+                self._standings[subject] = adopt(each, self._clockwork.seconds_at(each.at))
+                self._is_new = True
+            elif standing.incident.id != each.incident.id:
+                _, transitions = close(adopt(each, 0.0), at, 0.0, Reason.STALE)
+                closed += transitions
+        return tuple(closed)
 
     def checkpoint(self) -> Mapping[str, Any]:
         """Return all that is remembered, as JSON has it; ``restore`` goes on from there to the bit."""
@@ -292,6 +415,7 @@ class Watch:
             windows.link()
         self._clockwork = Clockwork(told["seconds"], told["before"])
         self._gpus, self._standings = told["gpus"], told["standings"]
+        self._is_new = True
 
 
 def _with_scene(moved: Transition, poll: Poll) -> Transition:

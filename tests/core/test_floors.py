@@ -51,6 +51,7 @@ def test_a_floor_that_rises_with_every_point_is_found_with_its_rate():
         ("by less than is worth a word", [9000 + 3 * i for i in range(12)]),
         ("up and down", [9000 + 300 * (i % 3) for i in range(12)]),
         ("in one step", [9000] * 6 + [9600] * 6),
+        ("in one step, about which it jitters", [*range(9000, 9018, 3), *range(9900, 9918, 3)]),
         ("with a deep fall", [*RISING[:6], 9100, *RISING[7:]]),
         ("and has come to an end", [9000, 9150, 9300, 9450, 9600, *[9660] * 12]),
         ("with one spike", [9000] * 6 + [12_000] + [9000] * 5),
@@ -101,6 +102,18 @@ def test_a_rise_is_told_by_its_growth_its_deepest_fall_and_its_steps():
     assert seen.fall == 6 * MIB
     assert seen.steps == 2  # 10 and 14: 11 is less than a quantum above 10
     assert not seen.is_clean
+
+
+@given(st.lists(st.floats(0, 1e9), min_size=2, max_size=60))
+def test_the_largest_step_is_no_larger_than_the_whole_way_up(values):
+    seen = of(values)
+    assert 0 <= seen.largest <= max(values) - values[0]
+    assert (seen.largest > 0) is (seen.steps > 0)
+
+
+def test_two_steps_are_growth_and_one_is_not_however_much_it_jitters():
+    assert of([0.0, 3.0 * MIB, 6.0 * MIB, 100.0 * MIB, 103.0 * MIB, 106.0 * MIB]).is_one_step
+    assert not of([0.0, 0.0, 50.0 * MIB, 50.0 * MIB, 100.0 * MIB, 100.0 * MIB]).is_one_step
 
 
 def test_half_of_a_straight_rise_comes_late():

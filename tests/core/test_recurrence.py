@@ -135,3 +135,15 @@ def test_a_level_that_stands_while_something_is_worked_at_casts_no_vote():
         assert not recurrence.fold(minute * MINUTE, (8 + minute // 5 % 2 * 4) * GIB, minute * MINUTE, False)
     assert recurrence.by_time.peak(0.0) is None
     assert recurrence.by_work.peak(0.0) is None
+
+
+def test_rates_beyond_the_fastest_have_nothing_in_common_and_agree_on_nothing():
+    chance, recurrence = random.Random(9), Recurrence()
+    work = 0.0
+    for minute in range(0, 2000, 10):
+        work += 0.001  # next to nothing was done, and the level is another each time
+        level = 4 * GIB + minute * 20 * MIB + chance.randint(1, 900) * 20 * MIB
+        for offset, held in ((0, level + 200 * GIB), (2, level), (4, level), (6, level)):
+            recurrence.fold((minute + offset) * MINUTE, held, work)
+    assert recurrence.by_time.rising is not None
+    assert not is_clear(recurrence.by_work.peak(LEAST))

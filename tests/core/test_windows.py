@@ -127,6 +127,21 @@ def test_the_floor_between_two_times_is_the_least_of_the_whole_minutes_that_begi
         assert lane.floor(since, until) == min(within, default=None)
 
 
+@pytest.mark.parametrize("minutes", [3, 59, 61, 700])
+def test_the_floor_asked_for_from_before_a_lane_began_is_that_of_all_its_whole_minutes(minutes):
+    lane = lane_of((minute * MINUTE, 9000 - minute) for minute in range(minutes + 1))
+    assert lane.floor(0.0, lane.time) == (9000 - minutes + 1) * MIB
+    assert lane.floor(BEGIN - HOUR, BEGIN + 2 * MINUTE) == 8999 * MIB
+
+
+def test_the_floor_of_days_is_that_of_hours_and_then_of_the_newest_minutes():
+    levels = [(minute * MINUTE, 5000 if minute in (100, 47 * 60 + 30) else 9000) for minute in range(48 * 60)]
+    lane = lane_of(levels)
+    assert lane.floor(BEGIN, BEGIN + 3 * HOUR) == 5000 * MIB
+    assert lane.floor(BEGIN + 2 * HOUR, BEGIN + 47 * HOUR) == 9000 * MIB
+    assert lane.floor(BEGIN + 3 * HOUR, lane.time) == 5000 * MIB  # in the hour that is open still
+
+
 @settings(max_examples=60)
 @given(series(), st.floats(60, 12 * HOUR))
 def test_the_peak_of_a_span_is_the_most_of_the_minutes_that_begin_within_it(samples, span):

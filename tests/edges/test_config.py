@@ -16,6 +16,7 @@ from vramwatch.config.places import MAX_DEPTH, parse
 from vramwatch.config.shape import OwnerMatch
 from vramwatch.core.cadence import Rates
 from vramwatch.core.errors import ConfigError
+from vramwatch.core.incidents import Terms
 from vramwatch.core.owners import CONDITIONS, OwnerRule
 from vramwatch.core.ports import Feed
 from vramwatch.core.units import GIB, parse_bytes, parse_seconds
@@ -23,6 +24,7 @@ from vramwatch.families import discover
 from vramwatch.quantities import duration_text, size_text
 
 SOURCES = discover("vramwatch.sources")
+DETECTORS = discover("vramwatch.detectors")
 
 
 class File:
@@ -535,9 +537,107 @@ def test_the_effective_configuration_loads_again_as_it_was(file: File):
         owners: [{match: {user: "010"}, name: "on", budget: 1.5GB}]
         control: {group: null}
         http: {listen: off}
+        detection: {warn_horizon: 3d, detectors: {spike: off, staircase: {z: 6}}}
         """
     )
     assert file.load(effective(config)) == config
+
+
+# --- detection ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("written", ["", " ~", " {}", " on", " 'null'"])
+def test_nothing_below_a_detector_means_its_defaults(file: File, written: str):
+    config = file.load(f"detection:\n  detectors:\n    staircase:{written}\n")
+    assert config.detection == load(None, {}, {}).detection
+    assert config.detection.detectors.on().keys() == DETECTORS.keys()
+
+
+@pytest.mark.parametrize("written", ["off", "no", "false", "'off'"])
+def test_off_switches_a_detector_off_and_leaves_the_others_as_they_are(file: File, written: str):
+    detectors = file.load(f"detection: {{detectors: {{staircase: {written}}}}}").detection.detectors
+    assert detectors.off() == ("staircase",)
+    assert detectors.on().keys() == DETECTORS.keys() - {"staircase"}
+
+
+def test_a_detector_can_be_switched_off_in_the_environment_and_on_the_command_line(file: File):
+    config = file.load(
+        "detection: {detectors: {spike: {days: 3}}}",
+        {"VRAMWATCH_DETECTION__DETECTORS__SPILLED": "off"},
+        detection__detectors__spike="off",
+    )
+    assert config.detection.detectors.off() == ("spike", "spilled")
+
+
+def test_options_of_a_detector_are_laid_over_its_defaults(file: File):
+    detectors = file.load("detection: {detectors: {spike: {days: 3}}}").detection.detectors
+    assert detectors.on()["spike"] == DETECTORS["spike"](days=3)
+    assert detectors.off() == ()
+
+
+def test_the_terms_of_detection_are_those_of_the_house_unless_written_otherwise(file: File):
+    assert load(None, {}, {}).detection.terms() == Terms()
+    terms = file.load("detection: {warn_horizon: 2d, clear_after: 3d, reopen_within: 1h}").detection.terms()
+    assert (terms.warn_horizon, terms.clear_after, terms.reopen_within) == (2 * 86400, 3 * 86400, 3600)
+    assert terms.clear_latest == 3 * 86400  # it is never over before clear_after
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "detection: {detectors: {staircase: 5}}",
+            "config.yaml:1:36: detection.detectors.staircase: neither options nor off; write its options "
+            "below it, or off to switch it off",
+        ),
+        (
+            "detection: {detectors: {spike: {dayz: 3}}}",
+            "config.yaml:1:33: detection.detectors.spike.dayz: no such option; accepted: days, standing, "
+            "steady, rare; did you mean days?",
+        ),
+        (
+            "detection: {detectors: {staircase: {z: 99}}}",
+            "config.yaml:1:40: detection.detectors.staircase.z: must be less than or equal to 20",
+        ),
+        (
+            "detection: {critical_within: 8d}",
+            "config.yaml:1:30: detection.critical_within: 8d is above warn_horizon; write at most 7d, or "
+            "raise warn_horizon",
+        ),
+        (
+            "detection: {warn_horizon: 1h}",
+            "config.yaml:1:27: detection.warn_horizon: 1h is below critical_within; write at least 2h, or "
+            "lower critical_within",
+        ),
+    ],
+)
+def test_a_fault_in_detection_is_shown_with_its_place_and_what_to_write(file: File, text: str, said: str):
+    assert file.fault(text) == said
+
+
+def test_a_detector_that_is_not_there_is_named_with_the_closest_that_is(file: File):
+    said = file.fault("detection: {detectors: {spyke: off}}")
+    assert said.startswith("config.yaml:1:25: detection.detectors.spyke: no such option; accepted: ")
+    assert said.endswith("; did you mean spike?")
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("{}", "looks for growth with every detector;"),
+        ("{spike: off, staircase: off}", "looks for growth with spike, staircase switched off;"),
+        (f"{{{', '.join(f'{name}: off' for name in DETECTORS)}}}", "every detector is switched off;"),
+    ],
+)
+def test_the_sentence_at_start_says_which_detectors_are_off(file: File, written: str, said: str):
+    assert said in sentence(file.load(f"detection: {{detectors: {written}}}"))
+    recording = sentence(
+        file.load(f"source: {{replay: {{files: [/x.csv]}}}}\ndetection: {{detectors: {written}}}")
+    )
+    assert said in recording
+
+
+# --- secrets, and the sentence at start -----------------------------------------------------------
 
 
 class Guarded(BaseModel):

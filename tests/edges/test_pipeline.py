@@ -111,9 +111,32 @@ def test_new_rules_name_new_processes():
     world = World()
     pipeline = make(world)
     pipeline.turn(at(0))
-    pipeline.rules = (OwnerRule({"command": "*serve.py*"}, "chat"),)
+    pipeline.name_by((OwnerRule({"command": "*serve.py*"}, "chat"),))
     world.facts_now = replace(FACTS, key=ProcessKey("boot", 42, 8))
     assert holding(pipeline.turn(at(6))).tenant.owner.key == "rule:chat"
+
+
+def test_a_changed_budget_counts_for_processes_that_run_and_their_owner_stays():
+    world = World()
+    pipeline = make(world, rules=(OwnerRule({"command": "*"}, "chat", "a", Bytes(GIB)),))
+    assert holding(pipeline.turn(at(0))).tenant.owner.budget == GIB
+    pipeline.name_by(
+        (
+            OwnerRule({"command": "*"}, "other"),
+            OwnerRule({"command": "nothing"}, "chat", "b", Bytes(2 * GIB)),
+        )
+    )
+    owner = holding(pipeline.turn(at(6))).tenant.owner
+    assert (owner.key, owner.team, owner.budget) == ("rule:chat", "b", 2 * GIB)
+    pipeline.name_by(())
+    assert holding(pipeline.turn(at(12))).tenant.owner == owner
+
+
+def test_an_owner_of_history_has_the_budget_that_its_rule_says_now():
+    known = Owner("rule:chat", "chat", OwnerKind.RULE, None, Bytes(GIB))
+    rules = (OwnerRule({"command": "nothing"}, "chat", None, Bytes(3 * GIB)),)
+    pipeline = make(World(), owners={FACTS.key: known}, rules=rules)
+    assert holding(pipeline.turn(at(0))).tenant.owner == replace(known, budget=Bytes(3 * GIB))
 
 
 def test_a_gpu_that_was_lost_is_not_divided_by_the_list_from_before():

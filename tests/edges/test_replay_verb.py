@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
+from datetime import UTC
 
 import pytest
 from click.testing import CliRunner
@@ -21,6 +23,7 @@ from vramwatch.core.incidents import Incident, Judgement, Reason, Severity, Stat
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.units import GIB, MIB, Bytes
 from vramwatch.core.verdicts import Cause, Evidence, Rate, RuledOut
+from vramwatch.core.wording import forecast_words
 from vramwatch.store import Store
 from vramwatch.watch import Watch
 
@@ -85,6 +88,29 @@ def incident(who, opened, state, grown, pid):
     return Incident(
         f"{who[1]}@{opened:.0f}", Subject(who[0], SubjectKind.OWNER, who[1]), opened, state, judgement
     )
+
+
+@pytest.mark.parametrize(
+    ("forecast", "budget", "words"),
+    [
+        (Exhaustion(START, START, START), None, "Memory is exhausted at 2023-11-14 22:13"),
+        (
+            Exhaustion(START, START, START),
+            40 * GIB,
+            "The budget of 40.0 GiB is exhausted at 2023-11-14 22:13",
+        ),
+        (Abstention(NoForecast.FITS), None, "No forecast: it comes to rest below the GPU's capacity"),
+        (Abstention(NoForecast.FITS), 40 * GIB, "No forecast: it comes to rest below its budget"),
+    ],
+)
+def test_it_is_said_whether_the_gpu_or_a_budget_will_be_exhausted(forecast, budget, words):
+    numbers = {} if budget is None else {"budget_bytes": float(budget)}
+    judgement = replace(
+        incident(("GPU-a", "rule:chat"), START, State.FIRING, 3, 7).judgement,
+        forecast=forecast,
+        evidence=Evidence("it grew", numbers, START, START, 1),
+    )
+    assert forecast_words(judgement, False, UTC).startswith(words)
 
 
 @pytest.fixture

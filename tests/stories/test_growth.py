@@ -14,6 +14,7 @@ from tests.growing import (
     days_of_load,
     ending_when_full,
     filling,
+    idle_between,
     large_inputs,
     lives,
     refused,
@@ -95,16 +96,142 @@ def test_the_same_server_in_health_is_never_spoken_of(pattern):
     assert play(SILENT[pattern]()) == []
 
 
+# --- budgets --------------------------------------------------------------------------------------
+
+
+def within(budget, moments, *siblings):
+    """The same, under a budget of so many MiB that their owner has; beside them its ``siblings``."""
+    for each in moments:
+        own = tuple(replace(process, budget=budget) for process in each.processes)
+        beside = tuple(Process(held(each.time), 4200 + i, budget=budget) for i, held in enumerate(siblings))
+        yield replace(each, processes=(*own, *beside))
+
+
+def test_growth_is_told_by_when_it_exhausts_its_owners_budget():
+    told = fired(play(within(14_000.0, creeping(begins=0, each=10.0, count=300))))
+    judgement = told[0].incident.judgement
+    assert judgement.evidence.numbers["budget_bytes"] == 14_000 * MIB
+    _, middle, _ = hours_until_full(told[0])
+    assert middle == pytest.approx((14_000 - 9000) / 600.0, rel=0.1)
+
+
+def test_what_the_other_processes_of_the_owner_keep_is_no_room_in_its_budget():
+    def sibling(time):
+        return 2000.0 + 1500.0 * (time // STEP % 10 == 0)  # of which 1500 come and go
+
+    told = fired(play(within(16_000.0, creeping(begins=0, each=10.0, count=300), sibling)))
+    _, middle, _ = hours_until_full(told[0])
+    assert middle == pytest.approx((16_000 - 2000 - 9000) / 600.0, rel=0.1)
+
+
+def test_a_budget_larger_than_what_the_gpu_has_left_changes_nothing():
+    moments = tuple(creeping(begins=0, each=25.0, count=320))
+    assert play(within(40_000.0, moments)) == play(moments)
+
+
+def test_next_to_nothing_left_of_a_budget_is_near_full():
+    moments = tuple(idle_between(300, 30.0, 11_000.0))
+    assert "near_full" not in patterns(play(moments))
+    assert "near_full" in patterns(fired(play(within(12_100.0, moments))))
+
+
+def test_a_spike_that_would_not_fit_the_budget_again_is_told():
+    moments = tuple(large_inputs(5000.0, 3000.0, count=640))
+    assert "spike" not in patterns(play(moments))
+    assert "spike" in patterns(fired(play(within(15_000.0, moments))))
+
+
+def test_memory_that_runs_towards_its_budget_is_urgent():
+    moments = tuple(running_away(each=30.0))[:180]
+    assert fired(play(moments)) == []
+    told = fired(play(within(12_000.0, moments)))
+    assert patterns(told) == {"fast_path"}
+    assert told[0].incident.judgement.severity is Severity.CRITICAL
+
+
+def test_a_process_that_stands_still_beyond_its_budget_is_not_spoken_of():
+    assert play(within(8000.0, healthy(400, where=""))) == []
+
+
+# --- load -----------------------------------------------------------------------------------------
+
+
+def surge(falls=True, is_quiet=True):
+    """An hour of little, minutes in which more and more is asked, half an hour of much, and an hour after."""
+    for i in range(360 + 60 + 180 + 360):
+        risen = min(max(0, i - 360), 60) * 120.0
+        is_after = i >= 600
+        held = 9000.0 + (0.0 if is_after and falls else risen)
+        duty = 0.9 if i >= 360 and not (is_after and is_quiet) else 0.2
+        yield one(i * 10.0, held, duty)
+
+
+def sessions(evening):
+    """Ever longer sessions under a load that stays; in the evening they end, or stay, and little is asked."""
+    for minute in range(600):
+        is_evening = minute >= 480
+        held = 7000.0 + 10.0 * max(0, minute - 60)
+        if is_evening:
+            held = {"end": 7000.0, "stay": 7000.0 + 4200.0}[evening]
+        yield one(minute * STEP, held, 0.05 if is_evening else 0.6)
+
+
+def test_memory_that_came_with_a_surge_of_load_and_went_with_it_was_load():
+    told = play(surge())
+    assert patterns(told) == {"fast_path"}
+    last = told[-1]
+    assert (last.incident.state, last.reason) == (State.RESOLVED, Reason.EXPLAINED)
+    assert last.incident.judgement.cause is Cause.LOAD
+    assert "went with it" in last.incident.judgement.evidence.sentence
+    assert seconds(last) < 6000.0 + 20 * STEP
+
+
+def test_sessions_that_end_in_the_evening_were_load():
+    told = play(sessions("end"))
+    assert told[0].incident.judgement.pattern == "staircase"
+    assert [each.reason for each in told if each.incident.state is State.RESOLVED] == [Reason.EXPLAINED]
+    assert told[-1].incident.judgement.cause is Cause.LOAD
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [
+        pytest.param(lambda: surge(falls=False), id="it stays though less is asked"),
+        pytest.param(lambda: surge(is_quiet=False), id="it goes though as much is asked"),
+        pytest.param(lambda: sessions("stay"), id="sessions that stay"),
+    ],
+)
+def test_what_stays_or_goes_by_itself_was_not_load(moments):
+    told = play(moments())
+    assert told
+    assert Cause.LOAD not in causes(told)
+
+
 # --- rates and ends -------------------------------------------------------------------------------
 
 
-def test_a_leak_of_five_megabytes_a_minute_is_told_with_its_rate_and_its_end():
-    told = fired(play(creeping(begins=0)))
-    assert megabytes_an_hour(told[0]) == pytest.approx(300.0, rel=0.1)
+def test_a_leak_of_twenty_five_megabytes_a_minute_is_told_with_its_rate_and_its_end():
+    told = fired(play(creeping(begins=0, each=25.0)))
+    assert megabytes_an_hour(told[0]) == pytest.approx(1500.0, rel=0.1)
     low, middle, high = hours_until_full(told[0])
     # 24,000 less 400 reserved and 300 hidden, 9000 at first: 14,300 MiB
-    assert middle == pytest.approx(14_300 / 300.0, rel=0.1)
-    assert low < middle < high
+    assert middle == pytest.approx(14_300 / 1500.0, rel=0.1)
+    assert low <= middle <= high
+
+
+def test_a_creep_that_begins_after_hours_of_rest_is_told_with_the_rate_since_it_began():
+    seen, *_ = play(creeping(begins=240, each=5.0))
+    assert seen.incident.judgement.pattern == "idle_creep"
+    assert megabytes_an_hour(seen) == pytest.approx(300.0, rel=0.1)
+    assert 0 <= seen.incident.judgement.evidence.since - START - 240 * STEP <= 10 * STEP
+
+
+@pytest.mark.parametrize("each", [40.0, 90.0])
+def test_a_cache_that_fills_by_the_clock_while_nothing_is_asked_never_fires(each):
+    told = play(
+        one(minute * STEP, 9000.0 + 5000.0 * (1 - exp(-minute / each)), 0.0) for minute in range(16 * 60)
+    )
+    assert fired(told) == []
 
 
 def test_a_leak_under_swapped_models_is_told_with_the_rate_at_which_the_work_loses_it():
@@ -169,6 +296,13 @@ def test_a_hundred_megabytes_of_tensors_a_request_are_a_graph_that_is_kept():
 
 def test_ten_megabytes_of_tensors_a_request_are_a_leak():
     assert causes(fired(play(running_away(each=90.0, requests=9)))) == {Cause.LEAK}
+
+
+@pytest.mark.parametrize("each", [70.0, 80.0, 140.0])
+def test_a_graph_that_is_kept_is_told_as_one_from_the_first_word_on(each):
+    told = play(running_away(each=each, requests=1, begins=200, count=600))
+    assert told
+    assert causes(told) == {Cause.AUTOGRAD}
 
 
 def test_bytes_that_stay_when_their_process_is_gone_are_a_ghost_and_no_owners():
@@ -376,7 +510,7 @@ def test_setting_the_clock_back_changes_neither_what_is_told_nor_when_by_the_boo
 
 
 def test_a_total_that_changes_ends_what_was_told_of_the_card_as_it_was():
-    before = list(creeping())
+    before = list(creeping(each=25.0))
     after = [one(before[-1].time + i * STEP, 9000.0, 0.0, total=2 * CARD) for i in range(1, 60)]
     told = play([*before, *after])
     assert fired(told)

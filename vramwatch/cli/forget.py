@@ -1,7 +1,6 @@
 """``vramwatch forget``: delete what history holds of an owner or a user."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +108,6 @@ def _forget(path: Path, socket: Path | None, deletions: Sequence[Wanted]) -> lis
         except control.ControlError as error:
             raise control.ControlError(f"{locked}; nor did the daemon delete it: {error}") from error
     try:
-        return [asdict(store.forget(**each)) for each in deletions]
+        return [store.forget(**each).counts for each in deletions]
     finally:
         store.close()

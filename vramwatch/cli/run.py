@@ -189,7 +189,7 @@ class Reload:
             return
         self._daemon.misconfigured = None
         self._pipeline.rates = config.poll.rates()
-        self._pipeline.rules = config.owner_rules()
+        self._pipeline.name_by(config.owner_rules())
         self._watch.reconfigure(detectors(config), config.detection.terms())
         if self._alerting:
             self._alerting.reconfigure(channels(config), observe_for(config))

@@ -9,10 +9,10 @@ def sentence(config: Config) -> str:
     store = f"the store {config.store.path}" if config.store.path else "the store in its default place"
     touch = f"touches no process, and writes {store} alone"
     if config.source_name == "replay":
-        return f"vramwatch plays a recording; {touch}"
+        return f"vramwatch plays a recording; {_look(config)}; {touch}"
     listen = config.http.listen
     health = f"tells its health on http://{listen}, to this machine alone; " if listen else ""
-    return f"vramwatch {_watch(config)}; {_follow(config)}; {_tell(config)}; {health}{touch}"
+    return f"vramwatch {_watch(config)}; {_look(config)}; {_follow(config)}; {_tell(config)}; {health}{touch}"
 
 
 def _tell(config: Config) -> str:
@@ -25,6 +25,16 @@ def _tell(config: Config) -> str:
         f", after a new service has observed for {duration_text(alerting.observe_for)}" if observes else ""
     )
     return f"tells incidents to {', '.join(config.channels)}{first}"
+
+
+def _look(config: Config) -> str:
+    """Return what looks for growth: every detector, or which of them do not."""
+    off = config.detection.detectors.off()
+    if not off:
+        return "looks for growth with every detector"
+    if not config.detection.detectors.on():
+        return "looks for no growth, for every detector is switched off"
+    return f"looks for growth with {', '.join(off)} switched off"
 
 
 def _follow(config: Config) -> str:

@@ -6,7 +6,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    create_model,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 from pydantic.functional_validators import AfterValidator
 
 from vramwatch.config.telling import AlertingOptions, ChannelOptions, HostOptions
@@ -198,7 +207,12 @@ class OwnerEntry(Section):
     )
     team: Name | None = Field(None, description="Who answers for it.", examples=["assistants"])
     budget: Annotated[Bytes | None, Size("1MiB", "64TiB")] = Field(
-        None, description="Memory that it is meant to stay within, on each GPU.", examples=["40GiB"]
+        None,
+        description=(
+            "Memory that all of its processes together are meant to stay within, on each GPU: growth of one "
+            "of them is judged by what the others leave of it, where that is less than the GPU has left."
+        ),
+        examples=["40GiB"],
     )
 
 
@@ -275,17 +289,34 @@ class LogsOptions(Section):
 
 
 class _Detectors(Section):
-    """One option for each plug-in of ``vramwatch.detectors``, by the name of its file; None: switched off."""
+    """One option for each plug-in of ``vramwatch.detectors``, by the name of its file.
+
+    None: switched off, which a file says with ``off``; nothing below its name is all defaults, as everywhere.
+    """
 
     @field_validator("*", mode="before", check_fields=False)
     @classmethod
     def _may_be_off(cls, value: Any) -> Any:
-        return None if value is False or value in ("off", "null") else {} if value in (True, "on") else value
+        if value is False or value == "off":
+            return None
+        if value is None or value is True or value in ("null", "on"):
+            return {}
+        if isinstance(value, Mapping | BaseModel):
+            return value
+        raise ValueError("neither options nor off; write its options below it, or off to switch it off")
+
+    @field_serializer("*", mode="wrap", check_fields=False)
+    def _as_written(self, value: Any, dump: SerializerFunctionWrapHandler) -> Any:
+        return "off" if value is None else dump(value)
 
     def on(self) -> Mapping[str, Any]:
         """Return the detectors that are not switched off, by name."""
         plugins = ((name, getattr(self, name)) for name in type(self).model_fields)
         return {name: plugin for name, plugin in plugins if plugin is not None}
+
+    def off(self) -> tuple[str, ...]:
+        """Return the names of those that are switched off."""
+        return tuple(name for name in type(self).model_fields if getattr(self, name) is None)
 
 
 def _detector_fields() -> dict[str, Any]:
@@ -339,7 +370,7 @@ class DetectionOptions(Section):
         Detectors(),
         description=(
             "What looks for growth, one pattern each, with its options; off switches one off, as in "
-            "spike: off. docs/detection.md explains them."
+            "spike: off, and nothing below its name means its defaults. docs/detection.md explains them."
         ),
     )
 

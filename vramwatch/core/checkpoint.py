@@ -14,7 +14,7 @@ from typing import Any
 
 from vramwatch.core import diagnosis, folding, forecast, incidents, model, recurrence, verdicts, windows
 
-VERSION = 1
+VERSION = 2
 """Of the state: one more whenever a class below gains, loses or renames a field."""
 
 _CLASSES: tuple[type, ...] = (

@@ -116,7 +116,7 @@ def diagnose(window: Window, found: Mapping[str, Found]) -> Diagnosis:
         rate = found[urgent].rate
     curve = None if urgent else _curve(window)
     forecast = _forecast(window, rate, curve, urgent is not None)
-    cause, ruled_out, alternatives = _cause(window, found, main, urgent is not None)
+    cause, ruled_out, alternatives = _cause(window, found, main, found.get(urgent or ""))
     is_told = any(each.causes and each.rate is None for each in found.values())  # no growth, and no curve
     fits = isinstance(forecast, Abstention) and forecast.reason in (Reason.FITS, Reason.MAY_FIT)
     fits = fits and not is_told
@@ -129,7 +129,7 @@ def diagnose(window: Window, found: Mapping[str, Found]) -> Diagnosis:
     is_early |= is_served and seconds_left(forecast, window.now)[1] > SERVED_CLOSE
     return Diagnosis(
         main,
-        _with_work(window, found[main], rate),
+        _with_numbers(window, found[main], rate),
         cause,
         ruled_out,
         rate,
@@ -161,13 +161,16 @@ def _is_premature(window: Window, rate: Rate | None, forecast: Forecast, curve: 
     return watched < min(LONGEST_WAIT, WAIT_SHARE * left)
 
 
-def _with_work(window: Window, found: Found, rate: Rate | None) -> Found:
-    """Return ``found`` with its growth for each thousand requests, where they are counted."""
+def _with_numbers(window: Window, found: Found, rate: Rate | None) -> Found:
+    """Return ``found`` with its growth for each thousand requests, where they are counted, and with the
+    owner's budget, where that is what will be exhausted."""
+    more = {} if window.budget is None else {"budget_bytes": window.budget}
     pace = window.used.pace(DAY)
-    if rate is None or not window.counts_requests or pace <= 0:
+    if rate is not None and window.counts_requests and pace > 0:
+        more["growth_bytes_per_1000_requests"] = 1000 * rate.median / pace
+    if not more:
         return found
-    numbers = {**found.evidence.numbers, "growth_bytes_per_1000_requests": 1000 * rate.median / pace}
-    return replace(found, evidence=replace(found.evidence, numbers=numbers))
+    return replace(found, evidence=replace(found.evidence, numbers={**found.evidence.numbers, **more}))
 
 
 def _is_cold(window: Window) -> bool:
@@ -189,7 +192,7 @@ Told = tuple[Cause, tuple[RuledOut, ...], tuple[Cause, ...]]
 """A cause, the causes that were ruled out, and those that cannot be told from it."""
 
 
-def _cause(window: Window, found: Mapping[str, Found], main: str, is_urgent: bool) -> Told:
+def _cause(window: Window, found: Mapping[str, Found], main: str, urgent: Found | None) -> Told:
     names = sorted(found, key=PRECEDENCE.index)
     if told := next((found[name].causes for name in names if found[name].causes), ()):
         return told[0], (), told[1:]
@@ -210,7 +213,7 @@ def _cause(window: Window, found: Mapping[str, Found], main: str, is_urgent: boo
     if shares[largest] < DECISIVE:
         return Cause.UNKNOWN, ruled_out, ()
     cause = BY_LAYER[largest]
-    if cause is Cause.LEAK and is_urgent and _per_work(window, grown, span) >= GRAPH_PER_REQUEST:
+    if cause is Cause.LEAK and urgent is not None and _per_work(window, urgent) >= GRAPH_PER_REQUEST:
         cause = Cause.AUTOGRAD
     return cause, ruled_out, ()
 
@@ -251,13 +254,18 @@ def _floor(lane: Lane, since: float, until: float) -> float | None:
     return lane.floor(since, until)
 
 
-def _per_work(window: Window, grown: float, span: float) -> float:
-    """Return bytes per unit of work within the last ``span`` seconds; inf where no work was done."""
-    lane = window.used
-    moments = lane.moments
-    start = moments.since(lane.time - span)
-    done = lane.work - moments.work[start] if start < len(moments) else 0.0
-    return grown / done if done > 0 else float("inf")
+def _per_work(window: Window, urgent: Found) -> float:
+    """Return bytes per unit of work while it ran away; inf where no work was done.
+
+    Work and bytes are those of the same minutes: a longer span has work from before growth began.
+    """
+    lane, moments = window.used, window.used.moments
+    start = moments.since(urgent.evidence.since - window.wall + window.now)
+    if urgent.rate is None or start >= len(moments):
+        return float("inf")
+    elapsed = lane.time - (moments.index[start] + 1) * moments.span
+    done = lane.work - moments.work[start]
+    return urgent.rate.median * elapsed / done if done > 0 else float("inf")
 
 
 # --- forecast -----------------------------------------------------------------------------------

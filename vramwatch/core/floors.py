@@ -28,6 +28,10 @@ CLEAN = 0.15
 BEGUN = 0.05
 """The share of its growth after which a floor has begun to grow: what is before belongs to no curve."""
 
+BESIDE_LARGEST = 0.2
+"""The share of the growth that must have come beside its largest step: one step is an event and no growth,
+whatever the jitter about it, which may make new maxima of its own."""
+
 MORE_LOAD = 1.25
 """How many times the first half's load the second half may have, for a floor not to be the load's doing."""
 
@@ -38,18 +42,24 @@ class Rise:
 
     ``growth``: last points less first, by medians of the outer fifths. ``fall``: the deepest fall from an
     earlier point. ``late``: the share of the growth that came in the second half of the time.
-    ``steps``: how many points rose by a quantum or more above all before them.
+    ``steps``: how many points rose by a quantum or more above all before them; ``largest``: by the most.
     """
 
     growth: float
     fall: float
     late: float
     steps: int
+    largest: float = 0.0
 
     @property
     def is_clean(self) -> bool:
         """Whether it rose and never fell again by what counts."""
         return self.growth > 0 and self.fall <= CLEAN * self.growth
+
+    @property
+    def is_one_step(self) -> bool:
+        """Whether next to all of it came at once."""
+        return self.growth - self.largest < BESIDE_LARGEST * self.growth
 
 
 def rise(times: Sequence[float], values: Sequence[float]) -> Rise:
@@ -59,13 +69,14 @@ def rise(times: Sequence[float], values: Sequence[float]) -> Rise:
     growth = last - first
     halfway = bisect_right(times, (times[0] + times[-1]) / 2)
     middle = _median(values[max(0, halfway - outer) : halfway])
-    highest, fall, steps = values[0], 0.0, 0
+    highest, fall, steps, largest = values[0], 0.0, 0, 0.0
     for value in values:
         if value >= highest + QUANTUM:
+            largest = max(largest, value - highest)
             highest, steps = value, steps + 1
         elif highest - value > fall:
             fall = highest - value
-    return Rise(growth, fall, (last - middle) / growth if growth > 0 else 0.0, steps)
+    return Rise(growth, fall, (last - middle) / growth if growth > 0 else 0.0, steps, largest)
 
 
 def judge_floor(
@@ -82,8 +93,8 @@ def judge_floor(
     """Return whether the floor ``points`` rises as only growth does.
 
     It must have ``least_points`` after the warm-up, rise with Mann-Kendall's ``z`` or more in
-    ``least_steps`` steps, by what is material, never fall by more than ``deepest_fall`` of its growth,
-    and rise still. ``what`` names the floor in the sentence.
+    ``least_steps`` steps, of which none brought all, by what is material, never fall by more than
+    ``deepest_fall`` of its growth, and rise still. ``what`` names the floor in the sentence.
     """
     lane = window.used
     warm = lane.time - window.age + WARM_UP
@@ -91,7 +102,7 @@ def judge_floor(
     if len(values) < least_points:
         return Unknown(f"{len(values)} of {least_points} points {what} after the warm-up")
     seen = rise(times, values)
-    if not is_material(seen.growth, window) or seen.steps < least_steps:
+    if not is_material(seen.growth, window) or seen.steps < least_steps or seen.is_one_step:
         return Clear()
     if seen.fall > deepest_fall * seen.growth or seen.late < LATE:
         return Clear()

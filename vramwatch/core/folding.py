@@ -1,6 +1,6 @@
 """Which windows the ledgers of one Gpu feed, and when one of them is due to be examined."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import exp, inf
 
@@ -48,6 +48,10 @@ PRESSED = 0.97
 """Share of its pool from which it is full."""
 
 ACCIDENTS_KEPT = 16
+
+SIBLINGS_OVER = HOUR
+"""What the other processes of an owner have not gone below for so long is theirs of its budget: they may all
+be at their least at one time, and more than that comes and goes."""
 
 FLOWN = 8
 """Processes of which the minutes before an accident are frozen: the largest."""
@@ -154,6 +158,13 @@ class GpuWindows:
                 flight[f"{name} {layer}"] = _flown(each.window, lane)
         return flight
 
+    def forget(self, owners: Collection[str], processes: Collection[ProcessKey]) -> None:
+        """Let go of the windows of Owners (by key) with all of their processes, and of single processes."""
+        for owner in owners:
+            self.owners.pop(owner, None)
+        for key in [k for k, each in self.processes.items() if k in processes or each.owner in owners]:
+            del self.processes[key]
+
     def link(self) -> None:
         """Have every window share the load again, after each was taken up by itself."""
         for each in self.all():
@@ -212,12 +223,12 @@ class GpuWindows:
             lane = Lane(capacity, votes=kind in GROWING)
             watched = Watched(Window(kind, lane, self.load, now, ledger.at.wall, capacity))
         window = watched.window
-        window.now, window.wall, window.capacity = now, ledger.at.wall, capacity
+        window.now, window.wall, window.capacity, window.budget = now, ledger.at.wall, capacity, None
         window.taken = max(0, memory.used - value)
         watched.came |= window.used.fold(now, value, self.load.busy, is_idle)
         return watched
 
-    def _fold_unattributed(self, ledger: Ledger, now: float, left: Mapping[ProcessKey, float]) -> None:
+    def _fold_unattributed(self, ledger: Ledger, now: float, left: int) -> None:
         before = self.unattributed.window.used.last if self.unattributed else float(ledger.unattributed)
         is_withheld = any(holding.held is None for holding in ledger.holdings)
         is_idle = self.load.is_idle if is_withheld else None  # others' work is not seen
@@ -226,7 +237,7 @@ class GpuWindows:
         )
         window = watched.window
         window.withheld = is_withheld
-        window.departures += [Departure(now, held, before) for held in left.values()]
+        window.departures += [Departure(now, before)] * left
         del window.departures[:-DEPARTURES_KEPT]
         ghosts = ledger.ghost_bytes
         window.ghosts_since = min(window.ghosts_since, now) if ghosts else inf
@@ -238,11 +249,14 @@ class GpuWindows:
         for each in self.processes.values():
             if each.owner is not None:
                 held.setdefault(each.owner, {})[each.subject] = each.window.used.last
+        budgets = {holding.tenant.owner.key: holding.tenant.owner.budget for holding in ledger.holdings}
         for owner, parts in held.items():
             watched = self.owners[owner] = self._take(
                 self.owners.get(owner), SubjectKind.OWNER, ledger, now, sum(parts.values()), is_idle=None
             )
             watched.owner = owner
+            if (budget := budgets.get(owner)) is not None:
+                watched.window.bind(budget, 0.0)
             members = watched.window.members or Members()
             watched.window.members = members
             if members.began.keys() != parts.keys():
@@ -257,19 +271,23 @@ class GpuWindows:
             if gone is None or now - gone.ended > OWNER_KEPT:
                 del self.owners[owner]
 
-    def _fold_processes(self, ledger: Ledger, now: float) -> Mapping[ProcessKey, float]:
-        """Fold every process; return those that have left, with what they held."""
+    def _fold_processes(self, ledger: Ledger, now: float) -> int:
+        """Fold every process; return how many have left."""
         told: dict[int, dict[str, float]] = {}
         for gauge in ledger.reading.gauges:
             told.setdefault(gauge.pid, {})[gauge.quantity] = gauge.value
         present = set()
+        floors = self._floors(ledger, now)
         for holding in ledger.holdings:
-            key = holding.tenant.facts.key
+            key, owner = holding.tenant.facts.key, holding.tenant.owner
             present.add(key)
             if holding.held is not None:
                 self._fold_process(ledger, now, key, holding, told.get(holding.pid, {}))
+                if owner.budget is not None:
+                    own = floors[owner.key]
+                    self.processes[key].window.bind(owner.budget, sum(own.values()) - own[key])
         if len(present) == len(self.processes) and present >= self.processes.keys():
-            return {}
+            return 0
         left = {key: self.processes[key] for key in self.processes.keys() - present}
         for watched in left.values():
             self._keep_life(watched)
@@ -277,7 +295,21 @@ class GpuWindows:
         for key in left:
             del self.processes[key]
         self.changed |= bool(left)
-        return {key: watched.window.used.last for key, watched in left.items()}
+        return len(left)
+
+    def _floors(self, ledger: Ledger, now: float) -> dict[str, dict[ProcessKey, float]]:
+        """Return what each process of an owner with a budget has not gone below lately, by the key."""
+        floors: dict[str, dict[ProcessKey, float]] = {}
+        for holding in ledger.holdings:
+            key, owner = holding.tenant.facts.key, holding.tenant.owner
+            if owner.budget is None or holding.held is None:
+                continue
+            watched, least = self.processes.get(key), float(holding.held)
+            if watched is not None:
+                known = watched.window.used.floor(now - SIBLINGS_OVER, now)
+                least = least if known is None else min(least, known)
+            floors.setdefault(owner.key, {})[key] = least
+        return floors
 
     def _keep_life(self, watched: Watched) -> None:
         """Remember a life that was long enough to settle."""
@@ -320,7 +352,7 @@ class GpuWindows:
         watched.version = tenant.facts.container.image if tenant.facts.container else None
         watched.rank = tenant.engine.rank if tenant.engine else None
         window = watched.window
-        window.now, window.wall, window.capacity = now, ledger.at.wall, capacity
+        window.now, window.wall, window.capacity, window.budget = now, ledger.at.wall, capacity, None
         window.taken = max(0.0, memory.used - held)
         window.running, window.waiting = told.get("requests_running"), told.get("requests_waiting")
         self._hear(window, told, now, holding.pid)

@@ -41,6 +41,8 @@ class Reason(StrEnum):
     GONE = "gone"  # its GPU, or what it was about, is no longer there
     EXPLAINED = "explained"  # a cause that is no fault accounts for it
     DISMISSED = "dismissed"  # a person says that it is over; what is found again opens it again
+    SWITCHED_OFF = "switched_off"  # the detectors that found it no longer look
+    STALE = "stale"  # what it was judged by was lost, and it was not found again
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,8 @@ class Belief:
     """What a look at a Subject came to. ``judgement`` None: nothing was found.
 
     ``fires``: whether it is material at all (a cause that is a fault, and an end that is near enough, or
-    a pattern that is told whenever it is seen). ``at_once``: without ``hold``.
+    a pattern that is told whenever it is seen). ``at_once``: without ``hold``. ``is_over``: what had grown
+    has come back, and ``judgement`` says why.
     """
 
     judgement: Judgement | None
@@ -148,6 +151,7 @@ class Belief:
     at_once: bool = False
     left: Left = (inf, inf)
     explained: bool = False
+    is_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +159,7 @@ class Standing:
     """How a Subject stands: its incident, open or closed, and what counts for its next move.
 
     Times are seconds that do not step. ``looks``: how often in a row the pattern was found.
+    ``unseen_since``: since when it is known from history alone, None: it is not; inf: from the next poll on.
     """
 
     incident: Incident | None = None
@@ -165,6 +170,7 @@ class Standing:
     told_left: float = 0.0
     closed_at: float = 0.0
     explained_at: float = -inf
+    unseen_since: float | None = None
 
     @property
     def is_open(self) -> bool:
@@ -202,6 +208,19 @@ def close(standing: Standing, at: Instant, now: float, reason: Reason) -> Move:
     return after, (Transition(at, closed, reason),)
 
 
+def adopt(transition: Transition, then: float) -> Standing:
+    """Return how a Subject stands of which history alone tells; ``transition`` is its newest, of ``then``."""
+    forecast = transition.incident.judgement.forecast
+    left = forecast.at - transition.at.wall if isinstance(forecast, Exhaustion) else inf
+    return Standing(transition.incident, then, then, 0, then, left, unseen_since=inf)
+
+
+def is_stale(standing: Standing, now: float, terms: Terms) -> bool:
+    """Return whether an incident of history has not been found again for as long as any is waited for."""
+    since = standing.unseen_since
+    return standing.is_open and since is not None and now - since >= terms.clear_latest
+
+
 def severity(left: Left, before: Severity | None, terms: Terms) -> Severity:
     """Return how severe it is with these seconds left; from critical it takes relief to come down."""
     factor = terms.relief if before is Severity.CRITICAL else 1.0
@@ -211,7 +230,7 @@ def severity(left: Left, before: Severity | None, terms: Terms) -> Severity:
 
 
 def _quiet(standing: Standing, at: Instant, now: float, terms: Terms) -> Move:
-    if not standing.is_open:
+    if not standing.is_open or standing.unseen_since is not None:  # a window that is new shows nothing yet
         return replace(standing, looks=0), ()
     left = standing.told_left if standing.told_left < inf else 0.0
     patience = max(terms.clear_after, min(terms.clear_latest, CLEAR_SHARE * left))
@@ -229,11 +248,12 @@ def _found(
         last_found=now,
         looks=standing.looks + 1,
         explained_at=now if belief.explained else standing.explained_at,
+        unseen_since=None,
     )
     incident = standing.incident
     if incident is None:
         return standing, ()
-    if incident.state is State.FIRING and belief.explained:
+    if belief.is_over or (incident.state is State.FIRING and belief.explained):
         closed = replace(incident, state=State.RESOLVED, judgement=judgement)
         after = Standing(closed, closed_at=now, explained_at=now)
         return after, (Transition(at, closed, Reason.EXPLAINED),)

@@ -138,10 +138,12 @@ def title(item: Item) -> str:
 
 
 def _ends(item: Item) -> str:
-    forecast = item.incident.judgement.forecast
+    judgement = item.incident.judgement
+    forecast = judgement.forecast
     if not isinstance(forecast, Exhaustion):
         return ""
-    return f", memory ends in {show_seconds(max(0.0, forecast.at - item.transition.at.wall))}"
+    what = "its budget" if "budget_bytes" in judgement.evidence.numbers else "memory"
+    return f", {what} ends in {show_seconds(max(0.0, forecast.at - item.transition.at.wall))}"
 
 
 def subject_name(subject: Subject, scene: Scene | None) -> str:
@@ -197,11 +199,12 @@ def sentences(item: Item, zone: tzinfo | None = None) -> tuple[str, ...]:
 
 def _forecast(item: Item, zone: tzinfo | None) -> str:
     """Return when memory ends, with the time zone; empty where there is nothing that could end."""
-    forecast = item.incident.judgement.forecast
+    judgement = item.incident.judgement
+    forecast = judgement.forecast
     if isinstance(forecast, Exhaustion):
-        return f"{forecast_words(forecast, item.is_over, zone)} {zone_name(forecast.at, zone)}"
-    is_growth = item.incident.judgement.rate is not None
-    return forecast_words(forecast, item.is_over, zone) if is_growth else ""
+        return f"{forecast_words(judgement, item.is_over, zone)} {zone_name(forecast.at, zone)}"
+    is_growth = judgement.rate is not None
+    return forecast_words(judgement, item.is_over, zone) if is_growth else ""
 
 
 def _amount(scene: Scene | None) -> str:

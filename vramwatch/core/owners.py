@@ -101,6 +101,16 @@ def owner_of(facts: ProcessFacts, engine: EngineFacts | None, rules: Iterable[Ow
     )
 
 
+def renewed(owner: Owner, rules: Iterable[OwnerRule]) -> Owner:
+    """Return ``owner`` with the team and the budget that the first rule of its name says now.
+
+    An Owner that no rule named, or whose rule is gone, stays as it is.
+    """
+    if owner.kind is not OwnerKind.RULE:
+        return owner
+    return next((told for told in map(_by_rule, rules) if told.key == owner.key), owner)
+
+
 @dataclass(frozen=True, slots=True)
 class Reassigned:
     """``in_doubt``: the rule that would have to be compared with arguments that nobody kept; None: none."""

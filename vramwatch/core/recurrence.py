@@ -112,7 +112,7 @@ class Ballot:
             self._scale_back()
 
     def cast(self, change: float, work: float) -> None:
-        """Vote for ``change`` bytes within ``work``, which is above 0."""
+        """Vote for ``change`` bytes within ``work``, which is above 0; beyond FASTEST no vote counts."""
         if self.rising is None or self.falling is None or self.unchanged is None:
             self.rising, self.falling, self.unchanged = (array("f", bytes(4 * _BINS)) for _ in range(3))
         if -TOLERANCE <= change <= TOLERANCE:
@@ -120,7 +120,9 @@ class Ballot:
             return
         votes, size = (self.rising, change) if change > 0 else (self.falling, -change)
         slower, faster = (size - TOLERANCE) / work, (size + TOLERANCE) / work
-        if slower > SLOWEST and faster < FASTEST:  # as _bin does, without its calls: here the time goes
+        if faster >= FASTEST:
+            return  # the outermost bin would hold rates that have nothing in common
+        if slower > SLOWEST:  # as _bin does, without its calls: here the time goes
             first = int(_log(slower) * _PER_BIN) - _FIRST_BIN
             last = int(_log(faster) * _PER_BIN) - _FIRST_BIN
         else:

@@ -168,7 +168,6 @@ class Lane:
         "_valley_time",
         "_valley_work",
         "began",
-        "first",
         "high",
         "hours",
         "last",
@@ -194,7 +193,7 @@ class Lane:
         self.returns = Recurrence(votes)
         self.rebound = max(REBOUND, REBOUND_SHARE * capacity)
         self.began = self.time = -inf
-        self.first = self.last = self.work = 0.0
+        self.last = self.work = 0.0
         self.moment = -1
         self.low = self.high = 0.0  # of the ten seconds that are open
         self._minute_low = self._hour_low = inf  # of those that are open, up to the ten seconds before
@@ -232,7 +231,7 @@ class Lane:
     def _close(self, moment: int, time: float, value: float) -> None:
         """End the ten seconds that are open, and begin others with ``value``; minutes and hours likewise."""
         if self.moment < 0:
-            self.began, self.first = time, value
+            self.began = time
         else:
             self.moments.add(self.moment, self.low, self.high, self.work)
             self._minute_low = min(self._minute_low, self.low)
@@ -316,11 +315,14 @@ class Lane:
         return (self.work - envelope.work[start]) / elapsed if elapsed > 0 else 0.0
 
     def floor(self, since: float, until: float) -> float | None:
-        """Return the least that was held between two times; None: there was no sample."""
-        envelope = self.minutes
-        if not envelope or since < envelope.index[0] * MINUTE:
-            envelope = self.hours
-        lows = envelope.low[envelope.since(since) : envelope.since(until)]
+        """Return the least that was held in the minutes that began between two times and have ended.
+
+        Before the minutes that are kept it is that of whole hours. None: there was no such minute.
+        """
+        minutes, hours = self.minutes, self.hours
+        lows = minutes.low[minutes.since(since) : minutes.since(until)]
+        if minutes and since < (kept := minutes.index[0] * MINUTE):
+            lows += hours.low[hours.since(since) : hours.since(min(until, kept))]
         return min(lows, default=None)
 
 
@@ -361,10 +363,9 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """A process that is no longer listed: when, its bytes, and the unattributed bytes just before."""
+    """A process that is no longer listed: when, and the unattributed bytes just before."""
 
     time: float
-    held: float
     unattributed: float
 
 
@@ -416,8 +417,9 @@ class Members:
 class Window:
     """All that a detector may look at. Times as of the Lanes; ``wall`` less ``now`` makes unix seconds.
 
-    ``capacity``: bytes of the device or of the MIG instance. ``is_bounded``: False: nobody tells it, and it
-    is the most that was ever seen. ``taken``: bytes of it that others hold. ``started``: when its process
+    ``capacity``: bytes of the device or of the MIG instance, or the ``budget`` of its owner where that leaves
+    less. ``is_bounded``: False: nobody tells it, and it is the most that was ever seen. ``taken``: bytes of
+    it that others hold; of a budget, those of the same owner. ``started``: when its process
     did, None: not known. ``whole``: nothing more specific than this window holds the bytes in it. ``told``:
     what its process says of itself, by quantity. ``pressed``: the share of the last minutes in which
     requests waited for a pool that was full. ``counts_requests``: whether its work is counted in requests.
@@ -433,6 +435,7 @@ class Window:
     capacity: float
     is_bounded: bool = True
     taken: float = 0.0
+    budget: float | None = None
     started: float | None = None
     whole: bool = True
     layers: dict[Layer, Lane] = field(default_factory=dict)
@@ -469,7 +472,9 @@ class Window:
             return None
         told = self.told.get("engine_pool_bytes")
         size = told or kv.peak(MINUTES_KEPT * MINUTE)
-        return replace(self, used=kv, capacity=size, is_bounded=told is not None, taken=0.0, layers={})
+        return replace(
+            self, used=kv, capacity=size, is_bounded=told is not None, taken=0.0, budget=None, layers={}
+        )
 
     @property
     def is_flat(self) -> bool:
@@ -478,6 +483,15 @@ class Window:
         start = lane.hours.since(lane.time - self.age + HOUR)
         lows, highs = lane.hours.low[start:], lane.hours.high[start:]
         return bool(lows) and max(highs) - min(lows) <= FLAT_SHARE * max(highs)
+
+    def bind(self, budget: float, siblings: float) -> None:
+        """Have the owner's ``budget`` count, of which its other processes hold ``siblings`` bytes.
+
+        It does where it leaves less than the device. Call it after capacity and taken were set.
+        """
+        if budget - siblings < self.capacity - self.taken:
+            self.capacity = self.budget = budget
+            self.taken = siblings
 
     @property
     def room(self) -> float:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from datetime import datetime, tzinfo
 
 from vramwatch.core.floors import WARM_UP
-from vramwatch.core.forecast import Abstention, Exhaustion
+from vramwatch.core.forecast import Abstention
 from vramwatch.core.forecast import Reason as NoForecast
-from vramwatch.core.incidents import Incident, Reason, Subject
+from vramwatch.core.incidents import Incident, Judgement, Reason, Subject
 from vramwatch.core.model import Gpu, SubjectKind
 from vramwatch.core.owners import told_owner
 from vramwatch.core.sufficiency import SETTLED_AFTER, Lack
@@ -40,13 +40,17 @@ BECAUSE = {
     Reason.GONE: "what it was about is no longer there",
     Reason.EXPLAINED: "a cause that is no fault accounts for it",
     Reason.DISMISSED: "somebody said that it is over",
+    Reason.STALE: "what it was judged by was lost, and it was not found again",
+    Reason.SWITCHED_OFF: "the detectors that found it were switched off",
 }
+
+CAPACITY = "the GPU's capacity"
 
 NO_FORECAST = {
     NoForecast.THIN: "too little was seen to tell a line from a curve that comes to rest",
     NoForecast.NOT_GROWING: "it cannot be told from memory that stands still",
-    NoForecast.FITS: "it comes to rest below the GPU's capacity",
-    NoForecast.MAY_FIT: "it may come to rest below the GPU's capacity",
+    NoForecast.FITS: f"it comes to rest below {CAPACITY}",
+    NoForecast.MAY_FIT: f"it may come to rest below {CAPACITY}",
     NoForecast.SLOWING: "it slows down, and where it comes to rest cannot be told yet",
     NoForecast.FAR: "at this rate memory lasts for more than a year",
     NoForecast.NO_RATE: "it is no growth over time",
@@ -95,13 +99,16 @@ def rate_words(rate: Rate | None) -> str:
     return f"{median} an hour (80 %: {low} to {high})"
 
 
-def forecast_words(forecast: Exhaustion | Abstention, is_over: bool, zone: tzinfo | None) -> str:
-    """Return when memory is exhausted, or would have been, or why nobody can say."""
+def forecast_words(judgement: Judgement, is_over: bool, zone: tzinfo | None) -> str:
+    """Return when memory, or its owner's budget, is exhausted, or would have been, or why nobody can say."""
+    forecast, budget = judgement.forecast, judgement.evidence.numbers.get("budget_bytes")
     if isinstance(forecast, Abstention):
-        return f"No forecast: {NO_FORECAST[forecast.reason]}"
-    verb = "Memory would have been exhausted at" if is_over else "Memory is exhausted at"
+        why = NO_FORECAST[forecast.reason]
+        return f"No forecast: {why if budget is None else why.replace(CAPACITY, 'its budget')}"
+    what = "Memory" if budget is None else f"The budget of {show_bytes(round(budget))}"
+    verb = "would have been exhausted at" if is_over else "is exhausted at"
     at, low, high = (clock(each, zone) for each in (forecast.at, forecast.low, forecast.high))
-    return f"{verb} {at} (80 %: {low} to {high})"
+    return f"{what} {verb} {at} (80 %: {low} to {high})"
 
 
 def clock(wall: float, zone: tzinfo | None) -> str:

@@ -32,6 +32,7 @@ class EventFloor(BaseModel):
     least_steps: int = Field(5, ge=1, le=256, description="In how many steps it must have risen.")
 
     SEES: ClassVar = GROWING
+    UNDER_LOAD: ClassVar = True
 
     def examine(self, window: Window) -> Verdict:
         return judge_floor(

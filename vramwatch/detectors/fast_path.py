@@ -40,6 +40,7 @@ class FastPath(BaseModel):
     )
 
     SEES: ClassVar = GROWING
+    UNDER_LOAD: ClassVar = True
     LENGTHS: ClassVar = (30.0, 60.0, 120.0)
 
     def examine(self, window: Window) -> Verdict:
@@ -57,7 +58,7 @@ class FastPath(BaseModel):
                 continue
             growth = lows[-1] - lows[0]
             rate = growth / (length * (self.blocks - 1))
-            left = (window.capacity - window.taken - window.used.last) / rate
+            left = max(0.0, window.capacity - window.taken - window.used.last) / rate
             steps = sorted((b - a) / length for a, b in pairwise(lows))
             is_even = steps[-1] * length <= self.largest * growth
             if lows[-1] <= _before(window.used, length * self.blocks):

@@ -1,11 +1,13 @@
 """Idle creep: memory rises while nothing at all is asked, and does not fall."""
 
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vramwatch.core.floors import WARM_UP, is_material
+from vramwatch.core.floors import BEGUN, WARM_UP, is_material
+from vramwatch.core.saturation import saturation
 from vramwatch.core.units import show_bytes, show_seconds
 from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdict
 from vramwatch.core.windows import GROWING, IDLE_DUTY, MINUTE, Window
@@ -15,7 +17,10 @@ SETTLING = 4
 
 
 class IdleCreep(BaseModel):
-    """Over idle minutes that follow each other, the rises outweigh the falls by far, and go on."""
+    """Over idle minutes that follow each other, the rises outweigh the falls by far, and go on in a line.
+
+    Every minute of its curve has been seen: what does not slow down yet need not be waited for.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,10 +48,14 @@ class IdleCreep(BaseModel):
         is_steady = len(rises) >= self.rising_share * len(changes) and late >= grown / 4
         if not is_material(grown, window) or fallen > self.falls * risen or not is_steady:
             return Clear()
-        begin, end = changes[0][0], changes[-1][0]
+        changes = changes[_onset(changes, BEGUN * grown) :]
+        if _is_slowing(changes):
+            return Unknown("it slows down, as a cache does that fills")
+        grown = sum(change for _, change in changes)
+        fallen = -sum(change for _, change in changes if change < 0)
+        begin, end = changes[0][0] - MINUTE, changes[-1][0]
         idle = len(changes) * MINUTE
-        share = idle / max(end - begin, idle)
-        rate = grown / idle * share
+        rate = grown / (end - begin)
         return Found(
             Evidence(
                 f"{show_bytes(round(grown))} more in {show_seconds(idle)} in which nothing was asked; "
@@ -55,7 +64,7 @@ class IdleCreep(BaseModel):
                     "growth_bytes": grown,
                     "fallen_bytes": fallen,
                     "idle_seconds": idle,
-                    "minutes_rising": len(rises),
+                    "minutes_rising": sum(change > 0 for _, change in changes),
                 },
                 window.at(begin),
                 window.at(end),
@@ -63,6 +72,19 @@ class IdleCreep(BaseModel):
             ),
             Rate(rate * 0.8, rate, rate * 1.2),
         )
+
+
+def _onset(changes: Sequence[tuple[float, float]], least: float) -> int:
+    """Return the place of the change with which growth began: before it less than ``least`` had come."""
+    sums = list(accumulate(change for _, change in changes))
+    return max((place for place, risen in enumerate(sums[:-1], 1) if risen < least), default=0)
+
+
+def _is_slowing(changes: Sequence[tuple[float, float]]) -> bool:
+    """Return whether what was held slows down over the idle minutes, by the first sign of it."""
+    held = list(accumulate(change for _, change in changes))
+    curve = saturation([place * MINUTE for place in range(len(held))], held)
+    return curve is not None and curve.evidence > 0
 
 
 def _idle_changes(window: Window) -> list[tuple[float, float]]:

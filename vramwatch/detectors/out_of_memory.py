@@ -21,6 +21,7 @@ class OutOfMemory(BaseModel):
     )
 
     SEES: ClassVar = ANYWHERE
+    ALWAYS_TOLD: ClassVar = True
 
     def examine(self, window: Window) -> Verdict:
         recent = [each for each in window.accidents if window.now - each.time <= self.remembered]

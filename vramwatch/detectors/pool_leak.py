@@ -30,6 +30,7 @@ class PoolLeak(BaseModel):
     least_steps: int = Field(4, ge=1, le=256, description="In how many steps it must have risen.")
 
     SEES: ClassVar = frozenset({SubjectKind.PROCESS})
+    ALWAYS_TOLD: ClassVar = True
 
     def examine(self, window: Window) -> Verdict:
         if window.running is None:

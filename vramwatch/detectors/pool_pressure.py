@@ -23,6 +23,7 @@ class PoolPressure(BaseModel):
     )
 
     SEES: ClassVar = frozenset({SubjectKind.PROCESS})
+    ALWAYS_TOLD: ClassVar = True
 
     def examine(self, window: Window) -> Verdict:
         if window.waiting is None:

@@ -35,6 +35,7 @@ class Spike(BaseModel):
     rare: int = Field(3, ge=1, le=168, description="How many spikes of that size there may have been.")
 
     SEES: ClassVar = frozenset({SubjectKind.GPU, SubjectKind.PROCESS})
+    ALWAYS_TOLD: ClassVar = True
 
     def examine(self, window: Window) -> Verdict:
         lane = window.used

@@ -20,6 +20,7 @@ class Spilled(BaseModel):
     )
 
     SEES: ClassVar = frozenset({SubjectKind.PROCESS})
+    ALWAYS_TOLD: ClassVar = True
 
     def examine(self, window: Window) -> Verdict:
         size, on_gpu = window.told.get("model_bytes"), window.told.get("model_gpu_bytes")

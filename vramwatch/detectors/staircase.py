@@ -35,6 +35,7 @@ class Staircase(BaseModel):
     least_steps: int = Field(6, ge=1, le=256, description="In how many steps it must have risen.")
 
     SEES: ClassVar = GROWING
+    UNDER_LOAD: ClassVar = True
 
     def examine(self, window: Window) -> Verdict:
         minutes = window.used.minutes

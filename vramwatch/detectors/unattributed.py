@@ -33,6 +33,7 @@ class Unattributed(BaseModel):
     )
 
     SEES: ClassVar = frozenset({SubjectKind.UNATTRIBUTED})
+    ALWAYS_TOLD: ClassVar = True
 
     def examine(self, window: Window) -> Verdict:
         least = max(256 * MIB, self.least_share * window.capacity)

@@ -1,12 +1,13 @@
 """Deleting what is known of an owner or of a user's processes, also from the hours that have closed."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, or_, select, update
 
+from vramwatch.core.model import ProcessKey
 from vramwatch.store import incidents, telling
 from vramwatch.store import tables as t
 from vramwatch.store.hours import Part, decode_axis, decode_part, encode_part
@@ -19,13 +20,26 @@ from vramwatch.store.ticks import Tick, decode, encode
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What was deleted, counted."""
+    """What was deleted, counted; and whose it was, for those who remember more of them."""
 
     owners: int
     processes: int
     series: int
     samples: int
     incidents: int
+    owner_keys: frozenset[str] = frozenset()
+    process_keys: frozenset[ProcessKey] = frozenset()
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What may be shown and logged: numbers, and no name of what was deleted."""
+        return {
+            "owners": self.owners,
+            "processes": self.processes,
+            "series": self.series,
+            "samples": self.samples,
+            "incidents": self.incidents,
+        }
 
 
 def forget(connection: Connection, owner: str | None, user: str | None) -> Forgotten:
@@ -52,6 +66,7 @@ def forget(connection: Connection, owner: str | None, user: str | None) -> Forgo
     )
     keys = connection.scalars(select(t.owner.c.key).where(t.owner.c.id.in_(listed(owners)))).all()
     telling.forget(connection, keys)
+    lives = _lives(connection, processes)
     judged = incidents.forget(connection, keys)
     samples = _count(connection, series)
     _forget_samples(connection, series)
@@ -64,7 +79,8 @@ def forget(connection: Connection, owner: str | None, user: str | None) -> Forgo
         (t.owner, t.owner.c.id, owners),
     ):
         connection.execute(delete(table).where(column.in_(listed(ids))))
-    return Forgotten(len(owners), len(processes), len(series), samples, judged)
+    counted = len(owners), len(processes), len(series), samples, judged
+    return Forgotten(*counted, frozenset(keys), lives)
 
 
 def wipe(connection: Connection) -> None:
@@ -72,6 +88,12 @@ def wipe(connection: Connection) -> None:
     sqlite = driver(connection)
     sqlite.execute("PRAGMA secure_delete = OFF")
     sqlite.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _lives(connection: Connection, processes: Collection[int]) -> frozenset[ProcessKey]:
+    columns = t.process.c
+    rows = select(columns.boot_id, columns.pid, columns.start_ticks).where(columns.id.in_(listed(processes)))
+    return frozenset(ProcessKey(*row) for row in connection.execute(rows))
 
 
 def _left_without(connection: Connection, processes: Collection[int]) -> set[int]:

@@ -10,7 +10,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, select
 
 from vramwatch.core.errors import StoreError
-from vramwatch.core.incidents import Incident
+from vramwatch.core.incidents import Incident, Transition
 from vramwatch.core.instants import kept_instant
 from vramwatch.core.model import Instant, Owner, Poll, ProcessKey
 from vramwatch.core.units import Seconds
@@ -172,6 +172,16 @@ class Store:
         self._known_now()
         with told(self._path), self._connection.begin():
             return checkpoints.read(self._connection)
+
+    def open_incidents(self) -> tuple[Transition, ...]:
+        """Return the newest transition of every incident that is not resolved, longest unmoved first.
+
+        Errors: StoreError.
+        """
+        self._known_now()
+        with told(self._path), understood(self._path), self._connection.begin():
+            rows = self._connection.execute(incidents.of_open_ones()).all()
+            return tuple(incidents.transition_of(row) for row in rows)
 
     def transitions_since(self, seq: int) -> set[incidents.Stand]:
         """Return seq and incident of every transition that is stored of polls after ``seq``.

@@ -139,7 +139,7 @@ def _course_lines(course: Course, gpus: Mapping[str, Gpu], width: int, zone: tzi
         _times(course, zone),
         f"{judgement.pattern}: {clean(judgement.evidence.sentence)}",
         _beside_words(judgement.others),
-        forecast_words(judgement.forecast, course.resolved is not None, zone),
+        forecast_words(judgement, course.resolved is not None, zone),
         *(
             f"{clock(each.at.wall, zone)}: {clean(each.incident.judgement.evidence.sentence)}"
             for each in course.accidents
