@@ -27,6 +27,7 @@ from tests.servers import (
     running_away,
     seconds,
     torch,
+    watch,
     working,
 )
 from vramwatch.config.shape import DetectionOptions
@@ -186,8 +187,8 @@ GROWING = {
     "same_state": lambda: leaking(560),
     "level_return": lambda: swapping(420, 1200.0),
     "event_floor": lambda: never_idle(400, 12.0),
-    "staircase": lambda: stairs(330, 25, 400.0),
-    "daily_floor": lambda: days_of_load(6.3, 900.0),
+    "staircase": lambda: stairs(345, 25, 400.0),
+    "daily_floor": lambda: days_of_load(6.8, 900.0),
     "idle_creep": lambda: creeping(160),
     "near_full": lambda: idle_between(500, 30.0, 21_000.0),
     "unattributed": lambda: dying_workers(200, 2500.0),
@@ -206,8 +207,8 @@ SILENT = {
     "same_state": lambda: healthy(560),
     "level_return": lambda: swapping(420, 0.0),
     "event_floor": lambda: never_idle(400, 0.0),
-    "staircase": lambda: stairs(330, 25, 0.0),
-    "daily_floor": lambda: days_of_load(6.3, 0.0),
+    "staircase": lambda: stairs(345, 25, 0.0),
+    "daily_floor": lambda: days_of_load(6.8, 0.0),
     "idle_creep": lambda: creeping(160, each=0.0),
     "near_full": lambda: idle_between(500, 0.0, 22_000.0),
     "unattributed": lambda: dying_workers(200, 0.0),
@@ -285,6 +286,25 @@ def test_growth_whose_end_is_weeks_away_is_pending_and_never_fires():
     assert told
     assert {each.incident.state for each in told} == {State.PENDING}
     assert any(hours_until_full(each)[1] > 7 * 24 for each in told)
+
+
+def test_a_growth_that_went_as_was_forecast_has_its_later_intervals_from_the_forecasts_before():
+    judge = watch()
+    told = fired(play(creeping(1400, each=10.0), judge))
+    first, last = (each.incident.judgement.evidence for each in (told[0], told[-1]))
+    assert "past_forecasts" not in first.numbers
+    assert last.numbers["past_forecasts"] >= 9
+    assert f"interval from {last.numbers['past_forecasts']} past forecasts here" in last.sentence
+    assert last.numbers["interval_factor"] in judge.checkpoint()["scores"]
+
+
+def test_a_growth_that_ends_early_has_the_intervals_after_it_widened():
+    judge = watch()
+    stopped = [
+        one(each.time, min(each.processes[0].held, 12_000.0), 0.0) for each in creeping(2400, each=10.0)
+    ]
+    play(stopped, judge)
+    assert max(judge.checkpoint()["scores"]) > 1.0
 
 
 # --- causes ---------------------------------------------------------------------------------------
