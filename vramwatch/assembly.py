@@ -1,22 +1,30 @@
 """Puts the rooms together as the configuration says: for the daemon, and for one look without it."""
 
 import os
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from vramwatch import families
+from vramwatch.alerting import Alerting
 from vramwatch.config import Commands, Config
 from vramwatch.core.attribution import Surroundings
+from vramwatch.core.couriers import Courier, Reach
 from vramwatch.core.model import Owner, Poll, ProcessFacts, ProcessKey
+from vramwatch.core.policy import Channel
 from vramwatch.core.ports import Feed, Sightings
 from vramwatch.core.recognition import Engine
 from vramwatch.core.units import Bytes, Seconds
 from vramwatch.logs import LogWatch
+from vramwatch.outbox import Outbox
 from vramwatch.pipeline import Pipeline
 from vramwatch.procfs import Holder, ProcessTable, find_holders, read_group_memory
 from vramwatch.procfs.identity import sees_every_process
+from vramwatch.sending import Line
+from vramwatch.store import Store
+from vramwatch.store.desk import Desk
 from vramwatch.watch import Detector, Watch
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -74,6 +82,40 @@ def detectors(config: Config) -> Mapping[str, Detector]:
 def watch(config: Config) -> Watch:
     """Return what judges polls as the configuration says; nothing is remembered yet."""
     return Watch(detectors(config), config.detection.terms())
+
+
+def tell(config: Config, store: Store) -> tuple[Alerting, Outbox] | None:
+    """Return what decides whom to tell, and what tells them; None: the source is a recording of the past."""
+    if config.source_name == "replay":
+        return None
+    desk, options = Desk(store), config.alerting
+    alerting = Alerting(desk, channels(config), observe_for(config))
+    host = config.host.host(socket.gethostname())
+    return alerting, Outbox(desk, host, lines(config), options.give_up_after, lambda item: item)
+
+
+def observe_for(config: Config) -> Seconds | None:
+    """Return how long a new service observes; None: it tells at once."""
+    return config.alerting.observe_for if config.alerting.mode == "observe" else None
+
+
+def channels(config: Config) -> tuple[Channel, ...]:
+    """Return the channels that are told of incidents, as far as the decision whom to tell goes."""
+    return tuple(line.channel for line in lines(config) if not line.notifier.BEATS)
+
+
+def lines(config: Config) -> tuple[Line, ...]:
+    """Return the configured channels with what carries their messages."""
+    return tuple(
+        Line(entry.channel(name, config.alerting), entry.notifier, _open_courier)
+        for name, entry in config.channels.items()
+    )
+
+
+def _open_courier(reach: Reach, secrets: Iterable[str]) -> Courier:
+    from vramwatch.posting import HttpCourier  # noqa: PLC0415 - 139 ms and 19 MiB, for channels alone
+
+    return HttpCourier(reach, secrets)
 
 
 def _name_alone(facts: ProcessFacts) -> ProcessFacts:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.incidents import State, Subject, Transition
 from vramwatch.core.model import Fault, Poll
+from vramwatch.core.policy import Step, Withheld
 
 HOUR = 3600
 
@@ -57,6 +58,14 @@ class Logbook:
                 _iso(each.at.wall),
                 judged.evidence.sentence,
             )
+
+    def tell_steps(self, steps: Iterable[Step]) -> None:
+        for step in steps:
+            if isinstance(step, Withheld):
+                logger.info(
+                    "withheld incident=%s channel=%s notice=%s because=%s detail=%r",
+                    *(step.incident, step.channel, step.notice, step.reason, step.detail),
+                )
 
     def _sentence(self, poll: Poll) -> str | None:
         if poll.ledgers or not poll.missing:

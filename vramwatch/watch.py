@@ -16,10 +16,12 @@ from vramwatch.core.forecast import Abstention, Exhaustion, seconds_left
 from vramwatch.core.hindcasts import KEPT, followed, width
 from vramwatch.core.incidents import (
     Belief,
+    Incident,
     Judgement,
     Reason,
     Severity,
     Standing,
+    State,
     Subject,
     Terms,
     Transition,
@@ -28,6 +30,8 @@ from vramwatch.core.incidents import (
     severity,
 )
 from vramwatch.core.model import EventKind, Instant, OutOfMemory, Poll, SubjectKind
+from vramwatch.core.scenes import scene_of
+from vramwatch.core.sufficiency import Lack
 from vramwatch.core.verdicts import INNOCENT, Cause, Evidence, Found, Verdict
 from vramwatch.core.windows import ANYWHERE, Accident, Window
 
@@ -101,7 +105,7 @@ class Watch:
         if now - self._pruned >= PRUNED_EVERY:
             self._prune(now)
             self._pruned = now
-        return tuple(moved)
+        return tuple(_with_scene(each, poll) for each in moved)
 
     def _note(self, told: OutOfMemory, now: float) -> None:
         """Take in an out-of-memory that somebody tells of a Gpu, or of a process wherever it is."""
@@ -246,6 +250,28 @@ class Watch:
             if not standing.is_open and now - standing.closed_at > self._terms.reopen_within:
                 del self._standings[subject]
 
+    def lacking(self) -> tuple[tuple[Subject, Lack], ...]:
+        """Return of whom there is too little to judge, and what is missing; who has an incident is judged."""
+        found = (
+            (Subject(gpu, kind, owner), missing)
+            for gpu, windows in self._gpus.items()
+            for kind, owner, missing in windows.lacking()
+        )
+        return tuple(each for each in found if each[0] not in self._standings)
+
+    def dismiss(self, incident: Incident, poll: Poll) -> tuple[Transition, ...]:
+        """Close ``incident`` at a person's word, at ``poll``, which has been judged.
+
+        Also one that stands in the store alone. Nothing is told of one that has closed meanwhile.
+        """
+        standing = self._standings.get(incident.subject)
+        if standing is None or standing.incident is None or standing.incident.id != incident.id:
+            closed = replace(incident, state=State.RESOLVED)
+            return (_with_scene(Transition(poll.at, closed, Reason.DISMISSED), poll),)
+        now = self._clockwork.seconds
+        self._standings[incident.subject], moved = close(standing, poll.at, now, Reason.DISMISSED)
+        return tuple(_with_scene(each, poll) for each in moved)
+
     def forget(self, owner: str) -> None:
         """Let go of all that is remembered of an Owner (its key)."""
         for windows in self._gpus.values():
@@ -280,6 +306,11 @@ class Watch:
             windows.link()
         self._clockwork = Clockwork(told["seconds"], told["before"])
         self._gpus, self._standings, self._scores = told["gpus"], told["standings"], told["scores"]
+
+
+def _with_scene(moved: Transition, poll: Poll) -> Transition:
+    incident = moved.incident
+    return replace(moved, scene=scene_of(poll.ledgers, incident.subject, incident.judgement.pid))
 
 
 def subject_of(gpu: str, watched: Watched) -> Subject:

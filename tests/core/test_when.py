@@ -8,8 +8,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from vramwatch.cli.when import iso, parse_when, show_when
+from vramwatch.cli.when import parse_when, show_when
 from vramwatch.core.errors import UsageError
+from vramwatch.core.records import iso
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 11, 23, 4, 51, 29, tzinfo=BERLIN).timestamp()

@@ -80,7 +80,7 @@ def _keys(rows: "Sequence[SeriesRow]") -> list[str]:
 
 def _lines(rows: "Sequence[SeriesRow]") -> list[str]:
     """Return a line for each owner: how many processes and series of it are to go."""
-    from vramwatch.cli.views.text import clean
+    from vramwatch.core.texts import clean
 
     lines = []
     for key in _keys(rows):

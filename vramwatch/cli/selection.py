@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from vramwatch.cli.views.text import clean
 from vramwatch.core.errors import UsageError
 from vramwatch.core.model import Gpu, Owner, ProcessFacts, SubjectKind
 from vramwatch.core.series import USED_BYTES
+from vramwatch.core.texts import clean
 from vramwatch.store import History, SeriesRow
 
 MOST_NAMED = 20

@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -98,11 +98,15 @@ def _options_beside(model: type[BaseModel], location: Location) -> str:
 def _options_at(model: type[BaseModel], location: Location) -> Mapping[str, FieldInfo]:
     """Return the options of the mapping at ``location``; empty: there is none of fixed options."""
     current: type[BaseModel] | None = model
+    is_named_freely = False
     for step in location:
-        if isinstance(step, str) and current:  # a list's items are found with the list itself
-            field = current.model_fields.get(step)
-            current = next(_models_in(field.annotation), None) if field else None
-    return current.model_fields if current else {}
+        if is_named_freely or not (isinstance(step, str) and current):
+            is_named_freely = False  # a list's or a mapping's items are found with the whole
+            continue
+        field = current.model_fields.get(step)
+        current = next(_models_in(field.annotation), None) if field else None
+        is_named_freely = field is not None and get_origin(field.annotation) is Mapping
+    return current.model_fields if current and not is_named_freely else {}
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from vramwatch.config.shape import DEFAULT_SOURCE, Config, OwnerEntry
+from vramwatch.config.telling import ChannelOptions
 from vramwatch.families import discover
 
 WIDTH = 100
@@ -34,6 +35,8 @@ def example() -> str:
             lines += ["source:", *_indented(_sources())]
         elif name == "owners":
             lines += [*_commented(["-", *_indented(_options(OwnerEntry, _sample))]), "owners: []"]
+        elif name == "channels":
+            lines += [*_commented(_channels()), "channels: {}"]
         else:
             lines += _option(name, field, _default)
     return "\n".join(lines) + "\n"
@@ -43,6 +46,10 @@ def effective(config: Config) -> str:
     """Return ``config`` as a file that loads alike, without comments; secrets are masked."""
     written = {
         "source": {config.source_name: to_jsonable_python(config.source)},
+        "channels": {
+            name: entry.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+            for name, entry in config.channels.items()
+        },
         "owners": [entry.model_dump(mode="json", exclude_none=True) for entry in config.owners],
     }
     values = {name: to_jsonable_python(getattr(config, name)) for name in Config.model_fields} | written
@@ -60,6 +67,11 @@ def _sources() -> list[str]:
     return lines
 
 
+def _channels() -> list[str]:
+    """Return a sample channel, with every notifier that it may have."""
+    return ["on-call:", *_indented(_options(ChannelOptions, _default))]
+
+
 def _options(model: type[BaseModel], value: Callable[[FieldInfo], object]) -> list[str]:
     return [
         line
@@ -70,6 +82,8 @@ def _options(model: type[BaseModel], value: Callable[[FieldInfo], object]) -> li
 
 def _option(name: str, field: FieldInfo, value: Callable[[FieldInfo], object]) -> list[str]:
     section = _section(field)
+    if section and field.default is None:
+        return [*_commented([f"{name}:", *_indented(_options(section, _sample))]), f"{name}: null"]
     if section:
         return [f"{name}:", *_indented(_options(section, value))]
     return _yaml({name: value(field)}).splitlines()
@@ -92,7 +106,8 @@ def _default(field: FieldInfo) -> object:
 
 
 def _sample(field: FieldInfo) -> object:
-    return (field.examples or [None])[0]
+    """Return what an option may look like: the example that it gives, else its default."""
+    return field.examples[0] if field.examples else _default(field)
 
 
 def _comment(field: FieldInfo) -> list[str]:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, r
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 from pydantic.functional_validators import AfterValidator
 
+from vramwatch.config.telling import AlertingOptions, ChannelOptions, HostOptions
 from vramwatch.core.cadence import Rates
 from vramwatch.core.incidents import Terms
 from vramwatch.core.owners import OwnerRule
 from vramwatch.core.ports import Feed
 from vramwatch.core.units import GIB, Bytes, Seconds
 from vramwatch.families import PluginError, discover
+from vramwatch.options import AbsolutePath, Glob, Name, Section
 from vramwatch.quantities import Address, Duration, Fraction, Loopback, Size, duration_text
 
 DEFAULT_SOURCE = "nvml"
@@ -22,6 +24,9 @@ CONTROL_SOCKET = "control.sock"
 DAY = 86400.0
 MAX_FOLLOWED = 64
 """Globs of each kind of log: each is compared with every line that may mean something."""
+
+MAX_CHANNELS = 32
+"""Each has a thread of its own."""
 
 MAX_OWNERS = 1000
 """Rules; each is tried once for every new process."""
@@ -40,28 +45,6 @@ class SourceOptions(Protocol):
     """A plug-in of ``vramwatch.sources`` with its options filled in."""
 
     def open(self, first_seq: int) -> Feed: ...
-
-
-def _absolute(path: Path) -> Path:
-    if not path.is_absolute():
-        raise ValueError("a relative path, which would depend on where the daemon starts; write it from / on")
-    return path
-
-
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-Name = Annotated[str, Field(min_length=1, max_length=128)]
-Glob = Annotated[str, Field(min_length=1, max_length=256)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: strict keys, never changed once read; empty means all defaults."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _nothing_below_is_all_defaults(cls, value: Any) -> Any:
-        return {} if value is None else value
 
 
 class PollOptions(Section):
@@ -428,6 +411,15 @@ class Config(Section):
         description="Logs of other programs that are followed for out-of-memory lines; none by default.",
     )
     log: LogOptions = Field(LogOptions(), description="What the daemon writes to standard error.")
+    host: HostOptions = Field(HostOptions(), description="What this machine is called in messages.")
+    alerting: AlertingOptions = Field(
+        AlertingOptions(), description="When people are told, and when not; docs/alerting.md explains it."
+    )
+    channels: Mapping[Name, ChannelOptions] = Field(
+        {},
+        max_length=MAX_CHANNELS,
+        description="Whom to tell, and how: a name of your choice for each way. Empty: nobody is told.",
+    )
 
     @property
     def source_name(self) -> str:

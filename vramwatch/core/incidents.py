@@ -8,10 +8,14 @@ import hashlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import inf
+from typing import TYPE_CHECKING
 
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.model import Instant, SubjectKind
 from vramwatch.core.verdicts import Cause, Evidence, Rate, RuledOut
+
+if TYPE_CHECKING:
+    from vramwatch.core.scenes import Scene
 
 
 class State(StrEnum):
@@ -36,6 +40,7 @@ class Reason(StrEnum):
     RESTARTED = "restarted"  # the process that grew has ended
     GONE = "gone"  # its GPU, or what it was about, is no longer there
     EXPLAINED = "explained"  # a cause that is no fault accounts for it
+    DISMISSED = "dismissed"  # a person says that it is over; what is found again opens it again
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +88,15 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A move of an Incident, or an update within its state; ``incident`` is as it stands afterwards."""
+    """A move of an Incident, or an update within its state; ``incident`` is as it stands afterwards.
+
+    ``scene``: who stood where at the poll that was judged; None: nobody has looked, or could.
+    """
 
     at: Instant
     incident: Incident
     reason: Reason
+    scene: "Scene | None" = None
 
 
 CLEAR_SHARE = 0.1

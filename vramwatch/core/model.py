@@ -13,6 +13,7 @@ from vramwatch.core.units import Bytes, Seconds
 
 if TYPE_CHECKING:
     from vramwatch.core.incidents import Transition
+    from vramwatch.core.policy import Step
 
 # --- time ---------------------------------------------------------------------------------------
 
@@ -439,6 +440,7 @@ class SubjectKind(StrEnum):
     UNATTRIBUTED = "unattributed"
     GHOST = "ghost"
     CGROUP = "cgroup"  # a control group, by the kernel's dmem controller; holds those below it too
+    VRAMWATCH = "vramwatch"  # the daemon itself: blind, or without a way to tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -467,6 +469,7 @@ class Poll:
     events: tuple[Event, ...] = ()
     pace: "Pace | None" = None
     transitions: tuple["Transition", ...] = ()  # of incidents, judged by this very poll
+    steps: tuple["Step", ...] = ()  # whom to tell of incidents, decided at this very poll
 
     @property
     def is_starting(self) -> bool:

@@ -177,6 +177,10 @@ _CHECKED = [
     "incident",
     "transition",
     "checkpoint",
+    "delivery",
+    "step",
+    "silence",
+    "remark",
 ]
 
 

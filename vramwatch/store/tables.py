@@ -34,14 +34,23 @@ transition = _table(
     "transition",
     "id seq wall boottime boot_id incident state severity cause pattern pid rate_low rate_median rate_high"
     " exhaustion_at exhaustion_low exhaustion_high abstention reason evidence ruled_out others"
-    " alternatives",
+    " alternatives scene",
 )
 checkpoint = _table("checkpoint", "seq wall boottime boot_id version state")
+delivery = _table(
+    "delivery", "id channel key kind made text attempts uncertain due outcome detail ended reference"
+)
+step = _table(
+    "step", "id seq wall incident transition_id channel notice severity due withheld detail delivery"
+)
+silence = _table("silence", "id author reason since until matcher")
+remark = _table("remark", "id incident wall kind author note severity")
 
 TABLES = (
     *(run, pace, gpu, owner, alias, process, holding, series, gap, event),
     *(hour, tick, sweep, note, axis, raw, minutes, hourly),
     *(incident, transition, checkpoint),
+    *(delivery, step, silence, remark),
 )
 
 OWNER_COLUMNS = tuple(

@@ -6,7 +6,7 @@ from datetime import tzinfo
 from itertools import groupby
 
 from vramwatch.cli.views.bar import GHOST, UNATTRIBUTED, Mark, Part, bar
-from vramwatch.cli.views.text import Glyphs, Line, Span, Tone, clean, columns, fit, left, line, right, wrap
+from vramwatch.cli.views.text import Glyphs, Line, Span, Tone, columns, fit, left, line, right, wrap
 from vramwatch.cli.views.words import GHOST_STATE, change_words, explain, pids
 from vramwatch.cli.when import show_when
 from vramwatch.core.model import (
@@ -20,6 +20,7 @@ from vramwatch.core.model import (
     SubjectKind,
 )
 from vramwatch.core.series import USED_BYTES
+from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes, show_seconds
 
 FIGURE = 10

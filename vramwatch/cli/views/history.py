@@ -6,10 +6,11 @@ from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING
 
 from vramwatch.cli.views.status import NARROWEST, WIDEST
-from vramwatch.cli.views.text import Line, Tone, clean, wrap
+from vramwatch.cli.views.text import Line, Tone, wrap
 from vramwatch.cli.views.tracks import Grid, Subject, Track
 from vramwatch.cli.views.words import because, happened
 from vramwatch.core.model import Gpu, SubjectKind
+from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes
 
 if TYPE_CHECKING:

@@ -1,13 +1,11 @@
 """A Poll as data: JSON objects whose keys carry units, and rows of one long table."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from vramwatch.cli.views.gpu import ghost_since
+from vramwatch.cli.views.silences import silence_record
 from vramwatch.cli.views.status import Status, age, in_order
-from vramwatch.cli.views.text import clean
 from vramwatch.cli.views.words import because, explain
-from vramwatch.cli.when import iso
 from vramwatch.core.model import (
     Gpu,
     Holding,
@@ -18,17 +16,12 @@ from vramwatch.core.model import (
     SubjectKind,
     Tenant,
 )
+from vramwatch.core.records import Json, iso, moment
 from vramwatch.core.series import USED_BYTES
-
-Json = dict[str, Any]
+from vramwatch.core.texts import clean
 
 COLUMNS = ("time", "time_iso", "gpu", "ordinal", "subject_kind", "owner", "pid", "quantity", "value")
 """Of every CSV that vramwatch prints; one value a row. Empty: does not apply, or is not known."""
-
-
-def moment(name: str, unix: float | None) -> Json:
-    """Return ``name`` in unix seconds beside ``name_iso``; both None where not known."""
-    return {name: unix, f"{name}_iso": None if unix is None else iso(unix)}
 
 
 def status_record(status: Status) -> Json:
@@ -39,6 +32,7 @@ def status_record(status: Status) -> Json:
         "age_seconds": age(poll.at, status.now),
         "pace": _pace_record(poll.pace),
         "gpus": gpu_records(status),
+        "silences": [silence_record(each) for each in status.silences if each.holds(status.now.wall)],
     }
 
 

@@ -4,10 +4,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from vramwatch.cli.views.records import Json, moment, row
+from vramwatch.cli.views.records import row
 from vramwatch.cli.views.tracks import Point, Step, Subject
 from vramwatch.cli.views.words import because
 from vramwatch.core.model import Gpu
+from vramwatch.core.records import Json, moment
 
 if TYPE_CHECKING:
     from vramwatch.store import GapRow

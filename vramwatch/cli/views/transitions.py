@@ -2,14 +2,10 @@
 
 from typing import Any
 
-from vramwatch.cli.views.records import Json, moment
-from vramwatch.cli.views.text import clean
 from vramwatch.core.episodes import Tally
-from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.incidents import Transition
-from vramwatch.core.verdicts import Evidence, RuledOut
-
-HOUR = 3600.0
+from vramwatch.core.records import Json, transition_record
+from vramwatch.core.texts import clean
 
 COLUMNS = (
     "file", "time", "time_iso", "gpu", "pid", "subject_kind", "owner", "incident", "pattern", "state",
@@ -24,30 +20,6 @@ TALLY_COLUMNS = (
 )  # fmt: skip
 
 
-def transition_record(transition: Transition) -> Json:
-    """Return one object: the incident as it stands after the transition, and why it moved."""
-    incident, judgement = transition.incident, transition.incident.judgement
-    return {
-        **moment("time", transition.at.wall),
-        "gpu": incident.subject.gpu,
-        "pid": judgement.pid,
-        "subject": {"kind": str(incident.subject.kind), "owner": incident.subject.owner},
-        "incident": incident.id,
-        "pattern": judgement.pattern,
-        "state": str(incident.state),
-        "severity": str(judgement.severity),
-        "cause": str(judgement.cause),
-        "rate_bytes_per_hour": judgement.rate.median * HOUR if judgement.rate else None,
-        "exhaustion": _exhaustion_record(judgement.forecast),
-        "abstention": str(judgement.forecast.reason) if isinstance(judgement.forecast, Abstention) else None,
-        "evidence": _evidence_record(judgement.evidence),
-        "reason": str(transition.reason),
-        "ruled_out": [_ruled_out_record(each) for each in judgement.ruled_out],
-        "others": list(judgement.others),
-        "alternatives": [str(each) for each in judgement.alternatives],
-    }
-
-
 def transition_row(transition: Transition, file: str) -> tuple[Any, ...]:
     """Return one row of COLUMNS; what is not known is empty."""
     record = transition_record(transition)
@@ -60,26 +32,6 @@ def transition_row(transition: Transition, file: str) -> tuple[Any, ...]:
         *(record["abstention"], clean(record["evidence"]["sentence"]), record["reason"]),
     )
     return tuple("" if each is None else each for each in fields)
-
-
-def _exhaustion_record(forecast: Exhaustion | Abstention) -> Json | None:
-    if isinstance(forecast, Abstention):
-        return None
-    return {"at": forecast.at, "low": forecast.low, "high": forecast.high}
-
-
-def _evidence_record(evidence: Evidence) -> Json:
-    return {
-        **evidence.numbers,
-        "sentence": evidence.sentence,
-        "since": evidence.since,
-        "until": evidence.until,
-        "count": evidence.count,
-    }
-
-
-def _ruled_out_record(ruled_out: RuledOut) -> Json:
-    return {**ruled_out.numbers, "cause": str(ruled_out.cause), "sentence": ruled_out.sentence}
 
 
 def tally_record(name: str, tally: Tally) -> Json:

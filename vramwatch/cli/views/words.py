@@ -1,7 +1,7 @@
 """Sentences for what the records say in one word."""
 
-from vramwatch.cli.views.text import clean
 from vramwatch.core.model import Event, Explanation, Fault, FaultKind, GhostKind, Gpu, Ledger
+from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes, show_seconds
 
 PIDS_NAMED = 4

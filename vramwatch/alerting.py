@@ -1,0 +1,187 @@
+"""Decides at every poll whom to tell of what: holds what the decision goes on from, and asks the policy.
+
+Its steps are stored with the poll. After a restart it goes on from what stands in the store.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from vramwatch.core.errors import StoreError
+from vramwatch.core.incidents import Reason, State, Transition
+from vramwatch.core.model import Instant, Poll
+from vramwatch.core.policy import (
+    OBSERVE,
+    Account,
+    Acknowledgement,
+    Case,
+    Channel,
+    Limits,
+    Moment,
+    Step,
+    account_after,
+    decide,
+    openings_after,
+)
+from vramwatch.core.scenes import remembering
+from vramwatch.core.silences import Silence
+from vramwatch.core.troubles import Trouble, Troubles
+from vramwatch.core.units import show_seconds
+from vramwatch.store.desk import Desk
+
+LOOK_EVERY = 10.0
+"""Seconds between two looks at all that is open: for repeats, and for what a silence has kept back."""
+
+REMEMBERED = 86400.0
+"""Seconds for which what is resolved can still be told: its channel may have been kept from it."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Open:
+    case: Case
+    accounts: dict[str, Account] = field(default_factory=dict)  # by channel
+
+
+class Alerting:
+    """For the thread of the polls."""
+
+    def __init__(self, desk: Desk, channels: Iterable[Channel], observe_for: float | None) -> None:
+        """``observe_for``: seconds that a new service observes; None: it tells at once."""
+        self._desk = desk
+        self._channels = tuple(channels)
+        self._observe_for = observe_for
+        self._limits = Limits()
+        self._open: dict[str, _Open] = {}
+        self._silences: dict[str, Silence] = {}
+        self._looked = float("-inf")  # boot time
+        self._now = 0.0  # unix seconds, of the newest poll
+        self._has_begun = False
+        self._troubles = Troubles()
+
+    @property
+    def silences(self) -> Mapping[str, Silence]:
+        """Those that are not over, by id; that of observing too."""
+        return self._silences
+
+    def reconfigure(self, channels: Iterable[Channel], observe_for: float | None) -> None:
+        """Tell these from the next poll on; ``observe_for`` None: and observe no longer."""
+        self._channels = tuple(channels)
+        self._observe_for = observe_for
+        if observe_for is None and self._has_begun:
+            try:
+                self.expire(OBSERVE, self._now)
+            except StoreError as error:
+                logger.error("observing goes on because=%r", str(error))
+        self._look_soon()
+
+    def begin_anew(self) -> None:
+        """Go on from what stands in the store: something was deleted there."""
+        self._open, self._has_begun = {}, False
+
+    def turn(self, poll: Poll, troubles: Iterable[Trouble] = ()) -> Poll:
+        """Return ``poll`` with what is decided at it. ``troubles``: what is wrong with vramwatch itself.
+
+        Its transitions keep the names that their incidents had while their processes lived.
+        """
+        now = self._now = poll.at.wall
+        if not self._has_begun:
+            self._begin(poll.at)
+        if own := self._troubles.turn(troubles, poll.at, poll.at.boottime):
+            poll = replace(poll, transitions=(*poll.transitions, *own))
+        steps: list[Step] = []
+        moves: list[Transition] = []
+        for moved in poll.transitions:
+            known = self._take(moved)
+            moves.append(known.case.newest)
+            steps += self._decide(known, now)
+        if moves:
+            poll = replace(poll, transitions=tuple(moves))
+        if not 0 <= poll.at.boottime - self._looked < LOOK_EVERY:
+            self._looked = poll.at.boottime
+            self._let_go(now)
+            for each in list(self._open.values()):
+                steps += self._decide(each, now)
+        return replace(poll, steps=(*poll.steps, *steps)) if steps else poll
+
+    def silence(self, silence: Silence) -> None:
+        """Keep ``silence``, in place of one of the same id. Errors: StoreError."""
+        self._desk.write_silence(silence)
+        self._silences[silence.id] = silence
+        self._look_soon()
+
+    def expire(self, id: str, now: float) -> Silence | None:
+        """End a silence now and return it; None: there is none of that id that holds. Errors: StoreError."""
+        silence = self._silences.get(id)
+        if silence is None or silence.until <= now:
+            return None
+        self._desk.write_silence(replace(silence, until=now))
+        del self._silences[id]
+        self._look_soon()
+        return silence
+
+    def acknowledge(self, incident: str, told: Acknowledgement) -> None:
+        """Take in that somebody has ``incident`` in hand."""
+        if known := self._open.get(incident):
+            known.case = replace(known.case, acknowledged=told)
+
+    def _begin(self, at: Instant) -> None:
+        """Go on from what stands in the store; a new one begins to observe."""
+        self._has_begun, now = True, at.wall
+        try:
+            told = self._desk.told(now - REMEMBERED, now)
+            self._silences = {each.id: each for each in told.silences}
+            for case in told.cases:
+                self._open[case.incident.id] = _Open(case)
+            self._troubles.take_up((case.newest for case in told.cases), at.boottime)
+            for (channel, incident), account in told.accounts.items():
+                self._open[incident].accounts[channel] = account
+            if self._observe_for is None:
+                self.expire(OBSERVE, now)
+            elif not told.has_observed:
+                self.silence(observing(now, self._observe_for))
+        except StoreError as error:
+            logger.error("what was told is not known because=%r telling=anew", str(error))
+        if observing_now := self._silences.get(OBSERVE):
+            left = show_seconds(observing_now.until - now)
+            logger.info("observing for=%r end_it_with='vramwatch silence expire observe'", left)
+
+    def _look_soon(self) -> None:
+        self._looked = float("-inf")
+
+    def _take(self, moved: Transition) -> _Open:
+        known = self._open.get(moved.incident.id)
+        before = known.case if known else None
+        moved = replace(moved, scene=remembering(moved.scene, before.newest.scene if before else None))
+        openings = before.openings if before else ()
+        if moved.reason is Reason.ESTABLISHED:
+            openings = openings_after(openings, moved.at.wall)
+        is_over = moved.incident.state is State.RESOLVED
+        acknowledged = before.acknowledged if before and not is_over else None
+        known = known or _Open(Case(moved))
+        known.case = Case(moved, openings, acknowledged)
+        self._open[moved.incident.id] = known
+        return known
+
+    def _decide(self, known: _Open, now: float) -> Iterable[Step]:
+        moment = Moment(now, tuple(self._silences.values()), self._limits)
+        for channel in self._channels:
+            account = known.accounts.get(channel.name, Account())
+            step = decide(known.case, channel, account, moment)
+            if step is not None:
+                known.accounts[channel.name] = account_after(account, step, known.case, now)
+                yield step
+
+    def _let_go(self, now: float) -> None:
+        """Forget what has been over for long, and silences that are."""
+        for id, each in list(self._open.items()):
+            newest = each.case.newest
+            if newest.incident.state is State.RESOLVED and now - newest.at.wall > REMEMBERED:
+                del self._open[id]
+        self._silences = {id: each for id, each in self._silences.items() if each.until > now}
+
+
+def observing(now: float, seconds: float) -> Silence:
+    """Return the silence that a new service begins with at ``now`` (unix seconds)."""
+    return Silence(OBSERVE, "vramwatch", "a new service observes first", now, now + seconds)

@@ -1,0 +1,111 @@
+"""Secrets of the configuration: where they are written, and how they stay out of every log and message."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+LONGEST = 8192
+"""Characters of a secret: more than any URL or token has."""
+
+MASKED = "********"
+
+
+class Secret:
+    """A text that is shown to nobody: ``reveal`` is the only way to it."""
+
+    __slots__ = ("_text", "origin")
+
+    def __init__(self, text: str, origin: str | None = None) -> None:
+        """``origin``: where it was read from, which is no secret; None: it stood in the configuration."""
+        self._text = text
+        self.origin = origin
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"Secret({self.origin or MASKED})"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and (self._text, self.origin) == (other._text, other.origin)
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+class SecretText:
+    """A secret as written, or ``env:NAME``, or ``credential:NAME`` (systemd.exec(5), LoadCredential)."""
+
+    accepted = "the text itself, env:NAME or credential:NAME"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return _schema(_read_text, lambda secret: secret and (secret.origin or MASKED))
+
+
+class SecretFile:
+    """The path of a file that holds the secret alone; it is read when the configuration is."""
+
+    accepted = "an absolute path"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return _schema(_read_file, lambda secret: secret and secret.origin)
+
+
+def _schema(read: Any, write: Any) -> CoreSchema:
+    return core_schema.no_info_plain_validator_function(
+        lambda value: None if value is None else read(value),
+        serialization=core_schema.plain_serializer_function_ser_schema(write, when_used="json"),
+    )
+
+
+def _read_text(value: object) -> Secret:
+    if isinstance(value, Secret):
+        return value
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST:
+        raise ValueError(f"not a secret; write {SecretText.accepted}")
+    kind, colon, name = value.partition(":")
+    if colon and kind == "env":
+        return _checked(os.environ.get(name), f"the environment has no {name}", value)
+    if colon and kind == "credential":
+        folder = os.environ.get("CREDENTIALS_DIRECTORY")
+        if folder is None:
+            raise ValueError(f"no credentials were handed in; add LoadCredential={name}:/path to the unit")
+        if "/" in name:
+            raise ValueError("a credential's name has no slash")
+        return _from_file(Path(folder, name), value)
+    return Secret(value)
+
+
+def _read_file(value: object) -> Secret:
+    if isinstance(value, Secret):
+        return value
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise ValueError(f"not a path; write {SecretFile.accepted}")
+    return _from_file(Path(value), value)
+
+
+def _from_file(path: Path, origin: str) -> Secret:
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(LONGEST + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ValueError(
+            f"{path} cannot be read: {why}; name a file that vramwatch's user can read"
+        ) from None
+    return _checked(text, f"{path} is empty", origin)
+
+
+def _checked(text: str | None, what: str, origin: str) -> Secret:
+    """Return the secret without the line end that editors add."""
+    bare = (text or "").strip()
+    if not bare:
+        raise ValueError(f"{what}; put the secret there")
+    if len(bare) > LONGEST or "\n" in bare:
+        raise ValueError(f"{origin}: more than one line, or longer than {LONGEST} characters")
+    return Secret(bare, origin)

@@ -1,0 +1,99 @@
+"""A generic webhook: the message as JSON of a documented schema, signed if a secret is shared."""
+
+import hashlib
+import hmac
+import json
+import string
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, field_validator
+
+from vramwatch.core.couriers import Courier, Place, place_of
+from vramwatch.core.messages import Message, headline, plain, record
+from vramwatch.core.outgoing import Outcome
+from vramwatch.notifying import HttpReach, Notifier, SecretInFile, WrittenSecret
+from vramwatch.options import Text
+
+SIGNATURE, TIMESTAMP, KEY = "X-Vramwatch-Signature", "X-Vramwatch-Timestamp", "Idempotency-Key"
+"""Headers. The signature is ``v1=`` and the hexadecimal HMAC-SHA256 of timestamp, a full stop, body."""
+
+FIELDS = ("key", "host", "kind", "headline", "text", "severity", "message")
+"""What a template may name; each is put in as JSON, with its quotation marks."""
+
+
+class Webhook(Notifier):
+    """POSTs each message as JSON (docs/alerting.md has the schema) to a URL of your own."""
+
+    SECRETS: ClassVar[tuple[str, ...]] = ("url", "signing_secret")
+    NEEDED: ClassVar[tuple[str, ...]] = ("url",)
+    KEYED: ClassVar[bool] = True
+
+    url: WrittenSecret = Field(None, description="Where to POST to; counts as a secret.")
+    url_file: SecretInFile = Field(None, description="A file that holds the URL.")
+    signing_secret: WrittenSecret = Field(
+        None, description=f"Signs each body: {SIGNATURE}, HMAC-SHA256 over {TIMESTAMP}, a full stop, body."
+    )
+    signing_secret_file: SecretInFile = Field(None, description="A file that holds it.")
+    headers: Mapping[Text, Text] = Field({}, description="Headers to send beside our own.")
+    template: Annotated[str, Field(max_length=65536)] | None = Field(
+        None,
+        description=(
+            "The body to send instead of the documented JSON: JSON in which $headline, $text, $host, $key, "
+            "$kind, $severity and $message stand for values, quoted as JSON has them."
+        ),
+        examples=['{"title": $headline, "body": $text}'],
+    )
+    http: HttpReach = Field(HttpReach(), description="How the receiver is reached.")
+
+    @field_validator("template")
+    @classmethod
+    def _parses(cls, template: str | None) -> str | None:
+        if template is None:
+            return None
+        try:
+            written = string.Template(template).substitute(dict.fromkeys(FIELDS, '""'))
+        except KeyError as error:
+            raise ValueError(f"no field ${error.args[0]}; accepted: {_dollars()}") from None
+        except ValueError as error:
+            raise ValueError(f"{error}; a $ itself is written $$") from None
+        try:
+            json.loads(written)
+        except ValueError as error:
+            raise ValueError(f"no JSON once its fields are filled in: {error}") from None
+        return template
+
+    def places(self) -> tuple[Place, ...]:
+        place = place_of(self.secret("url") or "")
+        return (place,) if place else ()
+
+    def send(self, message: Message, courier: Courier) -> Outcome:
+        body = self._body(message)
+        sent = {**self.headers, "Content-Type": "application/json", KEY: message.key}
+        secret = self.secret("signing_secret")
+        if secret is not None:
+            stamp = str(int(time.time()))
+            signed = hmac.new(secret.encode(), stamp.encode() + b"." + body, hashlib.sha256)
+            sent |= {TIMESTAMP: stamp, SIGNATURE: f"v1={signed.hexdigest()}"}
+        return courier.outcome(courier.post(self.secret("url") or "", body, sent))
+
+    def _body(self, message: Message) -> bytes:
+        told: Any = record(message)
+        if self.template is None:
+            return json.dumps(told, ensure_ascii=False).encode()
+        values = {
+            "key": message.key,
+            "host": message.host.name,
+            "kind": str(message.kind),
+            "headline": headline(message),
+            "text": plain(message),
+            "severity": str(message.severity),
+            "message": told,
+        }
+        quoted = {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
+        return string.Template(self.template).substitute(quoted).encode()
+
+
+def _dollars() -> str:
+    return ", ".join(f"${name}" for name in FIELDS)
