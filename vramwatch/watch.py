@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 from vramwatch.core.checkpoint import VERSION, put_down, take_up
 from vramwatch.core.comparing import Peer, beside_ranks, beside_versions
-from vramwatch.core.diagnosis import Diagnosis, diagnose, seconds_left
+from vramwatch.core.diagnosis import Diagnosis, diagnose
 from vramwatch.core.folding import GpuWindows, Watched
-from vramwatch.core.forecast import Abstention, Exhaustion
+from vramwatch.core.forecast import Abstention, Exhaustion, seconds_left
+from vramwatch.core.hindcasts import KEPT, followed, width
 from vramwatch.core.incidents import (
     Belief,
     Incident,
@@ -101,6 +102,7 @@ class Watch:
         self._pruned = 0.0
         self._is_new = False  # whether what is remembered may come of other detectors, or of history
         self._has_unseen = False  # whether an incident may be known from history alone
+        self._scores: list[float] = []  # of past forecasts, newest last
 
     def reconfigure(self, detectors: Mapping[str, Detector], terms: Terms) -> None:
         """Judge by these from the next poll on; windows and open incidents stay.
@@ -154,6 +156,7 @@ class Watch:
             each.mark_examined()
             each.diagnosis = self._examine(each.window)
             subject = self._blamed(subject_of(gpu, each), each.diagnosis)
+            self._follow(each, self._standings.get(subject))
             beliefs[subject] = self._stronger(beliefs.get(subject), self._belief(each, subject, now))
         for subject, belief in beliefs.items():
             if belief.judgement is None and self._is_found_elsewhere(gpu, windows, subject):
@@ -184,7 +187,15 @@ class Watch:
             verdict = detector.examine(window)
             if isinstance(verdict, Found):
                 found[name] = verdict
-        return diagnose(window, found) if found else None
+        return diagnose(window, found, width(self._scores)) if found else None
+
+    def _follow(self, watched: Watched, standing: Standing | None) -> None:
+        """See how far earlier forecasts of ``watched`` were off, and make others while it fires."""
+        is_firing = standing is not None and standing.is_firing
+        growing = watched.diagnosis.straight if watched.diagnosis and is_firing else None
+        if watched.hindcasts or growing is not None:
+            watched.hindcasts, scores = followed(watched.hindcasts, watched.window, growing)
+            self._scores = [*self._scores, *scores][-KEPT:]
 
     def _belief(self, watched: Watched, subject: Subject, now: float) -> Belief:
         diagnosis = watched.diagnosis
@@ -401,6 +412,7 @@ class Watch:
             "before": put_down(self._clockwork.before),
             "gpus": put_down(self._gpus),
             "standings": put_down(self._standings),
+            "scores": put_down(self._scores),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -410,11 +422,13 @@ class Watch:
         """
         if state.get("version") != VERSION:
             raise ValueError(f"a checkpoint of version {state.get('version')!r}; this is version {VERSION}")
-        told = {name: take_up(state.get(name)) for name in ("seconds", "before", "gpus", "standings")}
+        told = {
+            name: take_up(state.get(name)) for name in ("seconds", "before", "gpus", "standings", "scores")
+        }
         for windows in told["gpus"].values():
             windows.link()
         self._clockwork = Clockwork(told["seconds"], told["before"])
-        self._gpus, self._standings = told["gpus"], told["standings"]
+        self._gpus, self._standings, self._scores = told["gpus"], told["standings"], told["scores"]
         self._is_new = True
 
 

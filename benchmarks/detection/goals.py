@@ -15,6 +15,7 @@ from benchmarks.detection.scoring import (
     false_alarms,
     forecast_coverage,
     forecast_error,
+    forecast_width,
     found,
     of_group,
     of_suite,
@@ -149,6 +150,14 @@ ROWS = (
         "forecast at half life: 80 % interval holds",
         lambda judged: forecast_coverage(judged, of_view(DRIVER_ONLY)),
         Range("0.75-0.90", 0.75, 0.90),
+    ),
+    Row(
+        "the same, of leaks of days",
+        lambda judged: forecast_coverage(judged, of_group(Group.SLOW, view=DRIVER_ONLY)),
+    ),
+    Row(
+        "the same: width of the interval, of the time left",
+        lambda judged: forecast_width(judged, of_view(DRIVER_ONLY)),
     ),
     Row(
         "full within minutes: found in half of its time",

@@ -90,6 +90,13 @@ def forecast_coverage(judged: Iterable[Judged], which: Which) -> Measure:
     return _share(sum(held), len(held))
 
 
+def forecast_width(judged: Iterable[Judged], which: Which) -> Measure:
+    """Return the median width of the intervals at half of the life, as a part of the time left."""
+    due = [one for one in judged if which(one) and one.case.truth.exhausts]
+    told = [(one.forecast, one.case.truth) for one in due]
+    return _median([(said.high - said.low) / ((end.end - end.life) / 2) for said, end in told if said])
+
+
 def _episodes(judged: Iterable[Judged], severity: str = "") -> int:
     """Return the number of episodes; with ``severity`` of alarms that were ever of it."""
     return sum(

@@ -19,13 +19,11 @@ from vramwatch.core.diagnosis import (
     PRECEDENCE,
     diagnose,
     growth,
-    onset,
-    projected_peak,
-    seconds_left,
 )
 from vramwatch.core.folding import GpuWindows
-from vramwatch.core.forecast import Abstention, Exhaustion, Reason
+from vramwatch.core.forecast import Abstention, Exhaustion, Reason, seconds_left
 from vramwatch.core.model import SubjectKind
+from vramwatch.core.outlook import onset, projected_peak
 from vramwatch.core.units import MIB
 from vramwatch.core.verdicts import Cause, Evidence, Found, Rate
 from vramwatch.core.windows import Layer

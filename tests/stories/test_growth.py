@@ -262,6 +262,25 @@ def test_growth_whose_end_is_weeks_away_is_pending_and_never_fires():
     assert any(hours_until_full(each)[1] > 7 * 24 for each in told)
 
 
+def test_a_growth_that_went_as_was_forecast_has_its_later_intervals_from_the_forecasts_before():
+    judge = watch()
+    told = fired(play(creeping(1400, each=10.0), judge))
+    first, last = (each.incident.judgement.evidence for each in (told[0], told[-1]))
+    assert "past_forecasts" not in first.numbers
+    assert last.numbers["past_forecasts"] >= 9
+    assert f"interval from {last.numbers['past_forecasts']} past forecasts here" in last.sentence
+    assert last.numbers["interval_factor"] in judge.checkpoint()["scores"]
+
+
+def test_a_growth_that_ends_early_has_the_intervals_after_it_widened():
+    judge = watch()
+    stopped = [
+        one(each.time, min(each.processes[0].held, 12_000.0), 0.0) for each in creeping(2400, each=10.0)
+    ]
+    play(stopped, judge)
+    assert max(judge.checkpoint()["scores"]) > 1.0
+
+
 # --- causes ---------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,17 @@ from dataclasses import fields, is_dataclass
 from enum import StrEnum
 from typing import Any
 
-from vramwatch.core import diagnosis, folding, forecast, incidents, model, recurrence, verdicts, windows
+from vramwatch.core import (
+    diagnosis,
+    folding,
+    forecast,
+    hindcasts,
+    incidents,
+    model,
+    recurrence,
+    verdicts,
+    windows,
+)
 
 VERSION = 2
 """Of the state: one more whenever a class below gains, loses or renames a field."""
@@ -23,6 +33,7 @@ _CLASSES: tuple[type, ...] = (
     *(recurrence.Recurrence, recurrence.Ballot, recurrence.Plateaus),
     *(folding.Watched, folding.GpuWindows),
     *(diagnosis.Diagnosis, forecast.Exhaustion, forecast.Abstention),
+    *(hindcasts.Hindcast, forecast.Straight),
     *(verdicts.Evidence, verdicts.Rate, verdicts.Found, verdicts.RuledOut),
     *(incidents.Subject, incidents.Judgement, incidents.Incident, incidents.Standing),
     *(model.Instant, model.ProcessKey),

@@ -5,17 +5,18 @@ layers, what the driver shows cannot tell the classes inside a process apart, an
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from vramwatch.core.floors import BEGUN, WARM_UP, kept_of, rise, slowing
-from vramwatch.core.forecast import Abstention, Exhaustion, Reason, exhaustion
+from vramwatch.core.floors import BEGUN, WARM_UP, kept_of, rise
+from vramwatch.core.forecast import Abstention, Exhaustion, Reason, seconds_left
+from vramwatch.core.hindcasts import USUAL, Width
 from vramwatch.core.model import SubjectKind
+from vramwatch.core.outlook import ONSET_TOLERANCE, Forecast, by_days, curve_of, is_straight, onset, outlook
 from vramwatch.core.saturation import LEAST_SAMPLES, Saturation
-from vramwatch.core.trend import Slope
 from vramwatch.core.units import MIB, show_bytes, show_seconds
 from vramwatch.core.verdicts import Cause, Found, Rate, RuledOut
-from vramwatch.core.windows import DAY, HOUR, MINUTE, Lane, Layer, Points, Window
+from vramwatch.core.windows import DAY, HOUR, MINUTE, Lane, Layer, Window
 
 PRECEDENCE = (
     "out_of_memory",
@@ -40,9 +41,6 @@ PRECEDENCE = (
 POOLED = frozenset({"pool_leak", "pool_pressure"})
 """Patterns inside a preallocated pool: it is the pool that will be exhausted."""
 
-SUREST_RATE = "daily_floor"
-"""Whole days have every load: where they were seen, the rate is theirs."""
-
 BY_LAYER = {
     Layer.NON_TORCH: Cause.NON_TORCH,
     Layer.CACHED: Cause.FRAGMENTATION,
@@ -58,9 +56,6 @@ GRAPH_PER_REQUEST = 64 * MIB
 graphs keep a forward pass's whole activations (424 MiB a step in transformers#3141, 160 in InvokeAI#3633),
 leaks of single tensors 2 to 30 MiB a request."""
 
-ONSET_TOLERANCE, ONSET_SHARE = 64 * MIB, 0.12
-"""How far above the line of its growth a floor at rest may lie, before growth had not begun yet there."""
-
 WAIT_SHARE, LONGEST_WAIT = 0.4, 12 * HOUR
 """How long growth is watched before it is told apart from a cache that fills: as a share of the time left."""
 
@@ -72,8 +67,6 @@ SERVED_CLOSE = 300.0
 
 CLOSE = 2 * HOUR
 """With less time left nobody waits for a curve to show."""
-
-Forecast = Exhaustion | Abstention
 
 AT_REST = frozenset({"level_return", "same_state", "idle_creep", "pool_leak"})
 """Patterns that look at memory only where nothing is asked."""
@@ -100,22 +93,24 @@ class Diagnosis:
     premature: bool = False
     others: tuple[str, ...] = ()
     alternatives: tuple[Cause, ...] = ()
+    straight: Rate | None = None
 
 
-def diagnose(window: Window, found: Mapping[str, Found]) -> Diagnosis:
-    """Return the one diagnosis of all patterns ``found`` (by name, at least one) in ``window``."""
+def diagnose(window: Window, found: Mapping[str, Found], width: Width = USUAL) -> Diagnosis:
+    """Return the one diagnosis of all patterns ``found`` (by name, at least one) in ``window``.
+
+    ``width``: how wide intervals of forecasts must be told here.
+    """
     names = sorted(found, key=PRECEDENCE.index)
     main = names[0]
     if main in POOLED and window.pool is not None:
         window = window.pool
     urgent = next((name for name in names if found[name].is_urgent), None)
-    rate = next(
-        (found[name].rate for name in ("daily_floor", *names) if name in found and found[name].rate), None
-    )
     if urgent is not None:
-        rate = found[urgent].rate
-    curve = None if urgent else _curve(window)
-    forecast = _forecast(window, rate, curve, urgent is not None)
+        rate, curve = found[urgent].rate, None
+    else:
+        rate, curve = _rate(window, found), curve_of(window)
+    forecast = outlook(window, rate, curve, urgent is not None, width.factor)
     cause, ruled_out, alternatives = _cause(window, found, main, found.get(urgent or ""))
     is_told = any(each.causes and each.rate is None for each in found.values())  # no growth, and no curve
     fits = isinstance(forecast, Abstention) and forecast.reason in (Reason.FITS, Reason.MAY_FIT)
@@ -127,9 +122,11 @@ def diagnose(window: Window, found: Mapping[str, Found]) -> Diagnosis:
     is_early |= urgent is None and cause is Cause.UNKNOWN and bool(window.layers)
     is_served = urgent is not None and cause is Cause.KV_CACHE and bool(window.running)
     is_early |= is_served and seconds_left(forecast, window.now)[1] > SERVED_CLOSE
+    is_line = urgent is None and isinstance(forecast, Exhaustion) and is_straight(curve)
+    told = _with_numbers(window, found[main], rate)
     return Diagnosis(
         main,
-        _with_numbers(window, found[main], rate),
+        _with_width(told, width) if is_line else told,
         cause,
         ruled_out,
         rate,
@@ -138,7 +135,15 @@ def diagnose(window: Window, found: Mapping[str, Found]) -> Diagnosis:
         premature=is_early and not is_told,
         others=tuple(names[1:]),
         alternatives=alternatives,
+        straight=rate if is_line and not is_early and main not in POOLED else None,
     )
+
+
+def _rate(window: Window, found: Mapping[str, Found]) -> Rate | None:
+    """Return the surest rate: by whole days, else that of the first pattern that has one."""
+    names = ("daily_floor", *sorted(found, key=PRECEDENCE.index))
+    rate = next((found[name].rate for name in names if name in found and found[name].rate), None)
+    return by_days(window, rate) if rate else None
 
 
 def _is_premature(window: Window, rate: Rate | None, forecast: Forecast, curve: Saturation | None) -> bool:
@@ -171,6 +176,16 @@ def _with_numbers(window: Window, found: Found, rate: Rate | None) -> Found:
     if not more:
         return found
     return replace(found, evidence=replace(found.evidence, numbers={**found.evidence.numbers, **more}))
+
+
+def _with_width(found: Found, width: Width) -> Found:
+    """Return ``found``, saying how many past forecasts the interval rests on, if any."""
+    if not width.count:
+        return found
+    evidence = found.evidence
+    sentence = f"{evidence.sentence}; interval from {width.count} past forecasts here"
+    numbers = {**evidence.numbers, "past_forecasts": width.count, "interval_factor": width.factor}
+    return replace(found, evidence=replace(evidence, sentence=sentence, numbers=numbers))
 
 
 def _is_cold(window: Window) -> bool:
@@ -266,82 +281,3 @@ def _per_work(window: Window, urgent: Found) -> float:
     elapsed = lane.time - (moments.index[start] + 1) * moments.span
     done = lane.work - moments.work[start]
     return urgent.rate.median * elapsed / done if done > 0 else float("inf")
-
-
-# --- forecast -----------------------------------------------------------------------------------
-
-
-def _forecast(window: Window, rate: Rate | None, curve: Saturation | None, is_urgent: bool) -> Forecast:
-    if rate is None:
-        return Abstention(Reason.NO_RATE)
-    if not window.is_bounded:
-        return Abstention(Reason.NO_CAPACITY)
-    capacity = window.capacity - window.taken
-    slope = Slope(rate.low, rate.median, rate.high, LEAST_SAMPLES)
-    level = _recent_peak(window.used) if is_urgent else projected_peak(window.used, rate.median)
-    if curve is not None and curve.plateau is not None:
-        swing = max(0.0, level - window.used.last)
-        capacity, level = capacity - swing, level - swing
-    return exhaustion(window.now, level, capacity, slope, curve)
-
-
-def _recent_peak(lane: Lane) -> float:
-    """Return the most that was held within the last minute."""
-    return max(*lane.moments.high[lane.moments.since(lane.time - MINUTE) :], lane.high, lane.last)
-
-
-def projected_peak(lane: Lane, rate: float) -> float:
-    """Return what the highest peak of the last day would reach now, had it come now.
-
-    It counts for what has grown since at ``rate`` bytes a second, as far back as the floor shows growth.
-    """
-    since = max(lane.time - DAY, onset(lane, rate))
-    level = max(lane.high, lane.last)
-    for envelope in (lane.minutes, lane.hours):
-        for place in range(envelope.since(lane.time - DAY), len(envelope)):
-            ended = (envelope.index[place] + 1) * envelope.span
-            level = max(level, envelope.high[place] + rate * max(0.0, lane.time - max(ended, since)))
-    return level
-
-
-def onset(lane: Lane, rate: float) -> float:
-    """Return since when the floor at rest has risen at ``rate`` bytes a second, by its points; else long ago.
-
-    As in ``floors.slowing``, a point counts as what memory never went below afterwards.
-    """
-    points = lane.rests
-    if len(points) < 3:
-        return lane.began
-    kept = min(points.value[-2:])
-    last, level = points.time[-2], kept
-    since = last
-    for place in range(len(points) - 2, -1, -1):
-        back = last - points.time[place]
-        kept = min(kept, points.value[place])
-        if kept - (level - rate * back) > max(ONSET_TOLERANCE, ONSET_SHARE * rate * back):
-            break
-        since = points.time[place]
-    return since
-
-
-def _curve(window: Window) -> Saturation | None:
-    """Return whether the floor slows down, over work where it is known. None: too little to say."""
-    lane = window.used
-    warm = max(lane.time - window.age + WARM_UP / 3, lane.began)
-    for points in (lane.rests, lane.valleys.least_of(3), _least(lane)):
-        times, works, values = points.since(warm)
-        if len(values) >= LEAST_SAMPLES:
-            return slowing(times, works, values)
-    return None
-
-
-def _least(lane: Lane) -> Points:
-    """Return the least of every ten minutes of the last half day, or of every hour of a longer life."""
-    return lane.minutes.least_of(10) if lane.time - lane.began <= 12 * HOUR else lane.hours.least_of(1)
-
-
-def seconds_left(forecast: Exhaustion | Abstention, now: float) -> Sequence[float]:
-    """Return the seconds to the early bound and to the median of exhaustion; inf where it abstains."""
-    if isinstance(forecast, Abstention):
-        return (float("inf"), float("inf"))
-    return (forecast.low - now, forecast.at - now)

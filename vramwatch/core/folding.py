@@ -6,6 +6,7 @@ from math import exp, inf
 
 from vramwatch.core.diagnosis import Diagnosis
 from vramwatch.core.floors import WARM_UP
+from vramwatch.core.hindcasts import Hindcast
 from vramwatch.core.model import Holding, Ledger, Origin, ProcessKey, SubjectKind
 from vramwatch.core.series import process_subject
 from vramwatch.core.sufficiency import SETTLED_AFTER, Lack, has_moved, lack, lack_of_all
@@ -65,7 +66,7 @@ class Watched:
     """A Window, whose it is, and when it was looked at.
 
     ``owner``: an Owner's key, None: nobody's. ``version``: the image that its process runs; ``rank``: of its
-    process among those of one service; None: not known.
+    process among those of one service; None: not known. ``hindcasts``: forecasts whose outcome is awaited.
     """
 
     window: Window
@@ -79,6 +80,7 @@ class Watched:
     moment: int = -1  # the ten seconds in which it was looked at last
     requests: float | None = None  # the counter's first value
     diagnosis: Diagnosis | None = None  # what it was found to be when it was looked at last
+    hindcasts: tuple[Hindcast, ...] = ()
 
     @property
     def is_due(self) -> bool:
@@ -205,7 +207,7 @@ class GpuWindows:
             self.gpu = None
             return
         self.gpu = self._take(self.gpu, SubjectKind.GPU, ledger, now, used, is_idle=self.load.is_idle)
-        self.gpu.window.whole = is_whole
+        self.gpu.window.whole = self.gpu.window.used.returns.votes = is_whole
 
     def _take(
         self,

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from math import log
+from math import exp, hypot, inf, log
 
+from vramwatch.core.peaks import FARTHEST, Swing
 from vramwatch.core.saturation import LEAST_SAMPLES, Plateau, Saturation, Shape
 from vramwatch.core.trend import Slope
 
-FARTHEST = 365 * 86400.0
-"""Seconds. What lies beyond a year will not come from a trend of hours or days."""
+WIDEST = 10.0
+"""Of an interval, on the logarithm: beyond 22,000 times the wait nothing is said any more."""
 
 
 class Reason(StrEnum):
@@ -36,6 +37,43 @@ class Exhaustion:
 @dataclass(frozen=True, slots=True)
 class Abstention:
     reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Straight:
+    """Growth along a line. ``wait``: seconds to exhaustion, the median.
+
+    ``sooner``, ``later``: how far the interval reaches to either side, on the logarithm of the wait.
+    """
+
+    wait: float
+    sooner: float
+    later: float
+
+    def told(self, now: float, widening: float) -> Exhaustion:
+        """Return it as of ``now``, its interval ``widening`` times as wide on the logarithm."""
+        late = min(self.wait * exp(min(self.later * widening, WIDEST)), max(self.wait, FARTHEST))
+        return Exhaustion(now + self.wait, now + self.wait * exp(-self.sooner * widening), now + late)
+
+
+def straight(now: float, swing: Swing, capacity: float, slope: Slope) -> Straight | Abstention:
+    """Return when growth along ``slope`` reaches ``capacity`` bytes at a peak of the load, as Swing has it.
+
+    What the peaks and what the slope leave open have nothing to do with each other: on the logarithm of
+    the time left their shares add as squares. Errors: none.
+    """
+    if slope.low <= 0:
+        return Abstention(Reason.NOT_GROWING)
+    if capacity - max(swing.peaks) > FARTHEST * slope.median:
+        return Abstention(Reason.FAR)
+    waits = swing.waits(now, slope.median, capacity)
+    if waits.median >= FARTHEST:
+        return Abstention(Reason.FAR)
+    return Straight(
+        waits.median,
+        hypot(log(waits.median / waits.early), log(slope.high / slope.median)),
+        hypot(log(waits.late / waits.median), log(slope.median / slope.low)),
+    )
 
 
 def exhaustion(
@@ -80,3 +118,10 @@ def _bounded(now: float, wait: float, soonest: float, latest: float) -> Exhausti
     if wait > FARTHEST:
         return Abstention(Reason.FAR)
     return Exhaustion(now + wait, now + soonest, now + latest)
+
+
+def seconds_left(forecast: Exhaustion | Abstention, now: float) -> tuple[float, float]:
+    """Return the seconds to the early bound and to the median of exhaustion; inf where it abstains."""
+    if isinstance(forecast, Abstention):
+        return (inf, inf)
+    return (forecast.low - now, forecast.at - now)

@@ -231,7 +231,7 @@ def severity(left: Left, before: Severity | None, terms: Terms) -> Severity:
 
 def _quiet(standing: Standing, at: Instant, now: float, terms: Terms) -> Move:
     if not standing.is_open or standing.unseen_since is not None:  # a window that is new shows nothing yet
-        return replace(standing, looks=0), ()
+        return (replace(standing, looks=0) if standing.looks else standing), ()
     left = standing.told_left if standing.told_left < inf else 0.0
     patience = max(terms.clear_after, min(terms.clear_latest, CLEAR_SHARE * left))
     if now - standing.last_found < patience:

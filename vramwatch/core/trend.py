@@ -103,6 +103,40 @@ def theil_sen(times: Sequence[float], values: Sequence[float], confidence: float
         variance = float(len(slopes))
     if not slopes:
         return None
+    return _bounded(slopes, variance, confidence, count)
+
+
+def seasonal_slope(
+    index: Sequence[int], values: Sequence[float], period: int, confidence: float = 0.8
+) -> Slope | None:
+    """Return how fast ``values`` rise for each step of ``index`` (ascending), by whole periods alone.
+
+    The slope of two periods is the median of those between samples that are whole periods apart, so that
+    what comes and goes with the period cancels; of all pairs of periods the median is taken. The
+    interval is that of ``theil_sen``, of the periods and not of their samples, which hang together.
+    Periods are counted back from the newest sample. None: fewer than three have half of their samples in
+    common. Source: Hirsch, Slack and Smith, "Techniques of trend analysis for monthly water quality
+    data", Water Resources Research 18 (1982); on samples that hang together Hirsch and Slack, same 20 (1984).
+    """
+    known = dict(zip(index, values, strict=True))
+    if not known or (newest := index[-1]) - index[0] < 3 * period - 1:
+        return None
+    periods = [
+        [known.get(at) for at in range(newest - period * (back + 1) + 1, newest - period * back + 1)]
+        for back in range((newest - index[0] + 1) // period)
+    ]
+    slopes = []
+    for (later, new), (earlier, old) in combinations(enumerate(periods), 2):
+        rises = [b - a for a, b in zip(old, new, strict=True) if a is not None and b is not None]
+        if 2 * len(rises) >= period:
+            slopes.append(median(rises) / (period * (earlier - later)))
+    if len(slopes) < 3:
+        return None
+    return _bounded(sorted(slopes), _variance(len(periods)), confidence, len(values))
+
+
+def _bounded(slopes: Sequence[float], variance: float, confidence: float, count: int) -> Slope:
+    """Return the median of ascending ``slopes`` with Sen's interval; ``variance``: of Kendall's S."""
     reach = NormalDist().inv_cdf((1 + confidence) / 2) * sqrt(variance)
     low = max(round((len(slopes) - reach) / 2) - 1, 0)
     high = min(round((len(slopes) + reach) / 2), len(slopes) - 1)
