@@ -59,9 +59,6 @@ class Notifier(Section):
     KEYED: ClassVar[bool] = False
     """Whether the receiver drops a message whose key it has had."""
 
-    EDITS: ClassVar[bool] = False
-    """Whether what was told can be changed in its place, so that updates call nobody."""
-
     BEATS: ClassVar[bool] = False
     """Whether it is told that vramwatch lives, instead of incidents."""
 
@@ -76,6 +73,11 @@ class Notifier(Section):
             if name in self.NEEDED and written is None and in_file is None:
                 raise ValueError(f"without {name}; write {name}_file, or {name}: env:NAME")
         return self
+
+    @property
+    def edits(self) -> bool:
+        """Whether what was told can be changed in its place, so that updates call nobody."""
+        return False
 
     def secret(self, name: str) -> str | None:
         """Return the secret of an option, from wherever it was written; None: it was not."""

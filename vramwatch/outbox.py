@@ -8,12 +8,19 @@ store before it does, so that after ``kill -9`` it is known which message may ha
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from vramwatch.core.errors import StoreError
 from vramwatch.core.messages import Host, Item, Message, MessageKind
-from vramwatch.core.outgoing import MOST_ITEMS, Delivery, deliveries, message_of, newest_of_each
+from vramwatch.core.outgoing import (
+    MOST_ITEMS,
+    Delivery,
+    Waiting,
+    deliveries,
+    message_of,
+    newest_of_each,
+)
 from vramwatch.core.policy import Notify, Step
 from vramwatch.sending import Line, Pending, Route, Sketch
 from vramwatch.store.desk import Changes, Desk
@@ -137,7 +144,8 @@ class Outbox:
             return changes
         dissolved, route.again = route.again, []
         notices, older = newest_of_each((*(each for one in dissolved for each in one.notices), *waiting))
-        leaving = list(deliveries(notices, route.name, self._host, now))[:HANDED_OUT]
+        leaving = list(deliveries(notices, route.name, self._host, now, self._edited(route, notices)))
+        leaving = leaving[:HANDED_OUT]
         if any(each.is_uncertain for each in dissolved):
             leaving = [replace(each, is_uncertain=True) for each in leaving]
         route.has_left(waiting, now)
@@ -151,7 +159,19 @@ class Outbox:
             Item(each.notice, each.transition, *known.get(each.incident, (None, 0)))
             for each in delivery.notices
         )
-        return message_of(delivery, self._host, items, route.line.notifier.KEYED)
+        message = message_of(delivery, self._host, items, route.line.notifier.KEYED)
+        reference = items[0].reference if items else None
+        if reference is None or not route.line.notifier.edits:
+            return message
+        told = self._desk.told_in(route.name, reference)
+        return replace(message, beside=tuple(each for each in told if each.incident.id not in ids))
+
+    def _edited(self, route: Route, notices: Sequence[Waiting]) -> Mapping[str, str]:
+        """Return incident -> the message that is to be edited; empty where the channel edits none."""
+        if not route.line.notifier.edits:
+            return {}
+        known = self._desk.references(route.name, [each.incident for each in notices])
+        return {incident: reference for incident, (reference, _) in known.items()}
 
     def _tell_fault(self, fault: str) -> None:
         if fault != self._fault:

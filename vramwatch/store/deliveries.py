@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
-from vramwatch.core.incidents import State
+from vramwatch.core.incidents import State, Transition
 from vramwatch.core.messages import MessageKind
 from vramwatch.core.outgoing import Delivered, Delivery, Outcome, Rejected, Retry, Waiting
 from vramwatch.core.policy import Notice, Withholding
@@ -151,6 +151,18 @@ def open_in(connection: Connection, channel: str, reference: str) -> set[str]:
             .where(t.step.c.channel == channel, t.delivery.c.reference == reference, *is_open)
         )
     )
+
+
+def told_in(connection: Connection, channel: str, reference: str) -> list[Transition]:
+    """Return the newest transition of every incident that ``channel`` was told of under ``reference``."""
+    told = (
+        select(t.step.c.incident)
+        .select_from(t.step.join(t.delivery, t.delivery.c.id == t.step.c.delivery))
+        .where(t.step.c.channel == channel, t.delivery.c.reference == reference)
+    )
+    newest = select(func.max(t.transition.c.id)).where(t.transition.c.incident.in_(told))
+    found = incidents.SELECT.where(t.transition.c.id.in_(newest.group_by(t.transition.c.incident)))
+    return [incidents.transition_of(row) for row in connection.execute(found)]
 
 
 def last_left(connection: Connection) -> Mapping[str, float]:

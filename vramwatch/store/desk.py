@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from vramwatch.core.incidents import Transition
 from vramwatch.core.outgoing import Delivery, Outcome, Waiting
 from vramwatch.core.policy import OBSERVE, Case
 from vramwatch.core.silences import Silence
@@ -97,6 +98,11 @@ class Desk:
             found = deliveries.references(connection, channel, ids)
             together = {each: deliveries.open_in(connection, channel, each) for each in set(found.values())}
         return {id: (each, len(together[each] - {id})) for id, each in found.items()}
+
+    def told_in(self, channel: str, reference: str) -> list[Transition]:
+        """Return how every incident stands that the message ``reference`` of ``channel`` tells of."""
+        with self._store.committing() as connection:
+            return deliveries.told_in(connection, channel, reference)
 
     def write_silence(self, silence: Silence) -> None:
         with self._store.committing() as connection:
