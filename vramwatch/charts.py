@@ -59,7 +59,7 @@ def picture(item: Item, host: str, now: float, zone: tzinfo | None = None) -> Js
         "times": times,
         "held": [None if each is None else each / unit for each in item.course],
         "full": None if full is None else full / unit,
-        "full_words": "" if full is None else f"GPU full: {show_bytes(round(full))}",
+        "full_words": "" if full is None else f"GPU full at {show_bytes(round(full))}",
         "cone": list(cone),
         "span": [-COURSE_SPAN, ahead],
         "ticks": [[at - now, word] for at, word in _ticks(now - COURSE_SPAN, now + ahead, zone)],

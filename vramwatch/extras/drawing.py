@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from typing import Any
 
@@ -68,4 +69,5 @@ def _cone(axes: Any, picture: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    os.nice(10)  # it runs beside what is being watched, and nobody waits for it
     sys.stdout.buffer.write(draw(json.load(sys.stdin.buffer)))
