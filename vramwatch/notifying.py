@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from vramwatch.core.couriers import Courier, Reach
 from vramwatch.core.messages import Message
-from vramwatch.core.outgoing import Outcome
+from vramwatch.core.outgoing import Delivered, Outcome
 from vramwatch.core.units import Seconds
 from vramwatch.credentials import Secret, SecretFile, SecretText
 from vramwatch.options import AbsolutePath, Section, Text
@@ -96,3 +96,11 @@ class Notifier(Section):
     def send(self, message: Message, courier: Courier) -> Outcome:
         """Send ``message`` and return what came of it. May take as long as its ``reach`` says."""
         raise NotImplementedError
+
+    def follow(self, message: Message, delivered: Delivered, courier: Courier) -> str:
+        """Do what may follow a message that was sent, such as its chart; return what came of it, "": nothing.
+
+        Called when nothing waits to be sent, and after it is known that the message was delivered: so it
+        delays none, and is never a reason to send one again. What fails is lost.
+        """
+        return ""

@@ -4,6 +4,7 @@ import logging
 import queue
 import random
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
@@ -26,6 +27,11 @@ from vramwatch.store.desk import Ended
 
 LOOK_EVERY = 5.0
 """Seconds between two looks at what is due and held back by the group interval."""
+
+FOLLOWED = 16
+"""Messages that wait for what may follow them; older ones go without."""
+
+Batch = tuple[tuple[Delivery, Message], ...]
 
 logger = logging.getLogger("vramwatch.outbox")
 
@@ -158,10 +164,11 @@ class Sender(threading.Thread):
 
     def __init__(self, line: Line, sketch: Sketch) -> None:
         super().__init__(name=f"channel {line.channel.name}", daemon=True)
-        self.inbox: queue.SimpleQueue[tuple[tuple[Delivery, Message], ...] | None] = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self.sent: queue.SimpleQueue[tuple[int, Outcome | None]] = queue.SimpleQueue()
         self.sketch = sketch
         self._line = line
+        self._delivered: deque[tuple[Message, Delivered]] = deque(maxlen=FOLLOWED)
         self.start()
 
     def stop(self) -> None:
@@ -170,7 +177,7 @@ class Sender(threading.Thread):
     def run(self) -> None:
         notifier = self._line.notifier
         courier = None
-        while (batch := self.inbox.get()) is not None:
+        while (batch := self._next(courier)) is not None:
             courier = courier or self._line.open_courier(notifier.reach(), notifier.secrets())
             has_failed = False
             for delivery, message in batch:
@@ -180,14 +187,33 @@ class Sender(threading.Thread):
         if courier:
             courier.close()
 
+    def _next(self, courier: Courier | None) -> Batch | None:
+        """Return what is to be sent next; while there is nothing, do what may follow what was sent."""
+        while courier and self._delivered and self.inbox.empty():
+            self._follow(*self._delivered.popleft(), courier)
+        return self.inbox.get()
+
     def _send(self, message: Message, courier: Courier) -> Outcome:
         try:
             items = tuple(self.sketch(each) for each in message.items[:DETAILED])
             told = replace(message, items=(*items, *message.items[DETAILED:]))
-            return self._line.notifier.send(told, courier)
+            outcome = self._line.notifier.send(told, courier)
         except Exception as error:  # a notifier's fault must not end the thread; what it says may be secret
             logger.exception("notifier failed channel=%s", self._line.channel.name, exc_info=_bare(error))
             return Retry(f"the notifier failed ({type(error).__name__})", is_uncertain=True)
+        if isinstance(outcome, Delivered):
+            self._delivered.append((told, outcome))
+        return outcome
+
+    def _follow(self, told: Message, outcome: Delivered, courier: Courier) -> None:
+        name = self._line.channel.name
+        try:
+            done = self._line.notifier.follow(told, outcome, courier)
+        except Exception as error:
+            logger.exception("notifier failed channel=%s", name, exc_info=_bare(error))
+            return
+        if done:
+            logger.info("message channel=%s key=%s afterwards=%r", name, told.key, done)
 
 
 def _bare(error: Exception) -> Exception:

@@ -1,5 +1,6 @@
 """A channel that edits what it said: which notices leave together, and what the receiver shows in the end."""
 
+import threading
 import time
 from dataclasses import replace
 
@@ -76,6 +77,13 @@ def played(tmp_path, slack):
     one.end()
 
 
+def wait_until(happens):
+    until = time.monotonic() + PATIENCE
+    while not happens():
+        assert time.monotonic() < until, "it does not happen"
+        time.sleep(0.005)
+
+
 def called(name, notice=Notice.OPENED, **told):
     return item(notice, id=name, owner=f"unit:{name}.service", scene=replace(SCENE, owner=name), **told)
 
@@ -142,3 +150,21 @@ def test_notices_leave_together_unless_they_belong_to_different_messages():
     assert [[each.incident for each in one.notices] for one in told] == [["a"], ["b", "d"], ["c"]]
     assert len({each.key for each in told}) == 3
     assert len(deliveries(waiting, "ops", Host("gpu7"), 0.0)) == 1
+
+
+def test_charts_follow_their_message(played, slack, monkeypatch):
+    monkeypatch.setattr(module, "chart", lambda item, host, now: b"\x89PNG")
+    played.tell(called("chat"))
+    wait_until(lambda: slack.shared)
+    (shared,) = slack.shared
+    assert shared["thread_ts"] == next(iter(slack.messages))
+
+
+def test_a_chart_that_takes_long_delays_no_message(played, slack, monkeypatch):
+    is_drawn = threading.Event()
+    monkeypatch.setattr(module, "chart", lambda *_: is_drawn.wait(PATIENCE) and None)
+    played.tell(called("chat"))
+    assert len(slack.messages) == 1
+    is_drawn.set()
+    played.tell(called("image"))
+    assert len(slack.messages) == 2

@@ -46,6 +46,11 @@ def send(notifier, told):
         return notifier.send(told, courier)
 
 
+def follow(notifier, told, outcome):
+    with closing(HttpCourier(Reach(2.0, 2.0, 5.0), notifier.secrets())) as courier:
+        return notifier.follow(told, outcome, courier)
+
+
 def texts(blocks):
     """Everything that the blocks show, as one text."""
     parts = [
@@ -211,6 +216,16 @@ def test_a_test_and_a_digest_say_what_they_are(slack):
     assert "top growers" in texts(digest["blocks"])
 
 
+def test_a_digest_that_is_too_long_says_how_much_is_missing(slack):
+    lines = [f"{at:04} {'x' * 200}" for at in range(300)]
+    send(bot(slack), Message("k", HOST, MADE, MessageKind.DIGEST, text="\n".join(lines)))
+    (only,) = slack.messages.values()
+    shown = texts(only["blocks"])
+    told = sum(line in shown for line in lines)
+    assert told > 30
+    assert f"and {300 - told} more lines" in shown
+
+
 def test_a_message_that_may_have_arrived_before_says_so(slack):
     send(bot(slack), message(item(), may_be_repeat=True))
     (only,) = slack.messages.values()
@@ -352,7 +367,7 @@ def test_charts_stand_in_the_thread_of_their_message(slack, monkeypatch):
     told = message(item(course=COURSE), item(id="bbb"), item(id="ccc", course=COURSE))
     outcome = send(bot(slack), told)
     ts = outcome.reference.partition("/")[2]
-    assert outcome.detail == "posted; 2 charts"
+    assert follow(bot(slack), told, outcome) == "2 charts"
     assert slack.files == {"F1": IMAGE, "F2": IMAGE}
     (shared,) = slack.shared
     assert (shared["channel_id"], shared["thread_ts"]) == (CHANNEL, ts)
@@ -363,10 +378,21 @@ def test_charts_stand_in_the_thread_of_their_message(slack, monkeypatch):
 def test_a_chart_that_fails_is_no_reason_to_send_again(slack, monkeypatch, method):
     monkeypatch.setattr(module, "chart", lambda item, host, now: IMAGE)
     slack.refuse(method, "missing_scope", 500 if method == "upload" else 200, needed="files:write")
-    outcome = send(bot(slack), message(item(course=COURSE)))
-    assert isinstance(outcome, Delivered)
-    assert outcome.detail.startswith("posted; no chart: ")
+    told = message(item(course=COURSE))
+    outcome = send(bot(slack), told)
+    assert outcome.detail == "posted"
+    assert follow(bot(slack), told, outcome).startswith("no chart: ")
     assert len(slack.messages) == 1
+
+
+def test_an_update_has_no_chart_and_a_webhook_takes_none(slack, monkeypatch):
+    monkeypatch.setattr(module, "chart", lambda item, host, now: IMAGE)
+    first = send(bot(slack), message(item()))
+    told = message(item(Notice.UPDATED, reference=first.reference, course=COURSE))
+    assert follow(bot(slack), told, send(bot(slack), told)) == ""
+    told, hook = message(item(course=COURSE)), Notifier(url=slack.hook)
+    assert follow(hook, told, send(hook, told)) == ""
+    assert not slack.files
 
 
 # --- its configuration ---------------------------------------------------------------------------

@@ -97,7 +97,9 @@ def blocks(
     if is_edit:
         page.add(_context(f"As of {clock(message.made, zone)}"))
     if message.kind is not MessageKind.INCIDENTS:
-        _add_lines(page, message.text.splitlines())
+        lines = message.text.splitlines()
+        if left := len(lines) - _add_lines(page, lines):
+            page.end(_context(f"and {left} more lines"))
         return page.blocks
     told = 0
     for item in message.items[:DETAILED]:

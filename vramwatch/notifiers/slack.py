@@ -17,7 +17,7 @@ from vramwatch.charts import chart
 from vramwatch.core.blockkit import as_it_stands, blocks, notification, without_blocks
 from vramwatch.core.couriers import Answer, Courier
 from vramwatch.core.incidents import Severity
-from vramwatch.core.messages import DETAILED, Item, Message, title
+from vramwatch.core.messages import Item, Message, title
 from vramwatch.core.outgoing import Delivered, Outcome, Rejected, Retry
 from vramwatch.core.policy import Notice
 from vramwatch.core.records import Json
@@ -171,6 +171,23 @@ class Slack(Notifier):
         except Refused as refused:
             return refused.outcome
 
+    def follow(self, message: Message, delivered: Delivered, courier: Courier) -> str:
+        """Put charts of what was told into the thread of its message."""
+        place = _parsed(delivered.reference or "")
+        if place is None:
+            return ""
+        items = [item for item in message.items if item.notice is not Notice.UPDATED][:CHARTS_MOST]
+        drawn = [(item, chart(item, message.host.name, message.made)) for item in items]
+        try:
+            files = [self._upload(item, image, courier) for item, image in drawn if image]
+            if not files:
+                return ""
+            shared = {"channel_id": place.channel, "thread_ts": place.ts, "files": files}
+            self._call("files.completeUploadExternal", shared, courier)
+        except Refused as refused:
+            return f"no chart: {refused.outcome.reason}"
+        return f"{len(files)} chart{'s' if len(files) > 1 else ''}"
+
     # --- a webhook ------------------------------------------------------------------------------------
 
     def _through_webhook(self, message: Message, courier: Courier) -> Outcome:
@@ -188,11 +205,11 @@ class Slack(Notifier):
     # --- a bot ----------------------------------------------------------------------------------------
 
     def _begin(self, message: Message, courier: Courier) -> Outcome:
-        """Post what this channel has not been told of, with its charts in the thread."""
+        """Post what this channel has not been told of."""
         place = self._post(message, {"channel": self.channel}, courier)
         if place is None:
             return Delivered("posted; Slack does not say where")
-        return Delivered(f"posted{self._draw(message, place, courier)}", str(place))
+        return Delivered("posted", str(place))
 
     def _go_on(self, message: Message, place: Place, courier: Courier) -> Outcome:
         """Edit the message at ``place`` and say in its thread what happened.
@@ -213,8 +230,8 @@ class Slack(Notifier):
                 raise
             if not course:
                 return Delivered(f"not edited: {refused.outcome.reason}", str(place))
-            return self._begin(reply, courier)
-        return Delivered(f"{done}; replied{self._draw(reply, place, courier)}", str(place))
+            return self._begin(message, courier)
+        return Delivered(f"{done}; replied", str(place))
 
     def _edit(self, message: Message, place: Place, courier: Courier) -> str:
         """Have the message at ``place`` show how things stand; return what came of it in a few words."""
@@ -237,23 +254,6 @@ class Slack(Notifier):
             return _parsed(f"{said.get('channel')}/{said.get('ts')}")
 
         return _with_or_without_blocks(message, self._mention(message), post)
-
-    def _draw(self, message: Message, place: Place, courier: Courier) -> str:
-        """Put charts of ``message`` into the thread at ``place``; return what is to be said of it.
-
-        What is posted stays posted: a chart that fails is never a reason to send again.
-        """
-        items = message.items[: min(CHARTS_MOST, DETAILED)]
-        drawn = [(item, chart(item, message.host.name, message.made)) for item in items]
-        try:
-            files = [self._upload(item, image, courier) for item, image in drawn if image]
-            if not files:
-                return ""
-            shared = {"channel_id": place.channel, "thread_ts": place.ts, "files": files}
-            self._call("files.completeUploadExternal", shared, courier)
-        except Refused as refused:
-            return f"; no chart: {refused.outcome.reason}"
-        return f"; {len(files)} chart{'s' if len(files) > 1 else ''}"
 
     def _upload(self, item: Item, image: bytes, courier: Courier) -> Json:
         """Upload a chart; return what names it to Slack."""
