@@ -23,6 +23,7 @@ from vramwatch.pipeline import Pipeline
 from vramwatch.procfs import Holder, ProcessTable, find_holders, read_group_memory
 from vramwatch.procfs.identity import sees_every_process
 from vramwatch.sending import Line
+from vramwatch.sketching import Sketching
 from vramwatch.store import Store
 from vramwatch.store.desk import Desk
 from vramwatch.watch import Detector, Watch
@@ -91,7 +92,7 @@ def tell(config: Config, store: Store) -> tuple[Alerting, Outbox] | None:
     desk, options = Desk(store), config.alerting
     alerting = Alerting(desk, channels(config), observe_for(config))
     host = config.host.host(socket.gethostname())
-    return alerting, Outbox(desk, host, lines(config), options.give_up_after, lambda item: item)
+    return alerting, Outbox(desk, host, lines(config), options.give_up_after, Sketching(store.path))
 
 
 def observe_for(config: Config) -> Seconds | None:

@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from vramwatch.core.couriers import Courier, Place, Reach
 from vramwatch.core.messages import Message
-from vramwatch.core.outgoing import Outcome
+from vramwatch.core.outgoing import Delivered, Outcome
 from vramwatch.core.units import Seconds
 from vramwatch.credentials import Secret, SecretFile, SecretText
 from vramwatch.options import AbsolutePath, Section, Text
@@ -59,9 +59,6 @@ class Notifier(Section):
     KEYED: ClassVar[bool] = False
     """Whether the receiver drops a message whose key it has had."""
 
-    EDITS: ClassVar[bool] = False
-    """Whether what was told can be changed in its place, so that updates call nobody."""
-
     GROUPS: ClassVar[bool] = False
     """Whether its receiver has messages wait for each other, so that none has to wait here."""
 
@@ -88,6 +85,11 @@ class Notifier(Section):
         """Seconds between two beats, messages that are sent after polls and never kept; None: it has none."""
         return None
 
+    @property
+    def edits(self) -> bool:
+        """Whether what was told can be changed in its place, so that updates call nobody."""
+        return False
+
     def secret(self, name: str) -> str | None:
         """Return the secret of an option, from wherever it was written; None: it was not."""
         found: Secret | None = getattr(self, name) or getattr(self, f"{name}_file")
@@ -109,3 +111,11 @@ class Notifier(Section):
     def send(self, message: Message, courier: Courier) -> Outcome:
         """Send ``message`` and return what came of it. May take as long as its ``reach`` says."""
         raise NotImplementedError
+
+    def follow(self, message: Message, delivered: Delivered, courier: Courier) -> str:
+        """Do what may follow a message that was sent, such as its chart; return what came of it, "": nothing.
+
+        Called when nothing waits to be sent, and after it is known that the message was delivered: so it
+        delays none, and is never a reason to send one again. What fails is lost.
+        """
+        return ""

@@ -8,12 +8,19 @@ store before it does, so that after ``kill -9`` it is known which message may ha
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from vramwatch.core.errors import StoreError
 from vramwatch.core.messages import Host, Item, Message, MessageKind
-from vramwatch.core.outgoing import MOST_ITEMS, Delivery, deliveries, message_of, newest_of_each
+from vramwatch.core.outgoing import (
+    MOST_ITEMS,
+    Delivery,
+    Waiting,
+    deliveries,
+    message_of,
+    newest_of_each,
+)
 from vramwatch.core.policy import Notice, Notify, Step
 from vramwatch.sending import Line, Pending, Route, Sketch
 from vramwatch.store.desk import Changes, Desk
@@ -147,7 +154,7 @@ class Outbox:
         dissolved = route.leave_again()
         notices, older = newest_of_each((*(each for one in dissolved for each in one.notices), *waiting))
         route.has_left(waiting, now)
-        messages = deliveries(notices, route.name, self._host, now)[:HANDED_OUT]
+        messages = deliveries(notices, route.name, self._host, now, self._edited(route, notices))[:HANDED_OUT]
         ids = [each.id for each in dissolved]
         return replace(changes, dissolved=ids, superseded=older, begun=[(each, now) for each in messages])
 
@@ -161,7 +168,19 @@ class Outbox:
             for each in delivery.notices
         ]
         items = [replace(each, heard=heard.get(each.incident.id)) for each in items]
-        return message_of(delivery, self._host, tuple(items), notifier.KEYED)
+        message = message_of(delivery, self._host, tuple(items), notifier.KEYED)
+        reference = items[0].reference if items else None
+        if reference is None or not notifier.edits:
+            return message
+        told = self._desk.told_in(route.name, reference)
+        return replace(message, beside=tuple(each for each in told if each.incident.id not in ids))
+
+    def _edited(self, route: Route, notices: Sequence[Waiting]) -> Mapping[str, str]:
+        """Return incident -> the message that is to be edited; empty where the channel edits none."""
+        if not route.line.notifier.edits:
+            return {}
+        known = self._desk.references(route.name, [each.incident for each in notices])
+        return {incident: reference for incident, (reference, _) in known.items()}
 
     def _key(self, channel: str, kind: MessageKind, now: float) -> str:
         return hashlib.sha256(f"{self._host.name} {channel} {kind} {now}".encode()).hexdigest()[:32]

@@ -7,6 +7,7 @@ import queue
 import random
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
@@ -35,6 +36,10 @@ REACHED_EVERY = 60.0
 """Seconds between two attempts to connect to a receiver that could not be reached."""
 
 PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+FOLLOWED = 16
+"""Messages that wait for what may follow them; older ones go without."""
+
+Batch = tuple[tuple[Delivery, Message], ...]
 
 logger = logging.getLogger("vramwatch.outbox")
 
@@ -213,12 +218,13 @@ class Sender(threading.Thread):
 
     def __init__(self, line: Line, sketch: Sketch) -> None:
         super().__init__(name=f"channel {line.channel.name}", daemon=True)
-        self.inbox: queue.SimpleQueue[tuple[tuple[Delivery, Message], ...] | None] = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self.sent: queue.SimpleQueue[tuple[int, Outcome | None]] = queue.SimpleQueue()
         self.unreachable: str | None = None
         """Why its receiver takes no connection, before anything was sent; None: it does, or not known yet."""
         self.sketch = sketch
         self._line = line
+        self._delivered: deque[tuple[Message, Delivered]] = deque(maxlen=FOLLOWED)
         self.start()
 
     def stop(self) -> None:
@@ -228,7 +234,7 @@ class Sender(threading.Thread):
         notifier = self._line.notifier
         self.unreachable = _unreachable(notifier)
         courier = None
-        while (batch := self._next(notifier)) is not None:
+        while (batch := self._next(notifier, courier)) is not None:
             courier = courier or self._line.open_courier(notifier.reach(), notifier.secrets())
             has_failed = False
             for delivery, message in batch:
@@ -238,8 +244,13 @@ class Sender(threading.Thread):
         if courier:
             courier.close()
 
-    def _next(self, notifier: Notifier) -> tuple[tuple[Delivery, Message], ...] | None:
-        """Return what to send next; meanwhile find out whether a receiver can be reached again."""
+    def _next(self, notifier: Notifier, courier: Courier | None) -> Batch | None:
+        """Return what is to be sent next; while there is nothing, do what may follow what was sent.
+
+        Before anything was sent, find out whether a receiver can be reached again.
+        """
+        while courier and self._delivered and self.inbox.empty():
+            self._follow(*self._delivered.popleft(), courier)
         while self.unreachable:
             with contextlib.suppress(queue.Empty):
                 return self.inbox.get(timeout=REACHED_EVERY)
@@ -247,15 +258,28 @@ class Sender(threading.Thread):
         return self.inbox.get()
 
     def _send(self, message: Message, courier: Courier) -> Outcome:
-        return attempt(self._line, message, courier, self.sketch)
+        if message.kind is not MessageKind.HEARTBEAT:
+            items = tuple(self.sketch(each) for each in message.items[:DETAILED])
+            message = replace(message, items=(*items, *message.items[DETAILED:]))
+        outcome = attempt(self._line, message, courier)
+        if isinstance(outcome, Delivered) and message.items:
+            self._delivered.append((message, outcome))
+        return outcome
+
+    def _follow(self, told: Message, outcome: Delivered, courier: Courier) -> None:
+        name = self._line.channel.name
+        try:
+            done = self._line.notifier.follow(told, outcome, courier)
+        except Exception as error:  # as in ``attempt``
+            logger.exception("notifier failed channel=%s", name, exc_info=_bare(error))
+            return
+        if done:
+            logger.info("message channel=%s key=%s afterwards=%r", name, told.key, done)
 
 
-def attempt(line: Line, message: Message, courier: Courier, sketch: Sketch = lambda item: item) -> Outcome:
+def attempt(line: Line, message: Message, courier: Courier) -> Outcome:
     """Send ``message`` through ``line`` and return what came of it; never raises."""
     try:
-        if message.kind is not MessageKind.HEARTBEAT:
-            items = tuple(sketch(each) for each in message.items[:DETAILED])
-            message = replace(message, items=(*items, *message.items[DETAILED:]))
         return line.notifier.send(message, courier)
     except Exception as error:  # a notifier's fault must not end the thread; what it says may be secret
         logger.exception("notifier failed channel=%s", line.channel.name, exc_info=_bare(error))

@@ -394,7 +394,7 @@ def test_what_alertmanager_groups_waits_nowhere_else_unless_that_is_written(tmp_
 
 
 def test_a_channel_for_what_is_critical_hears_that_it_is_a_warning_again():
-    channel = Channel("pager", frozenset({CRITICAL}), edits=Alertmanager.EDITS)
+    channel = Channel("pager", frozenset({CRITICAL}), edits=True)
     before = Account(Told(Notice.OPENED, START + 1, CRITICAL, "floor"))
     step = decide(Case(firing(2)), channel, before, Moment(START + 2))
     assert step == Notify("pager", "chat", Notice.UPDATED, START + 2 + channel.group_wait)

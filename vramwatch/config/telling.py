@@ -165,7 +165,7 @@ class _ChannelOptions(Section):
             self.send_resolved,
             quiet.hours() if quiet else None,
             frozenset(quiet.severities) if quiet else frozenset(),
-            self.notifier.EDITS,
+            self.notifier.edits,
             chosen("group_wait"),
             chosen("group_interval"),
             chosen("repeat_interval"),

@@ -30,6 +30,9 @@ DETAILED = 5
 LISTED = 40
 """Incidents of one message that have a line; the rest is counted."""
 
+COURSE_SPAN, COURSE_STEPS = 6 * 3600.0, 48
+"""Seconds that the course of an Item covers, and its values: steps of seven and a half minutes."""
+
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -66,8 +69,9 @@ class Item:
 
     ``reference``: what the receiver called the message in which this channel told of the incident before;
     ``siblings``: how many other incidents, still open, were told in that same message. ``course``: bytes
-    that its subject held, evenly spaced up to now, oldest first; None where nobody knows, may be empty.
-    ``heard``: for channels whose notifier ``LAPSES``, where the receiver has taken anything of it before.
+    that its subject held in each step of ``COURSE_SPAN`` up to when the message was made, oldest first; None
+    where nobody knows, may be empty. ``heard``: for channels whose notifier ``LAPSES``, where the receiver
+    has taken anything of it before.
     """
 
     notice: Notice
@@ -92,6 +96,7 @@ class Message:
 
     ``key``: the same whenever this very message is sent again, so that a receiver can drop a repetition.
     ``may_be_repeat``: an earlier attempt may have arrived. ``text``: of a test or a digest, for people.
+    ``beside``: where the receiver's message is edited, the other incidents that it tells of, as they stand.
     """
 
     key: str
@@ -101,6 +106,7 @@ class Message:
     items: tuple[Item, ...] = ()
     text: str = ""
     may_be_repeat: bool = False
+    beside: tuple[Transition, ...] = ()
 
     @property
     def is_over(self) -> bool:

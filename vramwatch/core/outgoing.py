@@ -5,8 +5,9 @@ notices of one incident the newest leaves, for it says how things stand; the oth
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from vramwatch.core.forecast import Exhaustion
 from vramwatch.core.incidents import Severity, Transition
@@ -126,9 +127,24 @@ def _is_urgent(waiting: Waiting, channel: Channel, now: float) -> bool:
     return isinstance(forecast, Exhaustion) and now < forecast.low < now + 2 * channel.group_interval
 
 
-def deliveries(notices: Sequence[Waiting], channel: str, host: Host, now: float) -> tuple[Delivery, ...]:
-    """Return the messages in which ``notices`` leave, in their order."""
-    parts = (notices[at : at + MOST_ITEMS] for at in range(0, len(notices), MOST_ITEMS))
+def deliveries(
+    notices: Iterable[Waiting],
+    channel: str,
+    host: Host,
+    now: float,
+    references: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[Delivery, ...]:
+    """Return the messages in which ``notices`` leave, in their order.
+
+    ``references``, for a channel that edits: incident -> the receiver's message that tells of it already.
+    What belongs to one such message leaves by itself.
+    """
+    groups: dict[str | None, list[Waiting]] = {}
+    for each in notices:
+        groups.setdefault(references.get(each.incident), []).append(each)
+    parts = (
+        group[at : at + MOST_ITEMS] for group in groups.values() for at in range(0, len(group), MOST_ITEMS)
+    )
     return tuple(Delivery(channel, key_of(host, channel, part), now, tuple(part)) for part in parts)
 
 

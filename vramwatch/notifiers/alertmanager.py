@@ -57,7 +57,6 @@ class Alertmanager(Notifier):
 
     SECRETS: ClassVar[tuple[str, ...]] = ("password", "token")
     KEYED: ClassVar[bool] = True
-    EDITS: ClassVar[bool] = True
     GROUPS: ClassVar[bool] = True
     LAPSES: ClassVar[bool] = True
 
@@ -115,6 +114,10 @@ class Alertmanager(Notifier):
 
     def secrets(self) -> tuple[str, ...]:
         return (*super().secrets(), *(each.partition(" ")[2] for each in self._authorization().values()))
+
+    @property
+    def edits(self) -> bool:
+        return True
 
     def send(self, message: Message, courier: Courier) -> Outcome:
         if message.kind is MessageKind.DIGEST:

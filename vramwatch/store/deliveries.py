@@ -199,6 +199,18 @@ def open_in(connection: Connection, channel: str, reference: str) -> set[str]:
     )
 
 
+def told_in(connection: Connection, channel: str, reference: str) -> list[Transition]:
+    """Return the newest transition of every incident that ``channel`` was told of under ``reference``."""
+    told = (
+        select(t.step.c.incident)
+        .select_from(t.step.join(t.delivery, t.delivery.c.id == t.step.c.delivery))
+        .where(t.step.c.channel == channel, t.delivery.c.reference == reference)
+    )
+    newest = select(func.max(t.transition.c.id)).where(t.transition.c.incident.in_(told))
+    found = incidents.SELECT.where(t.transition.c.id.in_(newest.group_by(t.transition.c.incident)))
+    return [incidents.transition_of(row) for row in connection.execute(found)]
+
+
 def last_left(connection: Connection, channel: str) -> float | None:
     """Return when a message about incidents was made for ``channel`` last, unix seconds."""
     columns = t.delivery.c

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from vramwatch.core.incidents import Transition
 from vramwatch.core.messages import Heard
 from vramwatch.core.outgoing import Delivery, Outcome, Waiting
 from vramwatch.core.policy import OBSERVE, Case
@@ -107,6 +108,11 @@ class Desk:
         """Return the same of every incident that fires now."""
         with self._store.committing() as connection:
             return deliveries.heard(connection, channel, incidents.firing())
+
+    def told_in(self, channel: str, reference: str) -> list[Transition]:
+        """Return how every incident stands that the message ``reference`` of ``channel`` tells of."""
+        with self._store.committing() as connection:
+            return deliveries.told_in(connection, channel, reference)
 
     def write_silence(self, silence: Silence) -> None:
         with self._store.committing() as connection:

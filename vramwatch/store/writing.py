@@ -58,6 +58,10 @@ class Store:
         self._checked: int | None = None  # the hour in which the file was last looked at
         self._known: Known | None = self._recall()
 
+    @property
+    def path(self) -> Path:
+        return self._path
+
     @classmethod
     def open(cls, path: Path, source: str, version: str, retention: Retention = DEFAULT) -> Self:
         """Return the store at ``path``, made if there is none, locked against every other daemon.
