@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import Reason, State, Transition
-from vramwatch.core.model import Poll
+from vramwatch.core.model import Instant, Poll
 from vramwatch.core.policy import (
     OBSERVE,
     Account,
@@ -25,6 +25,7 @@ from vramwatch.core.policy import (
 )
 from vramwatch.core.scenes import remembering
 from vramwatch.core.silences import Silence
+from vramwatch.core.troubles import Trouble, Troubles
 from vramwatch.core.units import show_seconds
 from vramwatch.store.desk import Desk
 
@@ -57,6 +58,7 @@ class Alerting:
         self._looked = float("-inf")  # boot time
         self._now = 0.0  # unix seconds, of the newest poll
         self._has_begun = False
+        self._troubles = Troubles()
 
     @property
     def silences(self) -> Mapping[str, Silence]:
@@ -78,14 +80,17 @@ class Alerting:
         """Go on from what stands in the store: something was deleted there."""
         self._open, self._has_begun = {}, False
 
-    def turn(self, poll: Poll) -> Poll:
-        """Return ``poll`` with what is decided at it.
+    def turn(self, poll: Poll, troubles: Iterable[Trouble] = ()) -> Poll:
+        """Return ``poll`` with what is decided at it. ``troubles``: what is wrong with vramwatch itself.
 
         Its transitions keep the names that their incidents had while their processes lived.
         """
         now = self._now = poll.at.wall
         if not self._has_begun:
-            self._begin(now)
+            self._begin(poll.at)
+        self._troubles.let_go(poll.transitions)
+        if own := self._troubles.turn(troubles, poll.at, poll.at.boottime):
+            poll = replace(poll, transitions=(*poll.transitions, *own))
         steps: list[Step] = []
         moves: list[Transition] = []
         for moved in poll.transitions:
@@ -122,14 +127,15 @@ class Alerting:
         if known := self._open.get(incident):
             known.case = replace(known.case, acknowledged=told)
 
-    def _begin(self, now: float) -> None:
-        """Go on from what stands in the store at ``now`` (unix seconds); a new one begins to observe."""
-        self._has_begun = True
+    def _begin(self, at: Instant) -> None:
+        """Go on from what stands in the store; a new one begins to observe."""
+        self._has_begun, now = True, at.wall
         try:
             told = self._desk.told(now - REMEMBERED, now)
             self._silences = {each.id: each for each in told.silences}
             for case in told.cases:
                 self._open[case.incident.id] = _Open(case)
+            self._troubles.take_up((case.newest for case in told.cases), at.boottime)
             for (channel, incident), account in told.accounts.items():
                 self._open[incident].accounts[channel] = account
             if self._observe_for is None:

@@ -9,7 +9,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from math import inf
 from typing import Any
@@ -35,6 +35,7 @@ from vramwatch.core.model import (
     Poll,
 )
 from vramwatch.core.ports import Feed, Sightings
+from vramwatch.core.troubles import CHANNEL, CONFIGURATION, STORE, Trouble, blindness
 from vramwatch.core.units import Seconds, parse_seconds, show_seconds
 from vramwatch.judging import Judge
 from vramwatch.logbook import Logbook
@@ -136,6 +137,8 @@ class Daemon:
         self._logs = logs
         self._digest = oom_sightings.Digest()
         self._cold: ColdJobs | None = None
+        self.misconfigured: str | None = None
+        """Why the configuration was not taken up when it was last read again; None: it was."""
 
     # --- called from other threads and from signal handlers ---------------------------------------
 
@@ -195,8 +198,6 @@ class Daemon:
         interval = Seconds(0.0)
         try:
             self._judge.begin()
-            if self._outbox:
-                self._outbox.begin()
             while (at := self._feed.clock.wait(interval)) is not None:
                 self._run_errands(at)
                 interval = self._turn(at)
@@ -247,12 +248,25 @@ class Daemon:
         poll = self._judge.turn(poll)
         self._logbook.tell_moves(poll.transitions)
         if self._alerting:
-            poll = self._alerting.turn(poll)
+            judged = len(poll.transitions)
+            poll = self._alerting.turn(poll, self._ailing(poll))
+            self._logbook.tell_moves(poll.transitions[judged:])
             self._logbook.tell_steps(poll.steps)
         self._backlog.remember(poll)
         if self._outbox and self._backlog.is_empty:
             self._outbox.expect(poll.steps)
             self._outbox.turn(poll.at.wall)
+
+    def _ailing(self, poll: Poll) -> Iterator[Trouble]:
+        """Yield what is wrong with vramwatch itself."""
+        if trouble := blindness(poll):
+            yield trouble
+        if self._backlog.fault:
+            yield Trouble(STORE, f"what is seen cannot be kept: {self._backlog.fault}")
+        if self.misconfigured:
+            yield Trouble(CONFIGURATION, f"the configuration was kept as it was: {self.misconfigured}")
+        for channel, reason in self._outbox.failing.items() if self._outbox else ():
+            yield Trouble(f"{CHANNEL} {channel}", f"channel {channel} cannot be told anything: {reason}")
 
     def _use_the_time(self, at: Instant, interval: Seconds) -> None:
         """Use what is left until the next poll; a feed that does not wait for the clock has all the time."""

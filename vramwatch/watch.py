@@ -30,6 +30,7 @@ from vramwatch.core.incidents import (
 )
 from vramwatch.core.model import EventKind, Instant, OutOfMemory, Poll, SubjectKind
 from vramwatch.core.scenes import scene_of
+from vramwatch.core.sufficiency import Lack
 from vramwatch.core.verdicts import INNOCENT, Cause, Evidence, Found, Verdict
 from vramwatch.core.windows import ANYWHERE, Accident, Window
 
@@ -250,6 +251,15 @@ class Watch:
         now = self._clockwork.seconds
         self._standings[incident.subject], moved = close(standing, poll.at, now, Reason.DISMISSED)
         return tuple(_with_scene(each, poll) for each in moved)
+
+    def lacking(self) -> tuple[tuple[Subject, Lack], ...]:
+        """Return of whom there is too little to judge, and what is missing; who has an incident is judged."""
+        found = (
+            (Subject(gpu, kind, owner), missing)
+            for gpu, windows in self._gpus.items()
+            for kind, owner, missing in windows.lacking()
+        )
+        return tuple(each for each in found if each[0] not in self._standings)
 
     def forget(self, owner: str) -> None:
         """Let go of all that is remembered of an Owner (its key)."""

@@ -204,7 +204,7 @@ def sections(text):
 def test_why_tells_the_whole_chain(service):
     service.life(PAST, 16, {6: calls("incidents", "ack", ID, "--note", "seen")})
     told = sections(call(service, "why", "c0f").stdout)
-    assert "CRITICAL  chat on GPU 0: a leak, memory ends at 2023-11-15 01:00" in told
+    assert "CRITICAL  chat on GPU 0: a leak, memory ends in 2h 46m" in told
     assert "unit chat.service, user alice" in told["Who"]
     assert "17.0 GiB" in told["Who"]
     why = told["Why we think so"]

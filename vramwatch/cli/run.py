@@ -184,8 +184,10 @@ class Reload:
             config = self._load_again()
         except ConfigError as error:
             logger.error("configuration kept as it was because=%r", str(error))
-            self._daemon.note(Event(EventKind.RELOAD_REFUSED, str(error).splitlines()[0]))
+            self._daemon.misconfigured = str(error).splitlines()[0]
+            self._daemon.note(Event(EventKind.RELOAD_REFUSED, self._daemon.misconfigured))
             return
+        self._daemon.misconfigured = None
         self._pipeline.rates = config.poll.rates()
         self._pipeline.rules = config.owner_rules()
         self._watch.reconfigure(detectors(config), config.detection.terms())

@@ -65,20 +65,18 @@ class Desk:
             has_observed = any(each.id == OBSERVE for each in silences)
             return Told(tuple(cases), accounts, standing, has_observed)
 
-    def last_left(self) -> Mapping[str, float]:
-        """Return channel -> when a message about incidents was made for it last, unix seconds."""
-        with self._store.committing() as connection:
-            return deliveries.last_left(connection)
-
     def waiting(self, channel: str, most: int) -> list[Waiting]:
         """Return the notices that have not left yet, in the order in which they were decided."""
         with self._store.committing() as connection:
             return deliveries.waiting(connection, channel, most)
 
-    def under_way(self) -> list[tuple[Delivery, float]]:
-        """Return the deliveries that are not over, each with when it is due (unix seconds)."""
+    def under_way(self, channel: str) -> tuple[list[tuple[Delivery, float]], float | None]:
+        """Return the deliveries that are not over, each with when it is due, and when one was made last.
+
+        Unix seconds; None: none was made yet.
+        """
         with self._store.committing() as connection:
-            return deliveries.under_way(connection)
+            return deliveries.under_way(connection, channel), deliveries.last_left(connection, channel)
 
     def keep(self, changes: Changes, now: float) -> tuple[int, ...]:
         """Keep ``changes``; return the ids of the deliveries that are begun, in their order."""

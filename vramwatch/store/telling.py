@@ -183,14 +183,16 @@ def _acknowledged(connection: Connection, ids: Collection[str]) -> Mapping[str, 
 
 def accounts(connection: Connection, ids: Collection[str]) -> Accounts:
     """Return what every channel was told of the incidents ``ids``."""
-    rows = connection.execute(select(t.step).where(t.step.c.incident.in_(listed(ids))).order_by(t.step.c.id))
+    judged = t.step.join(t.transition, t.transition.c.id == t.step.c.transition_id)
+    steps = select(t.step, t.transition.c.pattern).select_from(judged)
+    rows = connection.execute(steps.where(t.step.c.incident.in_(listed(ids))).order_by(t.step.c.id))
     found: dict[tuple[str, str], Account] = {}
     for row in rows:
         key = (row.channel, row.incident)
         reason = Withholding(row.withheld) if row.withheld else None
         if reason is Withholding.SUPERSEDED:  # what took its place follows
             reason = None
-        told = Told(Notice(row.notice), row.wall, Severity(row.severity), reason)
+        told = Told(Notice(row.notice), row.wall, Severity(row.severity), row.pattern, reason)
         before = found.get(key, Account())
         found[key] = Account(before.sent, told) if reason else Account(told)
     return found

@@ -14,7 +14,7 @@ from vramwatch.core.model import Gpu
 from vramwatch.core.policy import Notice
 from vramwatch.core.records import Json, moment, transition_record
 from vramwatch.core.texts import clean
-from vramwatch.core.wording import CAUSES, clock, subject_words
+from vramwatch.core.wording import cause_words, clock, subject_words
 from vramwatch.store import Entry, Remark, RemarkKind
 
 COLUMNS = (
@@ -68,7 +68,7 @@ def _row(entry: Entry, gpus: Mapping[str, Gpu], now: float, zone: tzinfo | None)
     forecast = judgement.forecast
     has_end = isinstance(forecast, Exhaustion) and incident.state is not State.RESOLVED
     ends = show_when(forecast.at, now, zone) if isinstance(forecast, Exhaustion) and has_end else "-"
-    what = f"{subject_words(incident.subject, gpus)}: {CAUSES[judgement.cause]}"
+    what = f"{subject_words(incident.subject, gpus)}: {cause_words(incident)}"
     said = f", {', '.join(dict.fromkeys(SAID[each.kind] for each in entry.remarks))}" if entry.remarks else ""
     opened = show_when(incident.opened, now, zone)
     told = ", ".join(map(clean, entry.told)) or "-"
@@ -104,7 +104,7 @@ def show_lines(entry: Entry, host: Host, width: int, zone: tzinfo | None) -> lis
         f"Told to {told}",
     ]
     return [
-        *wrap(title(item, zone), width, 0, tone(item.incident)),
+        *wrap(title(item), width, 0, tone(item.incident)),
         *(each for words in says for each in wrap(join_sentences(words), width, 2)),
         *(each for remark in entry.remarks for each in wrap(remark_words(remark, zone), width, 2)),
         *(line(f"  {each}", Tone.STRONG) for each in command_lines(item)),
