@@ -1,7 +1,9 @@
-# make try    see it work on a simulated server: no GPU, no root, no network service (FOR=20 ends it)
+# make try    see it work on a simulated server, and growth being found: no GPU, no root, no network service (FOR=20 ends it)
 # make run    the same on this machine's GPUs
-# make test   every test, with all the set-up they need
+# make test   every test, with all the set-up they need; those of services are skipped where there are none
+# make test-services  those that need a real Alertmanager, which it fetches from Debian's packages
 # make check  format, lint, types, import contracts: what a change must pass before it is looked at
+# make docs   draw the plots of docs/ anew, and write what replay says into its pages
 # make bench  what it costs, beside its peers
 # make bench-detection  how growth is found, beside the rules that people use (DATA=DIR: recordings of healthy services)
 
@@ -11,7 +13,7 @@ BIN    := $(VENV)/bin
 FOR    ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: try run test check format bench bench-detection lock clean
+.PHONY: try run test test-services check format docs bench bench-detection lock clean
 
 try: $(VENV)/.base
 	@scripts/show simulated $(FOR)
@@ -23,6 +25,10 @@ test: $(VENV)/.dev
 	$(MAKE) --no-print-directory -C tests/nvml
 	$(BIN)/pytest
 
+test-services: $(VENV)/.dev
+	@scripts/services
+	$(BIN)/pytest tests/services
+
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -32,6 +38,9 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.dev
+	$(BIN)/python -m docs.plots
 
 bench: $(VENV)/.peers
 	$(MAKE) --no-print-directory -C tests/nvml

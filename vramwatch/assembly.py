@@ -116,14 +116,16 @@ def observe_for(config: Config) -> Seconds | None:
 
 
 def channels(config: Config) -> tuple[Channel, ...]:
-    """Return the configured channels, as far as the decision whom to tell goes."""
-    return tuple(entry.channel(name, config.alerting) for name, entry in config.channels.items())
+    """Return the channels that are told of incidents, as far as the decision whom to tell goes."""
+    return tuple(line.channel for line in lines(config) if not line.notifier.BEATS)
 
 
 def lines(config: Config) -> tuple[Line, ...]:
     """Return the configured channels with what carries their messages."""
-    notifiers = [entry.notifier for entry in config.channels.values()]
-    return tuple(Line(*each, _open_courier) for each in zip(channels(config), notifiers, strict=True))
+    return tuple(
+        Line(entry.channel(name, config.alerting), entry.notifier, _open_courier)
+        for name, entry in config.channels.items()
+    )
 
 
 def _open_courier(reach: Reach, secrets: Iterable[str]) -> Courier:

@@ -62,8 +62,14 @@ class Notifier(Section):
     EDITS: ClassVar[bool] = False
     """Whether what was told can be changed in its place, so that updates call nobody."""
 
+    GROUPS: ClassVar[bool] = False
+    """Whether its receiver has messages wait for each other, so that none has to wait here."""
+
     BEATS: ClassVar[bool] = False
     """Whether it is told that vramwatch lives, instead of incidents."""
+
+    LAPSES: ClassVar[bool] = False
+    """Whether what it was told lapses at its receiver unless it is said again: beats carry what stands."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -76,6 +82,11 @@ class Notifier(Section):
             if name in self.NEEDED and written is None and in_file is None:
                 raise ValueError(f"without {name}; write {name}_file, or {name}: env:NAME")
         return self
+
+    @property
+    def beat_every(self) -> float | None:
+        """Seconds between two beats, messages that are sent after polls and never kept; None: it has none."""
+        return None
 
     def secret(self, name: str) -> str | None:
         """Return the secret of an option, from wherever it was written; None: it was not."""

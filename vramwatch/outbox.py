@@ -14,7 +14,7 @@ from dataclasses import replace
 from vramwatch.core.errors import StoreError
 from vramwatch.core.messages import Host, Item, Message, MessageKind
 from vramwatch.core.outgoing import MOST_ITEMS, Delivery, deliveries, message_of, newest_of_each
-from vramwatch.core.policy import Notify, Step
+from vramwatch.core.policy import Notice, Notify, Step
 from vramwatch.sending import Line, Pending, Route, Sketch
 from vramwatch.store.desk import Changes, Desk
 
@@ -78,7 +78,7 @@ class Outbox:
         route = self._routes.get(channel)
         if route is None:
             return None
-        key = hashlib.sha256(f"{self._host.name} {channel} {kind} {now}".encode()).hexdigest()[:32]
+        key = self._key(channel, kind, now)
         pending = Pending()
         route.extra.append((Delivery(channel, key, now, kind=kind, text=text), pending))
         return pending
@@ -114,11 +114,20 @@ class Outbox:
         changes = Changes(ended=route.collect(now, self._give_up_after))
         if route.is_free and now >= route.resume_at:
             changes = self._leaving(route, changes, now)
-        if not changes:
-            return
-        begun = self._desk.keep(changes, now)
-        handed = [replace(delivery, id=id) for (delivery, _), id in zip(changes.begun, begun, strict=True)]
-        route.hand_out([(each, self._message(route, each)) for each in handed])
+        if changes:
+            begun = self._desk.keep(changes, now)
+            handed = [replace(each, id=id) for (each, _), id in zip(changes.begun, begun, strict=True)]
+            route.hand_out([(each, self._message(route, each)) for each in handed])
+        if route.is_beat_due(now):
+            self._beat(route, now)
+
+    def _beat(self, route: Route, now: float) -> None:
+        """Have a beat leave, with all that stands where what was told lapses."""
+        standing = self._desk.standing(route.name) if route.line.notifier.LAPSES else {}
+        items = tuple(Item(Notice.UPDATED, each.newest, heard=each) for each in standing.values())
+        key = self._key(route.name, MessageKind.HEARTBEAT, now)
+        beat = Delivery(route.name, key, now, kind=MessageKind.HEARTBEAT)
+        route.beat(beat, message_of(beat, self._host, items, is_keyed=True), now)
 
     def _leaving(self, route: Route, changes: Changes, now: float) -> Changes:
         """Return ``changes`` with what is to leave for a channel whose thread is free."""
@@ -145,12 +154,18 @@ class Outbox:
 
     def _message(self, route: Route, delivery: Delivery) -> Message:
         ids = [each.incident for each in delivery.notices]
+        notifier = route.line.notifier
         known = self._desk.references(route.name, ids) if ids else {}
-        items = tuple(
+        heard = self._desk.heard(route.name, ids) if ids and notifier.LAPSES else {}
+        items = [
             Item(each.notice, each.transition, *known.get(each.incident, (None, 0)))
             for each in delivery.notices
-        )
-        return message_of(delivery, self._host, items, route.line.notifier.KEYED)
+        ]
+        items = [replace(each, heard=heard.get(each.incident.id)) for each in items]
+        return message_of(delivery, self._host, tuple(items), notifier.KEYED)
+
+    def _key(self, channel: str, kind: MessageKind, now: float) -> str:
+        return hashlib.sha256(f"{self._host.name} {channel} {kind} {now}".encode()).hexdigest()[:32]
 
     def _tell_fault(self, fault: str) -> None:
         if fault != self._fault:

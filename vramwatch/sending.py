@@ -14,6 +14,7 @@ from math import inf
 from vramwatch.core.couriers import Courier, Reach
 from vramwatch.core.messages import DETAILED, Item, Message, MessageKind
 from vramwatch.core.outgoing import (
+    LONGEST_ASKED,
     Delivered,
     Delivery,
     Outcome,
@@ -86,6 +87,8 @@ class Route:
         self._flush = 0  # steps up to this one leave together, in several messages if they must
         self._handed: dict[int, Delivery] = {}
         self._pending: dict[str, Pending] = {}  # key -> who waits for it
+        self._beaten = -inf  # unix seconds
+        self._pause = 0.0  # seconds from then on without a beat
 
     @property
     def is_free(self) -> bool:
@@ -107,11 +110,7 @@ class Route:
         """Return this route over a new line; what its old thread still sends is told of by nobody."""
         self.sender.stop()
         route = Route(line, self.sender.sketch)
-        route.last_left, route.extra, route._pending = self.last_left, self.extra, self._pending
-        begun = [
-            replace(each, attempts=each.attempts + 1, is_uncertain=True) for each in self._handed.values()
-        ]
-        route.again = [*begun, *self.again]
+        route.extra, route._pending = self.extra, self._pending
         return route
 
     def begin_extra(self, count: int) -> None:
@@ -151,9 +150,40 @@ class Route:
         while not self.sender.sent.empty():
             id, outcome = self.sender.sent.get_nowait()
             delivery = self._handed.pop(id, None)
-            if delivery is not None:
+            if delivery is None:
+                continue
+            if delivery.kind is not MessageKind.HEARTBEAT:
                 ended.append(self._ended(delivery, outcome, now, give_up_after))
+            elif outcome is not None:
+                self._has_beaten(outcome, now)
         return ended
+
+    def is_beat_due(self, now: float) -> bool:
+        """Whether a beat leaves now: none does while anything is under way, and none is made up for."""
+        is_pausing = 0 <= now - self._beaten < self._pause
+        return self.line.notifier.beat_every is not None and self.is_free and not is_pausing
+
+    def beat(self, delivery: Delivery, message: Message, now: float) -> None:
+        self._beaten, self._pause = now, self.line.notifier.beat_every or 0.0
+        self.hand_out([(delivery, message)])
+
+    def _has_beaten(self, outcome: Outcome, now: float) -> None:
+        self._has_sent = True
+        if isinstance(outcome, Delivered):
+            if self._failing and not self.again:
+                logger.info("beats arrive again channel=%s", self.name)
+                self._failing = None
+            return
+        if self._failing is None:
+            logger.warning("beat channel=%s outcome=failed detail=%r", self.name, outcome.reason)
+        self._failing = outcome.reason
+        self._heed(outcome, now)
+
+    def _heed(self, outcome: Outcome, now: float) -> None:
+        """Have no beat leave within the time that the receiver asks for."""
+        asked = min(outcome.after or 0.0, LONGEST_ASKED) if isinstance(outcome, Retry) else 0.0
+        if asked > self._beaten + self._pause - now:
+            self._beaten, self._pause = now, asked
 
     def _ended(self, delivery: Delivery, outcome: Outcome | None, now: float, give_up_after: float) -> Ended:
         if outcome is None:  # not tried: one before it failed
@@ -171,6 +201,7 @@ class Route:
         self._failing = None if isinstance(outcome, Delivered) else outcome.reason
         if not isinstance(outcome, Retry):
             return Ended(delivery.id, outcome, None)
+        self._heed(outcome, now)
         self.resume_at = now + next_attempt(attempts, outcome, random.random())  # noqa: S311
         uncertain = delivery.is_uncertain or outcome.is_uncertain
         self.again.append(replace(delivery, attempts=attempts, is_uncertain=uncertain))
@@ -222,9 +253,10 @@ class Sender(threading.Thread):
 def attempt(line: Line, message: Message, courier: Courier, sketch: Sketch = lambda item: item) -> Outcome:
     """Send ``message`` through ``line`` and return what came of it; never raises."""
     try:
-        items = tuple(sketch(each) for each in message.items[:DETAILED])
-        told = replace(message, items=(*items, *message.items[DETAILED:]))
-        return line.notifier.send(told, courier)
+        if message.kind is not MessageKind.HEARTBEAT:
+            items = tuple(sketch(each) for each in message.items[:DETAILED])
+            message = replace(message, items=(*items, *message.items[DETAILED:]))
+        return line.notifier.send(message, courier)
     except Exception as error:  # a notifier's fault must not end the thread; what it says may be secret
         logger.exception("notifier failed channel=%s", line.channel.name, exc_info=_bare(error))
         return Retry(f"the notifier failed ({type(error).__name__})", is_uncertain=True)

@@ -239,6 +239,15 @@ class Watch:
             if not standing.is_open and now - standing.closed_at > self._terms.reopen_within:
                 del self._standings[subject]
 
+    def lacking(self) -> tuple[tuple[Subject, Lack], ...]:
+        """Return of whom there is too little to judge, and what is missing; who has an incident is judged."""
+        found = (
+            (Subject(gpu, kind, owner), missing)
+            for gpu, windows in self._gpus.items()
+            for kind, owner, missing in windows.lacking()
+        )
+        return tuple(each for each in found if each[0] not in self._standings)
+
     def dismiss(self, incident: Incident, poll: Poll) -> tuple[Transition, ...]:
         """Close ``incident`` at a person's word, at ``poll``, which has been judged.
 
@@ -251,15 +260,6 @@ class Watch:
         now = self._clockwork.seconds
         self._standings[incident.subject], moved = close(standing, poll.at, now, Reason.DISMISSED)
         return tuple(_with_scene(each, poll) for each in moved)
-
-    def lacking(self) -> tuple[tuple[Subject, Lack], ...]:
-        """Return of whom there is too little to judge, and what is missing; who has an incident is judged."""
-        found = (
-            (Subject(gpu, kind, owner), missing)
-            for gpu, windows in self._gpus.items()
-            for kind, owner, missing in windows.lacking()
-        )
-        return tuple(each for each in found if each[0] not in self._standings)
 
     def forget(self, owner: str) -> None:
         """Let go of all that is remembered of an Owner (its key)."""

@@ -61,7 +61,7 @@ def test_a_message_says_all_that_a_person_needs_and_ends_with_what_to_run_and_wh
         "Holds 48.0 GiB; 61.0 GiB of 80.0 GiB used on GPU 0 (NVIDIA H100 80GB HBM3).\n"
         "+1.7 GiB an hour (80 %: +1.0 GiB to +2.0 GiB), since 2023-11-14 22:13.\n"
         "Memory is exhausted at 2023-11-15 23:13 (80 %: 2023-11-15 20:26 to 2023-11-16 02:00) UTC.\n"
-        "Why: grew by 3 MiB in 1 h.\n"
+        "Why (floor): grew by 3 MiB in 1 h.\n"
         "A restart gives the memory back and buys the same time again; the fault is in the server.\n"
         "▁ █  1.0 GiB to 3.0 GiB\n"
         "Incident chat@gpu7\n"
@@ -146,7 +146,7 @@ def test_of_vramwatch_itself_its_own_words_are_the_headline():
     blind = replace(LEAK, scene=None)
     incident = replace(blind.incident, subject=Subject("", SubjectKind.VRAMWATCH, "blind"))
     assert headline(about(Item(Notice.OPENED, replace(blind, incident=incident)))).startswith(
-        "gpu7: CRITICAL  grew by 3 MiB in 1 h"
+        "gpu7: CRITICAL  vramwatch: grew by 3 MiB in 1 h"
     )
 
 

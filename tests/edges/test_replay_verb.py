@@ -189,7 +189,8 @@ def test_people_read_how_each_incident_went_and_ended(growth, tmp_path):
     assert "CRITICAL  chat on GPU 0: a leak" in text
     assert "+2.0 GiB an hour (80 %: +1.0 GiB to +3.0 GiB), pid 7." in text
     assert "Opened 2023-11-14 22:14, fired 2023-11-14 22:15, resolved 2023-11-14 22:17: " in text
-    assert "It grew at every look." in text
+    assert "steady_growth: It grew at every look." in text
+    assert "Seen by spike too." in text
     assert "Memory would have been exhausted at 2023-11-15 22:13 (80 %: " in text
     assert "Not load: requests did not rise." in text
 

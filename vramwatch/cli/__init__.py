@@ -14,6 +14,7 @@ VERBS = {
     "status": "Who holds what now, GPU by GPU.",
     "history": "Who held what, when.",
     "incidents": "Which growth was found, and whom it was told to.",
+    "report": "One incident as a page to keep or to attach.",
     "why": "All that is known of one incident.",
     "silence": "Keep messages back for a time.",
     "replay": "What would have been said of a recording, or of the past.",

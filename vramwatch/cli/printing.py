@@ -45,7 +45,8 @@ def print_statuses(statuses: Iterable[Status], output_format: str) -> None:
         table.writerow(COLUMNS)
     for status in statuses:
         if output_format == "json":
-            print_json(status_record(status))
+            incidents = [transition_record(each) for each in status.incidents]
+            print_json({**status_record(status), "incidents": incidents})
         elif output_format == "ndjson":
             sys.stdout.writelines(json.dumps(record) + "\n" for record in gpu_records(status))
         else:

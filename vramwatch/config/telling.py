@@ -182,6 +182,8 @@ class _ChannelOptions(Section):
 
         def chosen(option: str) -> Any:
             own = getattr(self, option)
+            if own is None and self.notifier.GROUPS and option in ("group_wait", "group_interval"):
+                return 0.0
             return getattr(alerting, option) if own is None else own
 
         quiet: QuietHoursOptions | None = chosen("quiet_hours")

@@ -299,7 +299,7 @@ class GpuWindows:
         lane = self.gpu.window.used
         peak = max((*lane.moments.high[-FULL_MOMENTS:], lane.high))
         if peak >= FULL * self.gpu.window.capacity:
-            self.note(Accident(now, Origin.INFERRED, {"peak_bytes": peak}), owner=watched.owner)
+            self.note(Accident(now, str(Origin.INFERRED), {"peak_bytes": peak}), owner=watched.owner)
 
     def _fold_process(
         self, ledger: Ledger, now: float, key: ProcessKey, holding: Holding, told: Mapping[str, float]

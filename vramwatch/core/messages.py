@@ -19,7 +19,7 @@ from vramwatch.core.records import Json, moment, transition_record
 from vramwatch.core.scenes import Scene
 from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes, show_seconds
-from vramwatch.core.wording import BECAUSE, CAUSES, clock, forecast_words, rate_words, zone_name
+from vramwatch.core.wording import BECAUSE, CAUSES, clock, forecast_words, rate_words, what_words, zone_name
 
 SCHEMA = "vramwatch.message/1"
 """Name and version of what ``record`` returns; the number rises when a reader would have to change."""
@@ -49,12 +49,25 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """What a receiver has of an incident: how it stood when the channel first told it, and when it last did.
+
+    ``since``: when it took the first, unix seconds. Counted anew once it has taken that it is over.
+    """
+
+    first: Transition
+    newest: Transition
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One incident within a message.
 
     ``reference``: what the receiver called the message in which this channel told of the incident before;
     ``siblings``: how many other incidents, still open, were told in that same message. ``course``: bytes
     that its subject held, evenly spaced up to now, oldest first; None where nobody knows, may be empty.
+    ``heard``: for channels whose notifier ``LAPSES``, where the receiver has taken anything of it before.
     """
 
     notice: Notice
@@ -62,6 +75,7 @@ class Item:
     reference: str | None = None
     siblings: int = 0
     course: tuple[float | None, ...] = ()
+    heard: Heard | None = None
 
     @property
     def incident(self) -> Incident:
@@ -116,9 +130,7 @@ def headline(message: Message) -> str:
 def title(item: Item) -> str:
     """Return "CRITICAL  chat on GPU 0: a leak, memory ends in 2h 57m", "RESOLVED  chat on GPU 0: …"."""
     incident = item.incident
-    about = f"{subject_name(incident.subject, item.transition.scene)}: {CAUSES[incident.judgement.cause]}"
-    if incident.subject.kind is SubjectKind.VRAMWATCH:
-        about = clean(incident.judgement.evidence.sentence)
+    about = f"{subject_name(incident.subject, item.transition.scene)}: {what_words(incident)}"
     if item.is_over:
         return f"RESOLVED  {about}, {BECAUSE[item.transition.reason]}"
     again = "STILL " if item.notice is Notice.REPEATED else ""
@@ -176,7 +188,7 @@ def sentences(item: Item, zone: tzinfo | None = None) -> tuple[str, ...]:
         _amount(item.transition.scene),
         _pace(item, zone),
         _forecast(item, zone),
-        f"Why: {clean(judgement.evidence.sentence)}",
+        f"Why ({judgement.pattern}): {clean(judgement.evidence.sentence)}",
         "" if item.is_over else _not_told_apart(incident),
         "" if item.is_over else advice(incident, item.transition.scene),
     )

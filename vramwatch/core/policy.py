@@ -216,7 +216,7 @@ def _obstacle(notice: Notice, case: Case, channel: Channel, moment: Moment) -> O
 
 def _filtered(notice: Notice, case: Case, channel: Channel) -> Obstacle | None:
     severity = case.incident.judgement.severity
-    if notice is Notice.RESOLVED:  # whoever heard of the beginning hears of the end
+    if notice in (Notice.UPDATED, Notice.RESOLVED):  # whoever heard of the beginning hears how it goes on
         return None
     if severity not in channel.severities:
         return Withholding.FILTERED, f"the channel does not take {severity}"

@@ -32,6 +32,7 @@ class Scene:
     job: str | None = None
     engine: str | None = None
     model: str | None = None
+    image: str | None = None
 
 
 def scene_of(ledgers: Sequence[Ledger], subject: Subject, pid: int | None) -> Scene | None:
@@ -82,4 +83,5 @@ def _with_process(scene: Scene, holding: Holding) -> Scene:
         job=facts.slurm.job if facts.slurm else None,
         engine=engine.engine if engine else None,
         model=engine.model if engine else None,
+        image=container.image if container else None,
     )

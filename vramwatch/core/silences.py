@@ -9,7 +9,20 @@ from vramwatch.core.incidents import Incident
 from vramwatch.core.scenes import Scene
 
 FIELDS = (
-    *("gpu", "owner", "team", "user", "unit", "container", "pod", "namespace", "job", "engine", "model"),
+    *(
+        "gpu",
+        "owner",
+        "team",
+        "user",
+        "unit",
+        "container",
+        "image",
+        "pod",
+        "namespace",
+        "job",
+        "engine",
+        "model",
+    ),
     *("cause", "pattern", "incident"),
 )
 """What of an incident a filter or a silence may name. ``gpu`` is an ordinal or a UUID."""

@@ -75,11 +75,14 @@ def subject_words(subject: Subject, gpus: Mapping[str, Gpu]) -> str:
     return where if subject.kind is SubjectKind.GPU else f"{subject.kind} bytes on {where}"
 
 
-def cause_words(incident: Incident) -> str:
-    """Return "a leak"; of vramwatch itself what is wrong with it."""
+def what_words(incident: Incident) -> str:
+    """Return "a leak", "out of memory, a leak"; of vramwatch itself, what is wrong."""
+    judgement = incident.judgement
     if incident.subject.kind is SubjectKind.VRAMWATCH:
-        return clean(incident.judgement.evidence.sentence)
-    return CAUSES[incident.judgement.cause]
+        return clean(judgement.evidence.sentence)
+    if judgement.pattern != "out_of_memory":
+        return CAUSES[judgement.cause]
+    return "out of memory" + ("" if judgement.cause is Cause.UNKNOWN else f", {CAUSES[judgement.cause]}")
 
 
 def rate_words(rate: Rate | None) -> str:

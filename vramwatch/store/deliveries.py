@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
-from vramwatch.core.incidents import State
-from vramwatch.core.messages import MessageKind
+from vramwatch.core.incidents import State, Transition
+from vramwatch.core.messages import Heard, MessageKind
 from vramwatch.core.outgoing import Delivered, Delivery, Outcome, Rejected, Retry, Waiting
 from vramwatch.core.policy import Notice, Withholding
 from vramwatch.store import incidents
@@ -48,12 +48,15 @@ def _delivery_of(connection: Connection, row: Row[Any]) -> Delivery:
 
 def _notices(connection: Connection, wanted_steps: Select[Any]) -> Iterator[Waiting]:
     steps = connection.execute(wanted_steps).all()
-    wanted = {row.transition_id for row in steps}
-    found = incidents.SELECT.where(t.transition.c.id.in_(listed(wanted)))
-    known = {row.id: incidents.transition_of(row) for row in connection.execute(found)}
+    known = _transitions(connection, {row.transition_id for row in steps})
     for row in steps:
         if row.transition_id in known:
             yield Waiting(row.id, row.channel, Notice(row.notice), row.due, known[row.transition_id])
+
+
+def _transitions(connection: Connection, ids: Collection[int]) -> Mapping[int, Transition]:
+    found = incidents.SELECT.where(t.transition.c.id.in_(listed(ids)))
+    return {row.id: incidents.transition_of(row) for row in connection.execute(found)}
 
 
 def begin(connection: Connection, delivery: Delivery, due: float) -> int:
@@ -138,6 +141,45 @@ def references(connection: Connection, channel: str, ids: Collection[str]) -> Ma
         .order_by(t.step.c.id)
     )
     return {row.incident: row.reference for row in rows}
+
+
+def heard(connection: Connection, channel: str, ids: Any) -> Mapping[str, Heard]:
+    """Return incident -> what ``channel``'s receiver has taken of it since it last took that it is over.
+
+    ``ids``: a select of incidents; those alone of which it has taken anything.
+    """
+    columns = t.step.c
+    taken = (
+        select(columns.id, columns.incident, columns.notice, columns.transition_id, t.delivery.c.ended)
+        .select_from(t.step.join(t.delivery, t.delivery.c.id == columns.delivery))
+        .where(
+            columns.incident.in_(ids),
+            columns.channel == channel,
+            t.delivery.c.outcome == "delivered",
+        )
+        .cte("taken")
+    )
+    is_end = taken.c.notice == Notice.RESOLVED.value
+    ends = select(taken.c.incident, func.max(taken.c.id).label("id")).where(is_end)
+    end = ends.group_by(taken.c.incident).subquery()
+    step = taken.c.transition_id
+    found = connection.execute(
+        select(
+            taken.c.incident,
+            func.min(step).label("first"),
+            func.max(step).label("newest"),
+            func.min(taken.c.ended).label("since"),
+        )
+        .select_from(taken.outerjoin(end, end.c.incident == taken.c.incident))
+        .where(taken.c.id > func.coalesce(end.c.id, 0))
+        .group_by(taken.c.incident)
+    ).all()
+    known = _transitions(connection, {id for row in found for id in (row.first, row.newest)})
+    return {
+        row.incident: Heard(known.get(row.first, known[row.newest]), known[row.newest], row.since)
+        for row in found
+        if row.newest in known
+    }
 
 
 def open_in(connection: Connection, channel: str, reference: str) -> set[str]:

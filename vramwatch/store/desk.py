@@ -3,10 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from vramwatch.core.messages import Heard
 from vramwatch.core.outgoing import Delivery, Outcome, Waiting
 from vramwatch.core.policy import OBSERVE, Case
 from vramwatch.core.silences import Silence
-from vramwatch.store import deliveries, telling
+from vramwatch.store import deliveries, incidents, telling
+from vramwatch.store.spans import listed
 from vramwatch.store.telling import Accounts, Remark
 from vramwatch.store.writing import Store
 
@@ -95,6 +97,16 @@ class Desk:
             found = deliveries.references(connection, channel, ids)
             together = {each: deliveries.open_in(connection, channel, each) for each in set(found.values())}
         return {id: (each, len(together[each] - {id})) for id, each in found.items()}
+
+    def heard(self, channel: str, ids: Collection[str]) -> Mapping[str, Heard]:
+        """Return incident -> what ``channel``'s receiver has taken of it; those alone of which it has."""
+        with self._store.committing() as connection:
+            return deliveries.heard(connection, channel, listed(ids))
+
+    def standing(self, channel: str) -> Mapping[str, Heard]:
+        """Return the same of every incident that fires now."""
+        with self._store.committing() as connection:
+            return deliveries.heard(connection, channel, incidents.firing())
 
     def write_silence(self, silence: Silence) -> None:
         with self._store.committing() as connection:

@@ -86,6 +86,13 @@ def last_moves(since: float, until: float) -> Select[Any]:
     return SELECT.where(columns.id.in_(newest), was_open)
 
 
+def firing() -> Select[Any]:
+    """Return a select of the ids of incidents that fire."""
+    newest = select(func.max(t.transition.c.id)).group_by(t.transition.c.incident)
+    fires = t.transition.c.state == State.FIRING.value
+    return select(t.transition.c.incident).where(t.transition.c.id.in_(newest), fires)
+
+
 def drop_until(connection: Connection, seq: int) -> None:
     """Let go of what was judged of polls up to ``seq``, and of incidents of which nothing is left."""
     connection.execute(delete(t.transition).where(t.transition.c.seq <= seq))

@@ -14,7 +14,7 @@ from vramwatch.core.model import Gpu
 from vramwatch.core.policy import Notice
 from vramwatch.core.records import Json, moment, transition_record
 from vramwatch.core.texts import clean
-from vramwatch.core.wording import cause_words, clock, subject_words
+from vramwatch.core.wording import clock, subject_words, what_words
 from vramwatch.store import Entry, Remark, RemarkKind
 
 COLUMNS = (
@@ -68,7 +68,7 @@ def _row(entry: Entry, gpus: Mapping[str, Gpu], now: float, zone: tzinfo | None)
     forecast = judgement.forecast
     has_end = isinstance(forecast, Exhaustion) and incident.state is not State.RESOLVED
     ends = show_when(forecast.at, now, zone) if isinstance(forecast, Exhaustion) and has_end else "-"
-    what = f"{subject_words(incident.subject, gpus)}: {cause_words(incident)}"
+    what = f"{subject_words(incident.subject, gpus)}: {what_words(incident)}"
     said = f", {', '.join(dict.fromkeys(SAID[each.kind] for each in entry.remarks))}" if entry.remarks else ""
     opened = show_when(incident.opened, now, zone)
     told = ", ".join(map(clean, entry.told)) or "-"

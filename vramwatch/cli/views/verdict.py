@@ -137,7 +137,8 @@ def _course_lines(course: Course, gpus: Mapping[str, Gpu], width: int, zone: tzi
     told = [
         ", ".join(filter(None, (rate_words(judgement.rate), pid))),
         _times(course, zone),
-        clean(judgement.evidence.sentence),
+        f"{judgement.pattern}: {clean(judgement.evidence.sentence)}",
+        _beside_words(judgement.others),
         forecast_words(judgement.forecast, course.resolved is not None, zone),
         *(
             f"{clock(each.at.wall, zone)}: {clean(each.incident.judgement.evidence.sentence)}"
@@ -150,6 +151,10 @@ def _course_lines(course: Course, gpus: Mapping[str, Gpu], width: int, zone: tzi
         *wrap(": ".join(what), width, 0, _tone(course)),
         *(each for words in told if words for each in wrap(join_sentences(words), width, 4)),
     ]
+
+
+def _beside_words(others: Sequence[str]) -> str:
+    return f"Seen by {', '.join(others)} too" if others else ""
 
 
 def _alternatives_words(alternatives: Sequence[Cause]) -> str:
