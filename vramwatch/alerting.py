@@ -88,6 +88,7 @@ class Alerting:
         now = self._now = poll.at.wall
         if not self._has_begun:
             self._begin(poll.at)
+        self._troubles.let_go(poll.transitions)
         if own := self._troubles.turn(troubles, poll.at, poll.at.boottime):
             poll = replace(poll, transitions=(*poll.transitions, *own))
         steps: list[Step] = []

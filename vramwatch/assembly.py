@@ -12,11 +12,13 @@ from vramwatch.alerting import Alerting
 from vramwatch.config import Commands, Config
 from vramwatch.core.attribution import Surroundings
 from vramwatch.core.couriers import Courier, Reach
+from vramwatch.core.digests import Period
 from vramwatch.core.model import Owner, Poll, ProcessFacts, ProcessKey
 from vramwatch.core.policy import Channel
 from vramwatch.core.ports import Feed, Sightings
 from vramwatch.core.recognition import Engine
 from vramwatch.core.units import Bytes, Seconds
+from vramwatch.digesting import Digests, Plan
 from vramwatch.logs import LogWatch
 from vramwatch.outbox import Outbox
 from vramwatch.pipeline import Pipeline
@@ -93,6 +95,20 @@ def tell(config: Config, store: Store) -> tuple[Alerting, Outbox] | None:
     alerting = Alerting(desk, channels(config), observe_for(config))
     host = config.host.host(socket.gethostname())
     return alerting, Outbox(desk, host, lines(config), options.give_up_after, Sketching(store.path))
+
+
+def digests(config: Config, path: Path, outbox: Outbox) -> Digests:
+    """Return what makes the digests of the store at ``path``."""
+    return Digests(path, outbox, digest_plan(config))
+
+
+def digest_plan(config: Config) -> Plan | None:
+    """Return when digests are made and for whom; None: nobody wants one."""
+    options = config.alerting
+    wanted = tuple(name for name, entry in config.channels.items() if entry.digest)
+    if options.digest == "off" or not wanted:
+        return None
+    return Plan(Period(options.digest), options.digest_time, wanted)
 
 
 def observe_for(config: Config) -> Seconds | None:

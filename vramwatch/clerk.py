@@ -101,7 +101,7 @@ class Clerk:
     def _case(self, request: Request) -> Case:
         """Return the incident that is asked for, as it stands in the store."""
         try:
-            bare = bare_id(str(request.arguments.get("incident", "")), self._outbox.host)
+            bare = bare_id(str(request.arguments.get("incident", "")), self._outbox.host.name)
             found = self._desk.beginning(bare, AMBIGUOUS)
             return self._desk.case(which(bare, found))
         except ValueError as error:

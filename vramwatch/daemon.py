@@ -37,6 +37,7 @@ from vramwatch.core.model import (
 from vramwatch.core.ports import Feed, Sightings
 from vramwatch.core.troubles import CHANNEL, CONFIGURATION, STORE, Trouble, blindness
 from vramwatch.core.units import Seconds, parse_seconds, show_seconds
+from vramwatch.digesting import Digests
 from vramwatch.judging import Judge
 from vramwatch.logbook import Logbook
 from vramwatch.outbox import Outbox
@@ -60,6 +61,9 @@ RELEASED_INTERVAL = Seconds(1.0)
 
 HOLDERS_INTERVAL = Seconds(60.0)
 """How often the holder of a ghost is looked for: it walks every process's open files."""
+
+DIGEST_INTERVAL = Seconds(60.0)
+"""How often it is looked whether a digest is due."""
 
 TEND_LONGEST = Seconds(0.05)
 """Seconds of the time until the next poll that may go into tending the store."""
@@ -107,6 +111,7 @@ class Daemon:
         logs: Sightings | None = None,
         alerting: Alerting | None = None,
         outbox: Outbox | None = None,
+        digests: Digests | None = None,
     ) -> None:
         """``find_holders`` says who may keep the ghosts of a Poll; None where that has no meaning.
 
@@ -120,6 +125,7 @@ class Daemon:
         self._judge = Judge(watch, store)
         self._alerting = alerting
         self._outbox = outbox
+        self._digests = digests
         self._clerk = Clerk(Desk(store), self._judge, alerting, outbox) if alerting and outbox else None
         self._lost = 0  # polls, as the backlog counted them when the judge heard of it
         self._errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
@@ -322,6 +328,8 @@ class Daemon:
         cold = ColdJobs()
         if self._find_holders:
             cold.every(HOLDERS_INTERVAL, "ghost holders", self._look_for_holders)
+        if digests := self._digests:
+            cold.every(DIGEST_INTERVAL, "digest", lambda: digests.look(self.call))
         return cold
 
     def _look_for_holders(self) -> None:

@@ -50,9 +50,9 @@ class Outbox:
         self._routes = {line.channel.name: Route(line, sketch) for line in lines}
 
     @property
-    def host(self) -> str:
-        """The name under which this machine speaks."""
-        return self._host.name
+    def host(self) -> Host:
+        """Under which name this machine speaks."""
+        return self._host
 
     @property
     def channels(self) -> Iterable[str]:
@@ -144,7 +144,8 @@ class Outbox:
             return replace(changes, begun=[(each, now) for each in leaving])
         if not route.again and now < route.look_at:
             return changes
-        if any(each.is_uncertain for each in route.again):  # under its key, or it would be told twice
+        if any(each.is_uncertain or each.kind is not MessageKind.INCIDENTS for each in route.again):
+            # under its key, or it would be told twice; a digest holds no notices that could leave anew
             return replace(changes, begun=[(each, now) for each in route.leave_again(HANDED_OUT)])
         waiting = self._desk.waiting(route.name, HANDED_OUT * MOST_ITEMS)
         if route.again and not waiting:

@@ -1,7 +1,9 @@
 """Incidents of vramwatch itself."""
 
+from dataclasses import replace
+
 from tests.polls import blind, instant, poll
-from vramwatch.core.incidents import Reason, Severity, State
+from vramwatch.core.incidents import Reason, Severity, State, Transition
 from vramwatch.core.model import Fault, FaultKind
 from vramwatch.core.troubles import BLIND, CONFIGURATION, Trouble, Troubles, blindness
 
@@ -63,3 +65,16 @@ def test_not_to_see_what_was_let_go_of_is_no_blindness():
     assert blindness(blind(1, Fault(FaultKind.RELEASED, "by alice"))) is None
     assert blindness(blind(1, Fault(FaultKind.STARTING, "soon"))) is None
     assert blindness(poll(1)) is None
+
+
+def test_what_a_person_dismissed_is_over_and_opens_again_if_it_is_still_wrong():
+    told, wrong = Troubles(), [Trouble(CONFIGURATION, "line 3")]
+    *_, firing = told.turn(wrong, instant(1), 1.0)
+    closed = replace(firing.incident, state=State.RESOLVED)
+    dismissed = Transition(instant(2), closed, Reason.DISMISSED)
+    told.let_go([dismissed])
+    again = told.turn(wrong, instant(2), 2.0)
+    assert [each.reason for each in again] == [Reason.RETURNED, Reason.ESTABLISHED]
+    assert again[0].incident.id == firing.incident.id
+    told.let_go([replace(dismissed, at=instant(3))])
+    assert told.turn([], instant(3), 3.0) == ()

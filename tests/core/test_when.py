@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from vramwatch.cli.when import parse_when, show_when
+from vramwatch.cli.when import parse_end, parse_when, show_when
 from vramwatch.core.errors import UsageError
 from vramwatch.core.records import iso
 
@@ -102,3 +102,32 @@ def test_what_is_shown_can_be_written_back(moment: float, zone: ZoneInfo) -> Non
 def test_any_text_is_a_moment_or_refused(text: str, now: float, zone: ZoneInfo) -> None:
     with suppress(UsageError):
         assert 0 <= parse_when(text, now, zone) <= 253_402_300_799
+
+
+# --- ends, which lie ahead ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("05:00", "2026-11-23 05:00"),
+        ("04:51", "2026-11-24 04:51"),
+        ("2026-12-01", "2026-12-01 00:00"),
+        ("2026-11-23T04:00:00Z", "2026-11-23 05:00"),
+        (str(NOW + 60), "2026-11-23 04:52:29"),
+    ],
+)
+def test_an_end_is_the_moment_to_come_that_is_named(written: str, meant: str):
+    assert parse_end(written, NOW, BERLIN) == datetime.fromisoformat(meant).replace(tzinfo=BERLIN).timestamp()
+
+
+@pytest.mark.parametrize("written", ["now", "2h", "yesterday", "2026-11-22", "1700000000", "soon", ""])
+def test_what_has_passed_or_is_no_moment_is_no_end(written: str):
+    with pytest.raises(UsageError, match="no moment to come"):
+        parse_end(written, NOW, BERLIN)
+
+
+@given(now=NOWS, zone=ZONES, hour=st.integers(0, 23), minute=st.integers(0, 59))
+def test_a_time_of_day_ends_within_the_next_day(now, zone, hour, minute):
+    end = parse_end(f"{hour:02}:{minute:02}", now, zone)
+    assert now < end <= now + 26 * 3600  # a day that the clock is set back is longer

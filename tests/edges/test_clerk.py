@@ -6,7 +6,8 @@ import pytest
 
 from tests.telling import author, house, move
 from vramwatch.control import ControlError
-from vramwatch.core.incidents import Reason, Severity, State
+from vramwatch.core.incidents import Reason, Severity, State, Subject
+from vramwatch.core.model import SubjectKind
 from vramwatch.core.policy import OBSERVE
 from vramwatch.store import History, RemarkKind
 
@@ -162,3 +163,14 @@ def test_a_receiver_that_does_not_take_a_test_message_is_quoted(service):
     assert "404" in reply["detail"]
     assert "no such hook" in reply["detail"]
     assert "hush" not in reply["detail"]
+
+
+def test_a_forgotten_owner_is_told_of_no_more(service):
+    """What the decision remembers goes with what the store held."""
+    service.alerting = "{mode: tell, group_wait: 0s, group_interval: 0s, repeat_interval: 1m}"
+    theirs = move(subject=Subject("GPU-hand", SubjectKind.OWNER, "program:?/server"))
+    (reply,) = service.life({3: (theirs,)}, 200, {20: asks("forget", owner="program:?/server")})
+    assert reply["incidents"] == 1
+    assert notices(service) == ["opened"]
+    with closing(History.open(service.store)) as history:
+        assert history.casebook.beginning("", 5) == []

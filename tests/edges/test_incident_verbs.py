@@ -109,7 +109,10 @@ def test_the_list_is_narrowed_down_by_globs(past, narrowed, ids):
 def test_what_is_over_is_listed_as_far_back_as_is_asked_and_nothing_is_told_in_words(past):
     assert json.loads(call(past, "incidents", "--format", "json").stdout)[0]["incident"] == ID
     empty = call(past, "incidents", "--owner", "nobody")
-    assert (empty.stdout, empty.stderr) == ("", "vramwatch: no incident is open or has moved since 7d\n")
+    assert (empty.stdout, empty.stderr) == (
+        "",
+        "vramwatch: no incident that fits is open or has moved since 7d\n",
+    )
 
 
 def test_the_formats_tell_the_same(past):

@@ -9,12 +9,13 @@ from dataclasses import replace
 
 import pytest
 
+from tests import servers
 from tests.edges.test_daemon import GPU, Hand, blind, every_second, make
 from tests.polls import holding, instant, poll
 from tests.verdicts import FULL, Chain, transition
 from vramwatch.backlog import LOST_TRANSITIONS_KEPT, Backlog
 from vramwatch.core.errors import StoreError
-from vramwatch.core.incidents import Terms
+from vramwatch.core.incidents import Reason, State, Terms
 from vramwatch.core.model import Claim, ClaimKind, FaultKind, Memory, Poll, Reading, Readings
 from vramwatch.core.units import GIB, MIB, Bytes, Seconds
 from vramwatch.judging import CHECKPOINT_EVERY, Judge
@@ -335,3 +336,68 @@ def test_every_transition_is_one_line_of_the_log(path, caplog):
     )
     assert "rate_bytes_per_hour=None exhaustion=thin_evidence reason=seen" in other.message
     assert other.levelname == "INFO"
+
+
+# --- what a person dismisses --------------------------------------------------------------------
+
+
+def growing(count):
+    """Polls a minute apart of one process whose bytes rise at every one."""
+    chance = random.Random(3)
+    return [
+        servers.poll(n + 1, servers.one(60.0 * n, 6000.0 + 8 * n + chance.uniform(0, 60), 0.5))
+        for n in range(count)
+    ]
+
+
+def judged_and_dismissed(path, polls, at, kills=()):
+    """Judge and store ``polls``, dismiss what is open before the poll ``at``, be killed after ``kills``."""
+    store, judge = None, None
+    for each in polls:
+        if judge is None:
+            store = Store.open(path, "nvml", "0.1.0")
+            judge = Judge(servers.watch(), store)
+            judge.begin()
+            while judge.is_behind:
+                judge.catch_up(Seconds(10.0))
+        if each.at.seq == at:
+            with closing(History.open(path)) as history:
+                for moved_last in history.open_incidents():
+                    judge.dismiss(moved_last.incident)
+        store.write(judge.turn(each))
+        if each.at.seq in kills:
+            judge.close()
+            store._connection.close()  # as a kill does
+            os.close(store._lock)
+            judge = None
+    store.close()
+    return moved(path)
+
+
+def test_what_is_dismissed_is_over_and_opens_again_when_the_growth_is_found_again(path):
+    told = judged_and_dismissed(path, growing(600), 400)
+    ids = {each.incident.id for each in told}
+    reasons = [each.reason for each in told]
+    assert len(ids) == 1
+    place = reasons.index(Reason.DISMISSED)
+    assert told[place].at.seq == 400
+    assert told[place].incident.state is State.RESOLVED
+    assert reasons[0] is Reason.SEEN
+    assert reasons[place + 1] is Reason.RETURNED
+
+
+def test_a_dismissal_outlives_a_kill_right_after_it(tmp_path):
+    polls = growing(600)
+    at_once = judged_and_dismissed(tmp_path / "at_once.db", polls, 400)
+    assert judged_and_dismissed(tmp_path / "killed.db", polls, 400, kills=(300, 400, 401)) == at_once
+
+
+def test_an_incident_that_stands_in_the_store_alone_can_be_dismissed(path):
+    with closing(Store.open(path, "nvml", "0.1.0")) as store:
+        judge = Judge(Watch({}, Terms()), store)
+        judge.begin()
+        store.write(replace(judge.turn(poll(7, holding(7))), transitions=(FULL,)))
+        judge.dismiss(FULL.incident)
+        judge.dismiss(FULL.incident)
+        store.write(judge.turn(poll(8, holding(7))))
+    assert [each.reason for each in moved(path)] == [Reason.ESTABLISHED, Reason.DISMISSED]

@@ -19,6 +19,7 @@ from tests.nvml.gpu import Process
 from tests.polls import gpu, holding, instant, ledger
 from tests.verdicts import transition
 from vramwatch.cli.looking import Looking
+from vramwatch.cli.views.records import status_record
 from vramwatch.cli.views.status import Standing, in_order, standing_words, status_lines
 from vramwatch.cli.views.text import UNICODE, plain
 from vramwatch.clock import MonotonicClock
@@ -26,8 +27,10 @@ from vramwatch.core.errors import NoDeviceError, UsageError
 from vramwatch.core.incidents import State, Subject
 from vramwatch.core.model import Fault, FaultKind, Gpu, Instant, Missing, Pace, Poll, SeriesKey, SubjectKind
 from vramwatch.core.series import USED_BYTES
+from vramwatch.core.silences import Silence
 from vramwatch.core.units import GIB, Bytes, Seconds
 from vramwatch.store import Store, location
+from vramwatch.store.desk import Desk
 
 NO_DRIVER = Poll(instant(1), missing=(Missing(None, Fault(FaultKind.NO_DRIVER, "libnvidia-ml.so.1: none")),))
 
@@ -419,3 +422,26 @@ def test_watching_as_json_is_refused(tmp_path, path):
     result = call(tmp_path, path, "--watch", "--format", "json")
     assert result.returncode == 2
     assert "--format ndjson" in result.stderr
+
+
+# --- what is held back ----------------------------------------------------------------------------
+
+
+def test_it_is_told_until_when_a_new_service_observes_and_how_many_silences_hold(store, path):
+    at = instant(5)
+    store.write(one_poll(at))
+    desk, now = Desk(store), at.wall
+    for id, until in (("observe", now + 7 * 86400), ("s1", now + 60), ("s2", now + 60), ("s3", now)):
+        desk.write_silence(Silence(id, "anna", "x", now - 9, until))
+    status, _ = Looking(path, None, UTC).look(at)
+    shown = plain(status_lines(status, 160, UNICODE))
+    assert "Observing until 2023-11-21 22:13: messages are kept back" in shown
+    assert "vramwatch silence expire observe." in shown
+    assert "2 silences hold; vramwatch silence list shows them." in shown
+    assert [each["id"] for each in status_record(status)["silences"]] == ["observe", "s1", "s2"]
+
+
+def test_where_nothing_is_held_back_nothing_is_said_of_it(store, path):
+    store.write(one_poll(instant(5)))
+    status, _ = Looking(path, None, UTC).look(instant(5))
+    assert "silence" not in plain(status_lines(status, 160, UNICODE))

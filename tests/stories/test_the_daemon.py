@@ -10,8 +10,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import closing
 
 import pytest
+
+from tests.telling import Receiver
 
 VRAMWATCH = [sys.executable, "-m", "vramwatch"]
 PATIENCE = 20.0
@@ -173,6 +176,21 @@ def test_a_changed_configuration_is_taken_up_by_sighup_and_a_bad_one_is_refused(
         said = stop(daemon)
     assert "configuration kept as it was" in said
     assert said.rstrip().endswith("stopped")
+
+
+def test_a_channel_that_is_new_in_the_configuration_is_told_after_sighup(house):
+    with closing(Receiver()) as receiver, house.running() as daemon:
+        house.until_ready()
+        assert "no channel is configured" in house.say("check", "--send", "hook").stderr
+        channels = f"{{hook: {{webhook: {{url: '{receiver.url}'}}}}}}"
+        house.write_config("200ms", channels=channels, alerting="{mode: tell}")
+        daemon.send_signal(signal.SIGHUP)
+        sent = "hook: delivered, from the service: HTTP 200: ok\n"
+        wait_until(lambda: house.say("check", "--send", "hook").stdout == sent, "the channel is known")
+        assert house.say("silence", "list").stdout == ""  # and it observes no longer
+        said = stop(daemon)
+    assert "tells incidents to hook; " in said
+    assert receiver.got[-1]["kind"] == "test"
 
 
 def test_kill_9_loses_nothing_and_the_time_without_a_daemon_is_a_known_gap(house):

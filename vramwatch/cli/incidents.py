@@ -82,8 +82,9 @@ def command(
     gpus = {gpu.uuid: gpu for gpu in history.gpus()}
     target.show(list_lines(entries, gpus, now, target.width, None))
     if not entries:
+        which = " that fits" if severity or state or any(globs.values()) else ""
         what = "is open" if is_open else f"is open or has moved since {since}"
-        click.echo(f"vramwatch: no incident {what}", err=True)
+        click.echo(f"vramwatch: no incident{which} {what}", err=True)
 
 
 def _refuse_beside(context: click.Context) -> None:

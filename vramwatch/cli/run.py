@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vramwatch.alerting import Alerting
     from vramwatch.config import Config
     from vramwatch.daemon import Daemon
+    from vramwatch.digesting import Digests
     from vramwatch.outbox import Outbox
     from vramwatch.pipeline import Pipeline
     from vramwatch.watch import Watch
@@ -104,7 +105,7 @@ def _overrides(
 
 def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]") -> None:
     """Open the store and the source, watch until told to stop, and leave nothing behind."""
-    from vramwatch.assembly import assemble, follow_logs, name_holders, open_feed, tell, watch
+    from vramwatch.assembly import assemble, digests, follow_logs, name_holders, open_feed, tell, watch
     from vramwatch.clock import read_boot_id
     from vramwatch.config import sentence
     from vramwatch.control import ControlServer
@@ -127,6 +128,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
             house.callback(logs.close)
         judge = watch(config)
         alerting, outbox = tell(config, store) or (None, None)
+        digester = digests(config, path, outbox) if outbox else None
         daemon = Daemon(
             feed,
             pipeline,
@@ -137,6 +139,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
             logs=logs,
             alerting=alerting,
             outbox=outbox,
+            digests=digester,
         )
         if config.source_name != "replay":  # which may play beside a daemon that has both addresses
             place = config.control.place(os.environ, os.geteuid())
@@ -145,7 +148,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
                 house.callback(HealthServer(listen.host, listen.port, daemon.vitals).close)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop())
-        again = Reload(daemon, pipeline, judge, alerting, outbox, config, load_again)
+        again = Reload(daemon, pipeline, judge, alerting, outbox, digester, config, load_again)
         signal.signal(signal.SIGHUP, lambda *_: daemon.call(again))
         logger.info("%s", sentence(config))
         daemon.run()
@@ -165,6 +168,7 @@ class Reload:
         watch: "Watch",
         alerting: "Alerting | None",
         outbox: "Outbox | None",
+        digester: "Digests | None",
         config: "Config",
         load_again: "Callable[[], Config]",
     ) -> None:
@@ -173,11 +177,12 @@ class Reload:
         self._watch = watch
         self._alerting = alerting
         self._outbox = outbox
+        self._digester = digester
         self._at_start = config
         self._load_again = load_again
 
     def __call__(self) -> None:
-        from vramwatch.assembly import channels, detectors, lines, observe_for
+        from vramwatch.assembly import channels, detectors, digest_plan, lines, observe_for
         from vramwatch.config import sentence
 
         try:
@@ -195,6 +200,8 @@ class Reload:
             self._alerting.reconfigure(channels(config), observe_for(config))
         if self._outbox:
             self._outbox.reconfigure(lines(config), config.alerting.give_up_after)
+        if self._digester:
+            self._digester.reconfigure(digest_plan(config))
         logging.getLogger().setLevel(config.log.level.upper())
         waiting = [name for name in self.LASTING if getattr(config, name) != getattr(self._at_start, name)]
         rest = f"; {', '.join(waiting)} changed too, and count from the next start" if waiting else ""

@@ -59,9 +59,7 @@ class QuietHoursOptions(Section):
     @field_validator("since", "until")
     @classmethod
     def _is_time_of_day(cls, text: str) -> str:
-        if not _CLOCK.fullmatch(text):
-            raise ValueError(f"{text!r} is no time of day; write it in quotes, as in '22:00'")
-        return text
+        return _checked_time(text)
 
     @field_validator("zone")
     @classmethod
@@ -76,6 +74,12 @@ class QuietHoursOptions(Section):
     def hours(self) -> QuietHours:
         since, until = (_time_of_day(text) for text in (self.since, self.until))
         return QuietHours(since, until, ZoneInfo(self.zone) if self.zone else None)
+
+
+def _checked_time(text: str) -> str:
+    if not _CLOCK.fullmatch(text):
+        raise ValueError(f"{text!r} is no time of day; write it in quotes, as in '22:00'")
+    return text
 
 
 def _time_of_day(text: str) -> time:
@@ -116,6 +120,30 @@ class AlertingOptions(Section):
     quiet_hours: QuietHoursOptions | None = Field(
         None, description="For channels that have none of their own; null: none."
     )
+    digest: Literal["off", "daily", "weekly"] = Field(
+        "off",
+        description=(
+            "How often the channels with digest: true are told what fired, who grows, who holds memory "
+            "without work, and what room is left. A week ends on Monday."
+        ),
+    )
+    digest_at: str = Field(
+        "08:00", description="The time of day at which it is told, of this machine's zone."
+    )
+
+    @field_validator("digest", mode="before")
+    @classmethod
+    def _may_be_off(cls, value: Any) -> Any:
+        return "off" if value is False else value  # as YAML reads a bare off
+
+    @field_validator("digest_at")
+    @classmethod
+    def _is_time_of_day(cls, text: str) -> str:
+        return _checked_time(text)
+
+    @property
+    def digest_time(self) -> time:
+        return _time_of_day(self.digest_at)
 
 
 class _ChannelOptions(Section):
@@ -131,6 +159,7 @@ class _ChannelOptions(Section):
     group_interval: Annotated[Seconds, Duration("0s", "1d")] | None = Field(None)
     repeat_interval: Annotated[Seconds, Duration("1m", "30d")] | None = Field(None)
     quiet_hours: QuietHoursOptions | None = Field(None, description="null: as in alerting.")
+    digest: bool = Field(False, description="Whether it is told the digest of alerting.digest.")
 
     @model_validator(mode="after")
     def _has_one_notifier(self) -> "_ChannelOptions":

@@ -8,6 +8,7 @@ from vramwatch.core.forecast import Reason as NoForecast
 from vramwatch.core.incidents import (
     Belief,
     Judgement,
+    Reason,
     Severity,
     Standing,
     State,
@@ -63,6 +64,13 @@ class Troubles:
             if incident.subject.kind is SubjectKind.VRAMWATCH and incident.state is not State.RESOLVED:
                 name = incident.subject.owner or ""
                 self._standings[name] = Standing(incident, now, now, told_at=now)
+
+    def let_go(self, moved: Iterable[Transition]) -> None:
+        """Take in which of them a person dismissed; what is still wrong opens again."""
+        for each in moved:
+            name, incident = each.incident.subject.owner or "", each.incident
+            if each.reason is Reason.DISMISSED and incident.subject.kind is SubjectKind.VRAMWATCH:
+                self._standings[name] = Standing(incident, closed_at=each.at.boottime)
 
     def turn(self, troubles: Iterable[Trouble], at: Instant, now: float) -> tuple[Transition, ...]:
         """Return how incidents move. ``now``: seconds that do not step."""

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from vramwatch.core.incidents import Transition
 from vramwatch.core.policy import Case
 from vramwatch.core.silences import Silence
-from vramwatch.store import telling
+from vramwatch.store import deliveries, telling
 from vramwatch.store.telling import Remark, StepRow
 
 
@@ -62,6 +62,11 @@ class Casebook:
             entry = Entry(telling.case(connection, incident), told.get(incident, ()), said.get(incident, ()))
             moves = telling.transitions_of(connection, incident)
             return Chain(entry, tuple(moves), tuple(telling.steps_of(connection, incident)))
+
+    def last_digest(self) -> float | None:
+        """Return when the newest digest was made, unix seconds; None: none ever was."""
+        with self._reading() as connection:
+            return deliveries.last_digest(connection)
 
     def silences(self) -> list[Silence]:
         """Return every silence that was ever set, the oldest first; that of observing too."""

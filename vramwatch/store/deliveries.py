@@ -217,3 +217,10 @@ def last_left(connection: Connection, channel: str) -> float | None:
     of_incidents = columns.channel == channel, columns.kind == MessageKind.INCIDENTS.value
     made: float | None = connection.scalar(select(func.max(columns.made)).where(*of_incidents))
     return made
+
+
+def last_digest(connection: Connection) -> float | None:
+    """Return when the newest digest was made for any channel, unix seconds; None: none ever was."""
+    made = select(func.max(t.delivery.c.made)).where(t.delivery.c.kind == MessageKind.DIGEST.value)
+    newest: float | None = connection.scalar(made)
+    return newest

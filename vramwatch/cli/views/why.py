@@ -19,7 +19,7 @@ from vramwatch.core.scenes import Scene
 from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes, show_seconds
 from vramwatch.core.verdicts import RuledOut
-from vramwatch.core.wording import BECAUSE, CAUSES, clock, forecast_words, rate_words
+from vramwatch.core.wording import BECAUSE, CAUSES, clock, forecast_words, rate_words, what_words
 from vramwatch.store import Chain, DeliveryRow, StepRow
 
 
@@ -163,7 +163,7 @@ def _move_words(moved: Transition, zone: tzinfo | None) -> str:
     forecast = judgement.forecast
     ends = isinstance(forecast, Exhaustion) and moved.incident.state is not State.RESOLVED
     end = f"; memory ends at {clock(forecast.at, zone)}" if isinstance(forecast, Exhaustion) and ends else ""
-    how = f"{moved.incident.state}, {judgement.severity}, {CAUSES[judgement.cause]}"
+    how = f"{moved.incident.state}, {judgement.severity}, {what_words(moved.incident)}"
     return f"{clock(moved.at.wall, zone)} {how}: {BECAUSE[moved.reason]}{end}."
 
 
