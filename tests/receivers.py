@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vramwatch.wire import Leash
-
 PATIENCE = 30.0
 """Seconds after which a receiver that a test has forgotten gives up."""
 
@@ -78,13 +76,14 @@ def receiving(
     listener = socket.create_server((host, 0), backlog=16)
     receiver = Receiver(listener.getsockname()[1])
     threads: list[threading.Thread] = []
-    leash = Leash()
+    served: list[socket.socket] = []
 
     def serve(connection: socket.socket) -> None:
         with contextlib.suppress(OSError), contextlib.closing(connection):
             connection.settimeout(PATIENCE)
             if tls:
                 connection = tls.wrap_socket(connection, server_side=True)
+                served.append(connection)
             with contextlib.closing(connection):
                 if not reads:
                     script(Exchange(connection, None, receiver.connections - 1, stop))
@@ -97,7 +96,7 @@ def receiving(
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = listener.accept()
-                leash.hold(connection)
+                served.append(connection)
                 receiver.connections += 1
                 threads.append(threading.Thread(target=serve, args=(connection,), daemon=True))
                 threads[-1].start()
@@ -111,7 +110,9 @@ def receiving(
         listener.shutdown(socket.SHUT_RDWR)
         accepting.join(5)
         listener.close()
-        leash.close()
+        for connection in served:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         for thread in threads:
             thread.join(5)
 
