@@ -9,6 +9,7 @@ import contextlib
 import email.utils
 import http.client
 import json
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -37,6 +38,8 @@ DETAIL_MOST = 300
 """Characters of an answer that are kept."""
 
 REDIRECTS_MOST = 3
+
+logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # at DEBUG and WARNING it writes whole addresses
 
 _LATER = frozenset({408, 425, 429})
 """Refusals that a later attempt may not meet (RFC 9110, 15.5.9; RFC 8470; RFC 6585, 4)."""
