@@ -16,7 +16,7 @@ from vramwatch.core.messages import Message, MessageKind, headline, plain
 from vramwatch.core.outgoing import Delivered, Outcome, Rejected, Retry
 from vramwatch.core.texts import clean
 from vramwatch.credentials import Mask
-from vramwatch.smtp import Conversation
+from vramwatch.smtp import Conversation, is_taken
 from vramwatch.wire import Leash
 
 SUBJECT_MOST = 250
@@ -123,11 +123,11 @@ class Relay:
         """Return what came of it for all recipients; who was taken or refused for good is settled."""
         words = {one: f"{one}: {code} {self._quoted(said)}" for one, (code, said) in replies.items()}
         for one, (code, _) in replies.items():
-            if code < 400:
+            if is_taken(code):
                 settled.add(one)
             elif code >= 500:
                 settled |= {one, f"refused {words[one]}"}
-        later = [words[one] for one, (code, _) in replies.items() if 400 <= code < 500]
+        later = [words[one] for one in replies if one not in settled]
         if later:
             return Retry(f"not taken yet: {'; '.join(later)}"[: 2 * DETAIL_MOST])
         refused = sorted(each for each in settled if each.startswith("refused "))

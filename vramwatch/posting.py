@@ -230,6 +230,7 @@ def _bounded_pool(pool: Any, leash: Leash) -> Any:
 
         def _new_conn(self) -> Any:
             connected = super()._new_conn()
+            self._release()
             self.held = leash.hold(connected)
             return connected
 
@@ -239,10 +240,13 @@ def _bounded_pool(pool: Any, leash: Leash) -> Any:
                 raise TimeoutError
 
         def close(self) -> None:
+            self._release()
+            super().close()
+
+        def _release(self) -> None:
             if self.held is not None:
                 leash.release(self.held)
                 self.held = None
-            super().close()
 
     class Pool(pool):  # type: ignore[misc]
         ConnectionCls = Connection

@@ -37,7 +37,7 @@ class Conversation(smtplib.SMTP):
         """Send ``mail`` to those whom the server takes; return what it said of each."""
         _expect(OK, self.mail(sender))
         replies = {one: self.rcpt(one) for one in to}
-        if any(code < 400 for code, _ in replies.values()):
+        if any(is_taken(code) for code, _ in replies.values()):
             self.is_sending = True
             said = self.data(mail)
             self.is_sending = False
@@ -58,6 +58,11 @@ class Conversation(smtplib.SMTP):
         connected = socket.create_connection((host, port), timeout)
         self._leash.hold(connected)
         return self._implicit.wrap_socket(connected, server_hostname=host) if self._implicit else connected
+
+
+def is_taken(code: int) -> bool:
+    """Whether a reply says yes (RFC 5321, 4.2.1); smtplib makes -1 of one that is none."""
+    return 200 <= code < 300
 
 
 def _expect(code: int, answer: tuple[int, bytes]) -> None:

@@ -164,6 +164,7 @@ def test_a_wrong_password_is_told_without_the_password(pair):
         ("MAIL", "452 disk full", Retry("127.0.0.1: 452 disk full")),
         ("MAIL", "550 who are you", Rejected("127.0.0.1: 550 who are you")),
         ("RCPT", "450 greylisted", Retry("not taken yet: oncall@example.com: 450 greylisted")),
+        ("RCPT", "what?", Retry("not taken yet: oncall@example.com: -1 ?")),
         ("RCPT", "550 no such user", Rejected("refused oncall@example.com: 550 no such user")),
         ("DATA", "451 not now", Retry("127.0.0.1: 451 not now", is_uncertain=True)),
         ("END", "451 try again", Retry("127.0.0.1: 451 try again")),

@@ -422,3 +422,22 @@ def test_an_answer_is_quoted_on_one_line_without_control_characters():
         reason = courier.outcome(courier.post(receiver.url, {})).reason
     assert reason.startswith("HTTP 400: one two ")
     assert len(reason) <= 310
+
+
+def test_receivers_that_fail_leave_no_connection_behind(tmp_path):
+    def script(exchange):
+        if exchange.number % 3 == 0:
+            exchange.connection.close()
+        elif exchange.number % 3 == 1:
+            exchange.say("HTTP/1.1 200 OK\nContent-Length: 500\n\nhalf")
+            exchange.connection.shutdown(socket.SHUT_RDWR)
+        else:
+            exchange.say(OK)
+
+    with receiving(script) as receiver, receiving(answering(200), tls_of(certificate(tmp_path))) as untrusted:
+        with carrying() as courier:
+            for _ in range(6):
+                courier.post(receiver.url, {})
+                courier.post(f"https://127.0.0.1:{untrusted.port}", {})
+            assert len(courier._leash._held) <= 1
+        assert not courier._leash._held
