@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.notices import digest, item, message, trial
-from tests.receivers import answering, receiving
+from tests.loopback import answering, receiving
 from vramwatch.core.incidents import Severity
 from vramwatch.core.messages import Host
 from vramwatch.core.outgoing import Delivered, Rejected, Retry

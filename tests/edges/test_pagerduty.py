@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.notices import digest, item, message, trial
-from tests.receivers import answering, receiving
+from tests.loopback import answering, receiving
 from vramwatch.core.incidents import Severity
 from vramwatch.core.outgoing import Delivered, Rejected, Retry
 from vramwatch.core.policy import Notice

@@ -9,7 +9,7 @@ import tracemalloc
 
 import pytest
 
-from tests.receivers import answering, certificate, receiving, tls_of
+from tests.loopback import answering, certificate, receiving, tls_of
 from vramwatch.core.couriers import Answer, Reach
 from vramwatch.core.outgoing import Delivered, Rejected, Retry
 from vramwatch.posting import ANSWER_MOST, HttpCourier, retry_after

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.notices import KEY, item, message, trial
-from tests.receivers import receiving
+from tests.loopback import receiving
 from vramwatch.core.incidents import Severity
 from vramwatch.core.messages import Host
 from vramwatch.core.outgoing import Delivered, Retry

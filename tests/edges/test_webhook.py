@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.notices import HOST, KEY, MADE, digest, item, message, trial
-from tests.receivers import answering, receiving
+from tests.loopback import answering, receiving
 from vramwatch.core.messages import Host
 from vramwatch.core.outgoing import Delivered, Rejected
 from vramwatch.core.policy import Notice
