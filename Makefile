@@ -1,7 +1,8 @@
-# make try    see it work on a simulated server: no GPU, no root, no network service (FOR=20 ends it)
+# make try    see it work on a simulated server, and growth being found: no GPU, no root, no network service (FOR=20 ends it)
 # make run    the same on this machine's GPUs
 # make test   every test, with all the set-up they need
 # make check  format, lint, types, import contracts: what a change must pass before it is looked at
+# make docs   draw the plots of docs/ anew, and write what replay says into its pages
 # make bench  what it costs, beside its peers
 # make bench-detection  how growth is found, beside the rules that people use (DATA=DIR: recordings of healthy services)
 
@@ -11,7 +12,7 @@ BIN    := $(VENV)/bin
 FOR    ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: try run test check format bench bench-detection lock clean
+.PHONY: try run test check format docs bench bench-detection lock clean
 
 try: $(VENV)/.base
 	@scripts/show simulated $(FOR)
@@ -32,6 +33,9 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.dev
+	$(BIN)/python -m docs.plots
 
 bench: $(VENV)/.peers
 	$(MAKE) --no-print-directory -C tests/nvml

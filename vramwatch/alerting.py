@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import Reason, State, Transition
-from vramwatch.core.model import Poll
+from vramwatch.core.model import Instant, Poll
 from vramwatch.core.policy import (
     OBSERVE,
     Account,
@@ -25,6 +25,8 @@ from vramwatch.core.policy import (
 )
 from vramwatch.core.scenes import remembering
 from vramwatch.core.silences import Silence
+from vramwatch.core.troubles import Trouble, Troubles
+from vramwatch.core.units import show_seconds
 from vramwatch.store.desk import Desk
 
 LOOK_EVERY = 10.0
@@ -54,36 +56,54 @@ class Alerting:
         self._open: dict[str, _Open] = {}
         self._silences: dict[str, Silence] = {}
         self._looked = float("-inf")  # boot time
+        self._now = 0.0  # unix seconds, of the newest poll
         self._has_begun = False
+        self._troubles = Troubles()
 
     @property
     def silences(self) -> Mapping[str, Silence]:
         """Those that are not over, by id; that of observing too."""
         return self._silences
 
-    def reconfigure(self, channels: Iterable[Channel]) -> None:
-        """Tell these from the next poll on."""
+    def reconfigure(self, channels: Iterable[Channel], observe_for: float | None) -> None:
+        """Tell these from the next poll on; ``observe_for`` None: and observe no longer."""
         self._channels = tuple(channels)
+        self._observe_for = observe_for
+        if observe_for is None and self._has_begun:
+            try:
+                self.expire(OBSERVE, self._now)
+            except StoreError as error:
+                logger.error("observing goes on because=%r", str(error))
+        self._look_soon()
 
-    def turn(self, poll: Poll) -> Poll:
-        """Return ``poll`` with what is decided at it."""
-        now = poll.at.wall
+    def begin_anew(self) -> None:
+        """Go on from what stands in the store: something was deleted there."""
+        self._open, self._has_begun = {}, False
+
+    def turn(self, poll: Poll, troubles: Iterable[Trouble] = ()) -> Poll:
+        """Return ``poll`` with what is decided at it. ``troubles``: what is wrong with vramwatch itself.
+
+        Its transitions keep the names that their incidents had while their processes lived.
+        """
+        now = self._now = poll.at.wall
         if not self._has_begun:
-            self._begin(now)
+            self._begin(poll.at)
+        if own := self._troubles.turn(troubles, poll.at, poll.at.boottime):
+            poll = replace(poll, transitions=(*poll.transitions, *own))
         steps: list[Step] = []
+        moves: list[Transition] = []
         for moved in poll.transitions:
-            steps += self._decide(self._take(moved), now)
+            known = self._take(moved)
+            moves.append(known.case.newest)
+            steps += self._decide(known, now)
+        if moves:
+            poll = replace(poll, transitions=tuple(moves))
         if not 0 <= poll.at.boottime - self._looked < LOOK_EVERY:
             self._looked = poll.at.boottime
             self._let_go(now)
             for each in list(self._open.values()):
                 steps += self._decide(each, now)
         return replace(poll, steps=(*poll.steps, *steps)) if steps else poll
-
-    def find(self, incident: str) -> Case | None:
-        """Return an incident that is open or was lately, by its id."""
-        known = self._open.get(incident)
-        return known.case if known else None
 
     def silence(self, silence: Silence) -> None:
         """Keep ``silence``, in place of one of the same id. Errors: StoreError."""
@@ -102,24 +122,30 @@ class Alerting:
         return silence
 
     def acknowledge(self, incident: str, told: Acknowledgement) -> None:
-        """Keep that somebody has ``incident`` in hand; it is known."""
-        known = self._open[incident]
-        known.case = replace(known.case, acknowledged=told)
+        """Take in that somebody has ``incident`` in hand."""
+        if known := self._open.get(incident):
+            known.case = replace(known.case, acknowledged=told)
 
-    def _begin(self, now: float) -> None:
-        """Go on from what stands in the store at ``now`` (unix seconds); a new one begins to observe."""
-        self._has_begun = True
+    def _begin(self, at: Instant) -> None:
+        """Go on from what stands in the store; a new one begins to observe."""
+        self._has_begun, now = True, at.wall
         try:
             told = self._desk.told(now - REMEMBERED, now)
             self._silences = {each.id: each for each in told.silences}
             for case in told.cases:
                 self._open[case.incident.id] = _Open(case)
+            self._troubles.take_up((case.newest for case in told.cases), at.boottime)
             for (channel, incident), account in told.accounts.items():
                 self._open[incident].accounts[channel] = account
-            if self._observe_for is not None and not told.has_observed:
+            if self._observe_for is None:
+                self.expire(OBSERVE, now)
+            elif not told.has_observed:
                 self.silence(observing(now, self._observe_for))
         except StoreError as error:
             logger.error("what was told is not known because=%r telling=anew", str(error))
+        if observing_now := self._silences.get(OBSERVE):
+            left = show_seconds(observing_now.until - now)
+            logger.info("observing for=%r end_it_with='vramwatch silence expire observe'", left)
 
     def _look_soon(self) -> None:
         self._looked = float("-inf")

@@ -89,10 +89,14 @@ def tell(config: Config, store: Store) -> tuple[Alerting, Outbox] | None:
     if config.source_name == "replay":
         return None
     desk, options = Desk(store), config.alerting
-    observe_for = options.observe_for if options.mode == "observe" else None
-    alerting = Alerting(desk, channels(config), observe_for)
+    alerting = Alerting(desk, channels(config), observe_for(config))
     host = config.host.host(socket.gethostname())
     return alerting, Outbox(desk, host, lines(config), options.give_up_after, lambda item: item)
+
+
+def observe_for(config: Config) -> Seconds | None:
+    """Return how long a new service observes; None: it tells at once."""
+    return config.alerting.observe_for if config.alerting.mode == "observe" else None
 
 
 def channels(config: Config) -> tuple[Channel, ...]:

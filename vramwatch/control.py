@@ -29,6 +29,9 @@ DEADLINE = 5.0
 ANSWER_DEADLINE = 15.0
 """Seconds a caller waits for the reply: letting go of hung GPUs takes the daemon a few polls."""
 
+MOST_CALLERS = 8
+"""Callers that are answered at a time; one that waits for its reply keeps no other from asking."""
+
 CREDENTIALS = struct.Struct("3i")  # struct ucred of socket(7): pid, uid, gid
 
 logger = logging.getLogger(__name__)
@@ -36,6 +39,10 @@ logger = logging.getLogger(__name__)
 
 class ControlError(VramwatchError):
     """The daemon could not be asked, or it refused."""
+
+
+class NoDaemonError(ControlError):
+    """There is no daemon to ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +59,13 @@ Answer = Callable[[Request], Mapping[str, Any]]
 
 
 class ControlServer:
-    """Listens on ``path`` and answers one caller at a time on a thread of its own."""
+    """Listens on ``path`` and answers each caller on a thread of its own, a few at a time."""
 
     def __init__(self, path: Path, group: str | None, answer: Answer) -> None:
         self.path = path
         self._group = _group_id(group)
         self._answer = answer
+        self._free = threading.Semaphore(MOST_CALLERS)
         self._socket = self._listen()
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
         self._thread.start()
@@ -106,10 +114,17 @@ class ControlServer:
                 connection, _ = self._socket.accept()
             except OSError:
                 return  # closed
+            self._free.acquire()
+            threading.Thread(target=self._attend, args=(connection,), name="caller", daemon=True).start()
+
+    def _attend(self, connection: socket.socket) -> None:
+        try:
             with connection, contextlib.suppress(OSError):
                 connection.settimeout(DEADLINE)
                 reply = self._reply(connection)
                 connection.sendall(json.dumps(reply).encode()[:LIMIT])
+        finally:
+            self._free.release()
 
     def _reply(self, connection: socket.socket) -> Mapping[str, Any]:
         uid, author = _caller(connection)
@@ -142,19 +157,21 @@ class ControlServer:
         return self._group in os.getgrouplist(person.pw_name, person.pw_gid)
 
 
-def request(path: Path, verb: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Ask the daemon that listens on ``path`` and return its reply's fields.
+def request(
+    path: Path, verb: str, arguments: Mapping[str, Any], deadline: float = ANSWER_DEADLINE
+) -> Mapping[str, Any]:
+    """Ask the daemon that listens on ``path`` and return its reply's fields, within ``deadline`` seconds.
 
-    Errors: ControlError when there is no daemon, it may not be asked, or it refuses.
+    Errors: NoDaemonError; ControlError when the daemon may not be asked, or it refuses.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(ANSWER_DEADLINE)
+        connection.settimeout(deadline)
         try:
             connection.connect(str(path))
             connection.sendall(json.dumps({"verb": verb, "arguments": dict(arguments)}).encode() + b"\n")
             answer = json.loads(_receive(connection))
         except (FileNotFoundError, ConnectionRefusedError):
-            raise ControlError(f"no daemon listens on {path}; start one with: vramwatch run") from None
+            raise NoDaemonError(f"no daemon listens on {path}; start one with: vramwatch run") from None
         except PermissionError:
             raise ControlError(
                 f"{path}: you may not speak to the daemon; be root or join its group (control.group)"
@@ -180,11 +197,16 @@ def _receive(connection: socket.socket) -> bytes:
 def _caller(connection: socket.socket) -> tuple[int, str]:
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
     pid, uid, _ = CREDENTIALS.unpack(raw)
+    return uid, author(uid, pid)
+
+
+def author(uid: int, pid: int) -> str:
+    """Return how a person is named who asks through a process: "alice (uid 1000, pid 4100)"."""
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
         name = "unknown user"
-    return uid, f"{name} (uid {uid}, pid {pid})"
+    return f"{name} (uid {uid}, pid {pid})"
 
 
 def _group_id(name: str | None) -> int | None:

@@ -9,13 +9,14 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from math import inf
 from typing import Any
 
 from vramwatch.alerting import Alerting
 from vramwatch.backlog import Backlog
+from vramwatch.clerk import Clerk, Later
 from vramwatch.cold import ColdJobs
 from vramwatch.control import ControlError, Request
 from vramwatch.core import oom_sightings
@@ -34,12 +35,14 @@ from vramwatch.core.model import (
     Poll,
 )
 from vramwatch.core.ports import Feed, Sightings
+from vramwatch.core.troubles import CHANNEL, CONFIGURATION, STORE, Trouble, blindness
 from vramwatch.core.units import Seconds, parse_seconds, show_seconds
 from vramwatch.judging import Judge
 from vramwatch.logbook import Logbook
 from vramwatch.outbox import Outbox
 from vramwatch.pipeline import Pipeline
 from vramwatch.store import Store
+from vramwatch.store.desk import Desk
 from vramwatch.watch import Watch
 from vramwatch.web.health import Vitals
 
@@ -83,9 +86,9 @@ class Release:
 class _Errand:
     """Something another thread wants done between two turns."""
 
-    do: Callable[[], Mapping[str, Any]]
+    do: Callable[[], Mapping[str, Any] | Later]
     done: threading.Event = field(default_factory=threading.Event)
-    reply: Mapping[str, Any] = field(default_factory=dict)
+    reply: Mapping[str, Any] | Later = field(default_factory=dict)
     refusal: ControlError | None = None
 
 
@@ -117,6 +120,7 @@ class Daemon:
         self._judge = Judge(watch, store)
         self._alerting = alerting
         self._outbox = outbox
+        self._clerk = Clerk(Desk(store), self._judge, alerting, outbox) if alerting and outbox else None
         self._lost = 0  # polls, as the backlog counted them when the judge heard of it
         self._errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
         self._now = Instant(0, 0.0, 0.0, "")
@@ -133,6 +137,8 @@ class Daemon:
         self._logs = logs
         self._digest = oom_sightings.Digest()
         self._cold: ColdJobs | None = None
+        self.misconfigured: str | None = None
+        """Why the configuration was not taken up when it was last read again; None: it was."""
 
     # --- called from other threads and from signal handlers ---------------------------------------
 
@@ -141,12 +147,14 @@ class Daemon:
 
     def answer(self, request: Request) -> Mapping[str, Any]:
         """Carry out a verb between two turns and return its reply. Errors: ControlError refuses it."""
-        verbs = {
+        verbs: dict[str, Callable[[Request], Mapping[str, Any] | Later]] = {
             "ping": self._say_hello,
             "release": self._let_go,
             "resume": self._take_up,
             "forget": self._forget,
         }
+        if clerk := self._clerk:
+            verbs |= dict.fromkeys(clerk.verbs, lambda asked: clerk.do(asked, self._now.wall))
         if request.verb not in verbs:
             raise ControlError(f"the daemon knows no verb {request.verb!r}; it knows {', '.join(verbs)}")
         errand = _Errand(lambda: verbs[request.verb](request))
@@ -156,7 +164,7 @@ class Daemon:
             raise ControlError("the daemon is busy with a poll that does not end; see vramwatch status")
         if errand.refusal:
             raise errand.refusal
-        return errand.reply
+        return errand.reply() if callable(errand.reply) else errand.reply
 
     def call(self, do: Callable[[], None]) -> None:
         """Have ``do`` called before the next turn. From a signal handler too."""
@@ -190,8 +198,6 @@ class Daemon:
         interval = Seconds(0.0)
         try:
             self._judge.begin()
-            if self._outbox:
-                self._outbox.begin()
             while (at := self._feed.clock.wait(interval)) is not None:
                 self._run_errands(at)
                 interval = self._turn(at)
@@ -242,12 +248,25 @@ class Daemon:
         poll = self._judge.turn(poll)
         self._logbook.tell_moves(poll.transitions)
         if self._alerting:
-            poll = self._alerting.turn(poll)
+            judged = len(poll.transitions)
+            poll = self._alerting.turn(poll, self._ailing(poll))
+            self._logbook.tell_moves(poll.transitions[judged:])
             self._logbook.tell_steps(poll.steps)
         self._backlog.remember(poll)
         if self._outbox and self._backlog.is_empty:
             self._outbox.expect(poll.steps)
             self._outbox.turn(poll.at.wall)
+
+    def _ailing(self, poll: Poll) -> Iterator[Trouble]:
+        """Yield what is wrong with vramwatch itself."""
+        if trouble := blindness(poll):
+            yield trouble
+        if self._backlog.fault:
+            yield Trouble(STORE, f"what is seen cannot be kept: {self._backlog.fault}")
+        if self.misconfigured:
+            yield Trouble(CONFIGURATION, f"the configuration was kept as it was: {self.misconfigured}")
+        for channel, reason in self._outbox.failing.items() if self._outbox else ():
+            yield Trouble(f"{CHANNEL} {channel}", f"channel {channel} cannot be told anything: {reason}")
 
     def _use_the_time(self, at: Instant, interval: Seconds) -> None:
         """Use what is left until the next poll; a feed that does not wait for the clock has all the time."""
@@ -361,6 +380,8 @@ class Daemon:
             raise ControlError(str(error)) from error
         if owner is not None:
             self._judge.forget(str(owner))
+        if self._alerting:
+            self._alerting.begin_anew()
         logger.info("history forgotten author=%r counts=%s", request.author, forgotten)
         return asdict(forgotten)
 

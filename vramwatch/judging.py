@@ -3,17 +3,18 @@
 At start the watch takes up the newest checkpoint, and the polls that were stored after it are judged again,
 in slices between two polls. Polls that come meanwhile wait, and are judged when it is their turn. Of what
 is found then, that which stands in the store already is passed over; the rest is stored with the poll at
-which it was found. So a restart between any two polls changes no transition, and none is told twice.
+which it was found. What a person dismissed at one of them is dismissed again. So a restart between any two
+polls changes no transition, and none is told twice.
 """
 
 import logging
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from vramwatch.core.errors import StoreError
-from vramwatch.core.incidents import Transition
+from vramwatch.core.incidents import Incident, Transition
 from vramwatch.core.model import Instant, Poll
 from vramwatch.core.units import Seconds
 from vramwatch.store import Stand, Store, stand_of
@@ -39,9 +40,11 @@ class Judge:
         self._checkpoint: tuple[Instant, dict[str, object]] | None = None  # to be taken up
         self._past: Iterator[Poll] | None = None  # stored polls that are judged again; None: caught up
         self._stands: set[Stand] = set()  # what stands in the store of those
+        self._then_dismissed: Mapping[int, Sequence[Incident]] = {}  # seq of one of those -> at it
         self._queue: deque[Poll] = deque()
         self._is_cut = False  # the queue was too long: its polls are to be read from the store
         self._found: tuple[Transition, ...] = ()  # late, to be stored with the next poll
+        self._dismissed: list[Incident] = []  # to be closed at the next poll, at a person's word
         self._newest = _NEVER  # the poll that was judged last
         self._again = 0  # polls that were judged again
         self._due: float | None = None  # boot time of the next checkpoint; None: an hour from the next poll
@@ -73,8 +76,8 @@ class Judge:
                 self._queue.clear()
                 self._is_cut = True
             return poll
-        moved = (*self._found, *self._watch.turn(poll))
-        self._found, self._newest = (), poll.at
+        moved = (*self._found, *self._watch.turn(poll), *self._dismiss(self._dismissed, poll))
+        self._found, self._dismissed, self._newest = (), [], poll.at
         return replace(poll, transitions=moved) if moved else poll
 
     def catch_up(self, budget: Seconds) -> None:
@@ -110,6 +113,11 @@ class Judge:
         """Have a checkpoint written soon: polls before it were lost, and cannot be judged again."""
         self._due = 0.0
 
+    def dismiss(self, incident: Incident) -> None:
+        """Close ``incident`` with the next poll that is judged as it comes: a person says that it is over."""
+        if all(each.id != incident.id for each in self._dismissed):
+            self._dismissed.append(incident)
+
     def forget(self, owner: str) -> None:
         """Let go of what is remembered of an Owner (its key), so that no checkpoint brings it back."""
         self._watch.forget(owner)
@@ -118,6 +126,11 @@ class Judge:
         """Let go of the store."""
         if isinstance(self._past, Generator):
             self._past.close()
+
+    def _dismiss(self, incidents: Iterable[Incident], poll: Poll) -> Iterator[Transition]:
+        """Close what a person dismissed at ``poll``, once that has been judged."""
+        for incident in incidents:
+            yield from self._watch.dismiss(incident, poll)
 
     def _take_up(self, at: Instant, state: dict[str, object]) -> None:
         self._checkpoint, self._newest, self._due = None, at, 0.0
@@ -128,6 +141,7 @@ class Judge:
             logger.error("checkpoint not taken up seq=%d because=%r judging=anew", at.seq, str(error))
             return
         self._stands = self._store.transitions_since(at.seq)
+        self._then_dismissed = self._store.dismissed_since(at.seq)
         self._past = self._store.polls_since(at.seq)
 
     def _judge_next(self, past: Iterator[Poll]) -> Iterator[Poll] | None:
@@ -141,9 +155,10 @@ class Judge:
             poll = waiting if waiting.at.seq > self._newest.seq else None
         if poll is None:
             logger.info("judged again polls=%d late=%d", self._again, len(self._found))
-            self._stands = set()
+            self._stands, self._then_dismissed = set(), {}
             return None
-        moved = self._watch.turn(poll)
+        again = self._then_dismissed.get(poll.at.seq, ())
+        moved = (*self._watch.turn(poll), *self._dismiss(again, poll))
         self._found += tuple(each for each in moved if stand_of(each) not in self._stands)
         self._newest = poll.at
         self._again += 1

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from vramwatch.core.couriers import Courier, Reach
+from vramwatch.core.couriers import Courier, Place, Reach
 from vramwatch.core.messages import Message
 from vramwatch.core.outgoing import Outcome
 from vramwatch.core.units import Seconds
@@ -143,6 +143,10 @@ class Notifier(Section):
         """Return how its receiver is reached."""
         http = getattr(self, "http", None)
         return http.reach() if isinstance(http, HttpReach) else Reach()
+
+    def places(self) -> tuple[Place, ...]:
+        """Return where its receivers listen, to find out whether they can be reached; empty: not known."""
+        return ()
 
     def send(self, message: Message, courier: Courier) -> Outcome:
         """Send ``message`` and return what came of it. May take as long as its ``reach`` says."""

@@ -18,7 +18,7 @@ from vramwatch.core.policy import Notify, Step
 from vramwatch.sending import Line, Pending, Route, Sketch
 from vramwatch.store.desk import Changes, Desk
 
-HANDED_OUT = 8
+HANDED_OUT = 2
 """Messages of one flush that a channel's thread is given at once; of each it is kept that it began."""
 
 CLOSE_WITHIN = 3.0
@@ -43,21 +43,18 @@ class Outbox:
         self._routes = {line.channel.name: Route(line, sketch) for line in lines}
 
     @property
+    def host(self) -> str:
+        """The name under which this machine speaks."""
+        return self._host.name
+
+    @property
+    def channels(self) -> Iterable[str]:
+        return self._routes
+
+    @property
     def failing(self) -> Mapping[str, str]:
         """Channel -> why its newest attempt failed; those alone that fail."""
-        return {name: route.failing for name, route in self._routes.items() if route.failing}
-
-    def begin(self) -> None:
-        """Go on from what stands in the store."""
-        try:
-            for channel, left in self._desk.last_left().items():
-                if channel in self._routes:
-                    self._routes[channel].last_left = left
-            for delivery, due in self._desk.under_way():
-                if delivery.channel in self._routes:
-                    self._routes[delivery.channel].take_up(delivery, due)
-        except StoreError as error:
-            self._tell_fault(str(error))
+        return {name: why for name, route in self._routes.items() if (why := route.failing)}
 
     def reconfigure(self, lines: Iterable[Line], give_up_after: float) -> None:
         """Tell through these from now on; what is under way on a channel that stays goes on there."""
@@ -93,6 +90,7 @@ class Outbox:
             try:
                 self._turn(route, now)
             except StoreError as error:
+                route.is_known = False
                 self._tell_fault(str(error))
             else:
                 self._fault = None
@@ -111,8 +109,9 @@ class Outbox:
                 self._tell_fault(str(error))
 
     def _turn(self, route: Route, now: float) -> None:
-        ended = route.collect(now, self._give_up_after)
-        changes = Changes(ended=ended)
+        if not route.is_known:
+            route.take_up(*self._desk.under_way(route.name))
+        changes = Changes(ended=route.collect(now, self._give_up_after))
         if route.is_free and now >= route.resume_at:
             changes = self._leaving(route, changes, now)
         if not changes:
@@ -129,20 +128,19 @@ class Outbox:
             return replace(changes, begun=[(each, now) for each in leaving])
         if not route.again and now < route.look_at:
             return changes
+        if any(each.is_uncertain for each in route.again):  # under its key, or it would be told twice
+            return replace(changes, begun=[(each, now) for each in route.leave_again(HANDED_OUT)])
         waiting = self._desk.waiting(route.name, HANDED_OUT * MOST_ITEMS)
         if route.again and not waiting:
-            leaving, route.again = route.again[:HANDED_OUT], route.again[HANDED_OUT:]
-            return replace(changes, begun=[(each, now) for each in leaving])
+            return replace(changes, begun=[(each, now) for each in route.leave_again(HANDED_OUT)])
         if not route.again and not route.may_leave(waiting, now):
             return changes
-        dissolved, route.again = route.again, []
+        dissolved = route.leave_again()
         notices, older = newest_of_each((*(each for one in dissolved for each in one.notices), *waiting))
-        leaving = list(deliveries(notices, route.name, self._host, now))[:HANDED_OUT]
-        if any(each.is_uncertain for each in dissolved):
-            leaving = [replace(each, is_uncertain=True) for each in leaving]
         route.has_left(waiting, now)
+        messages = deliveries(notices, route.name, self._host, now)[:HANDED_OUT]
         ids = [each.id for each in dissolved]
-        return replace(changes, dissolved=ids, superseded=older, begun=[(each, now) for each in leaving])
+        return replace(changes, dissolved=ids, superseded=older, begun=[(each, now) for each in messages])
 
     def _message(self, route: Route, delivery: Delivery) -> Message:
         ids = [each.incident for each in delivery.notices]

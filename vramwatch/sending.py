@@ -1,8 +1,11 @@
 """One channel and its thread: what is under way on it, what failed, what is tried again and when."""
 
+import contextlib
 import logging
+import os
 import queue
 import random
+import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +29,11 @@ from vramwatch.store.desk import Ended
 
 LOOK_EVERY = 5.0
 """Seconds between two looks at what is due and held back by the group interval."""
+
+REACHED_EVERY = 60.0
+"""Seconds between two attempts to connect to a receiver that could not be reached."""
+
+PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 
 logger = logging.getLogger("vramwatch.outbox")
 
@@ -68,10 +76,12 @@ class Route:
         self.name = line.channel.name
         self.again: list[Delivery] = []  # failed, or cut off by the end of a daemon; in their order
         self.extra: list[tuple[Delivery, Pending]] = []  # tests and digests, to leave first
+        self.is_known = False  # whether ``again`` is what stands in the store
         self.resume_at = 0.0  # unix seconds before which nothing is tried
         self.look_at = 0.0  # unix seconds at which something may leave
         self.last_left: float | None = None
-        self.failing: str | None = None
+        self._failing: str | None = None
+        self._has_sent = False
         self.sender = Sender(line, sketch)
         self._flush = 0  # steps up to this one leave together, in several messages if they must
         self._handed: dict[int, Delivery] = {}
@@ -81,9 +91,17 @@ class Route:
     def is_free(self) -> bool:
         return not self._handed
 
-    def take_up(self, delivery: Delivery, due: float) -> None:
-        self.again.append(delivery)
-        self.resume_at = max(self.resume_at, due)
+    @property
+    def failing(self) -> str | None:
+        """Why its newest attempt failed; before the first one, why its receiver cannot be reached."""
+        return self._failing if self._has_sent else self.sender.unreachable
+
+    def take_up(self, under_way: Sequence[tuple[Delivery, float]], last_left: float | None) -> None:
+        """Go on from what stands in the store: deliveries with when they are due, and what left last."""
+        self.is_known, self.last_left, self.look_at = True, last_left, 0.0
+        taken = [each for each in under_way if each[0].id not in self._handed]
+        self.again = [delivery for delivery, _ in taken]
+        self.resume_at = max((due for _, due in taken), default=0.0)
 
     def replaced(self, line: Line) -> "Route":
         """Return this route over a new line; what its old thread still sends is told of by nobody."""
@@ -99,6 +117,11 @@ class Route:
     def begin_extra(self, count: int) -> None:
         self._pending |= {delivery.key: pending for delivery, pending in self.extra[:count]}
         self.extra = self.extra[count:]
+
+    def leave_again(self, most: int | None = None) -> list[Delivery]:
+        """Return those that failed, the first ``most`` of them, which are under way no more."""
+        leaving, self.again = self.again[:most], [] if most is None else self.again[most:]
+        return leaving
 
     def may_leave(self, waiting: Sequence[Waiting], now: float) -> bool:
         """Whether what waits leaves now; if not, when to look again is noted."""
@@ -144,7 +167,8 @@ class Route:
         ):
             outcome = Rejected(f"given up after {attempts} attempts; the last: {outcome.reason}")
         _log(delivery, outcome, attempts)
-        self.failing = None if isinstance(outcome, Delivered) else outcome.reason
+        self._has_sent = True
+        self._failing = None if isinstance(outcome, Delivered) else outcome.reason
         if not isinstance(outcome, Retry):
             return Ended(delivery.id, outcome, None)
         self.resume_at = now + next_attempt(attempts, outcome, random.random())  # noqa: S311
@@ -160,6 +184,8 @@ class Sender(threading.Thread):
         super().__init__(name=f"channel {line.channel.name}", daemon=True)
         self.inbox: queue.SimpleQueue[tuple[tuple[Delivery, Message], ...] | None] = queue.SimpleQueue()
         self.sent: queue.SimpleQueue[tuple[int, Outcome | None]] = queue.SimpleQueue()
+        self.unreachable: str | None = None
+        """Why its receiver takes no connection, before anything was sent; None: it does, or not known yet."""
         self.sketch = sketch
         self._line = line
         self.start()
@@ -169,8 +195,9 @@ class Sender(threading.Thread):
 
     def run(self) -> None:
         notifier = self._line.notifier
+        self.unreachable = _unreachable(notifier)
         courier = None
-        while (batch := self.inbox.get()) is not None:
+        while (batch := self._next(notifier)) is not None:
             courier = courier or self._line.open_courier(notifier.reach(), notifier.secrets())
             has_failed = False
             for delivery, message in batch:
@@ -180,14 +207,45 @@ class Sender(threading.Thread):
         if courier:
             courier.close()
 
+    def _next(self, notifier: Notifier) -> tuple[tuple[Delivery, Message], ...] | None:
+        """Return what to send next; meanwhile find out whether a receiver can be reached again."""
+        while self.unreachable:
+            with contextlib.suppress(queue.Empty):
+                return self.inbox.get(timeout=REACHED_EVERY)
+            self.unreachable = _unreachable(notifier)
+        return self.inbox.get()
+
     def _send(self, message: Message, courier: Courier) -> Outcome:
+        return attempt(self._line, message, courier, self.sketch)
+
+
+def attempt(line: Line, message: Message, courier: Courier, sketch: Sketch = lambda item: item) -> Outcome:
+    """Send ``message`` through ``line`` and return what came of it; never raises."""
+    try:
+        items = tuple(sketch(each) for each in message.items[:DETAILED])
+        told = replace(message, items=(*items, *message.items[DETAILED:]))
+        return line.notifier.send(told, courier)
+    except Exception as error:  # a notifier's fault must not end the thread; what it says may be secret
+        logger.exception("notifier failed channel=%s", line.channel.name, exc_info=_bare(error))
+        return Retry(f"the notifier failed ({type(error).__name__})", is_uncertain=True)
+
+
+def _unreachable(notifier: Notifier) -> str | None:
+    """Return why none of a notifier's receivers takes a connection; None: one does, or nobody can say.
+
+    Through a proxy nobody can: it is the proxy that connects.
+    """
+    places, reach = notifier.places(), notifier.reach()
+    if reach.proxy or any(name in os.environ for name in PROXY_VARIABLES):
+        return None
+    reasons = []
+    for host, port in places:
         try:
-            items = tuple(self.sketch(each) for each in message.items[:DETAILED])
-            told = replace(message, items=(*items, *message.items[DETAILED:]))
-            return self._line.notifier.send(told, courier)
-        except Exception as error:  # a notifier's fault must not end the thread; what it says may be secret
-            logger.exception("notifier failed channel=%s", self._line.channel.name, exc_info=_bare(error))
-            return Retry(f"the notifier failed ({type(error).__name__})", is_uncertain=True)
+            with socket.create_connection((host, port), timeout=reach.connect):
+                return None
+        except OSError as error:
+            reasons.append(f"{host}:{port} takes no connection ({error.strerror or error})")
+    return "; ".join(reasons) or None
 
 
 def _bare(error: Exception) -> Exception:

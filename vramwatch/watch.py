@@ -15,10 +15,12 @@ from vramwatch.core.folding import GpuWindows, Watched
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.incidents import (
     Belief,
+    Incident,
     Judgement,
     Reason,
     Severity,
     Standing,
+    State,
     Subject,
     Terms,
     Transition,
@@ -28,6 +30,7 @@ from vramwatch.core.incidents import (
 )
 from vramwatch.core.model import EventKind, Instant, OutOfMemory, Poll, SubjectKind
 from vramwatch.core.scenes import scene_of
+from vramwatch.core.sufficiency import Lack
 from vramwatch.core.verdicts import INNOCENT, Cause, Evidence, Found, Verdict
 from vramwatch.core.windows import ANYWHERE, Accident, Window
 
@@ -235,6 +238,28 @@ class Watch:
         for subject, standing in list(self._standings.items()):
             if not standing.is_open and now - standing.closed_at > self._terms.reopen_within:
                 del self._standings[subject]
+
+    def lacking(self) -> tuple[tuple[Subject, Lack], ...]:
+        """Return of whom there is too little to judge, and what is missing; who has an incident is judged."""
+        found = (
+            (Subject(gpu, kind, owner), missing)
+            for gpu, windows in self._gpus.items()
+            for kind, owner, missing in windows.lacking()
+        )
+        return tuple(each for each in found if each[0] not in self._standings)
+
+    def dismiss(self, incident: Incident, poll: Poll) -> tuple[Transition, ...]:
+        """Close ``incident`` at a person's word, at ``poll``, which has been judged.
+
+        Also one that stands in the store alone. Nothing is told of one that has closed meanwhile.
+        """
+        standing = self._standings.get(incident.subject)
+        if standing is None or standing.incident is None or standing.incident.id != incident.id:
+            closed = replace(incident, state=State.RESOLVED)
+            return (_with_scene(Transition(poll.at, closed, Reason.DISMISSED), poll),)
+        now = self._clockwork.seconds
+        self._standings[incident.subject], moved = close(standing, poll.at, now, Reason.DISMISSED)
+        return tuple(_with_scene(each, poll) for each in moved)
 
     def forget(self, owner: str) -> None:
         """Let go of all that is remembered of an Owner (its key)."""

@@ -18,8 +18,9 @@ from vramwatch.core.model import (
     ProcessKey,
     ProcessState,
     SlurmJob,
+    Tenant,
 )
-from vramwatch.core.owners import CONDITIONS, OwnerRule, owner_of, told_owner
+from vramwatch.core.owners import CONDITIONS, OwnerRule, Reassigned, owner_of, reassign, told_owner
 from vramwatch.core.units import GIB, Bytes
 from vramwatch.core.workloads import unit_group, workload_name
 
@@ -333,3 +334,42 @@ def test_what_is_no_key_tells_no_owner(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "chat", "unit:", "unit", "owner:chat"])
 def test_a_name_is_no_key(text: str) -> None:
     assert told_owner(text) is None
+
+
+# --- of what is stored --------------------------------------------------------------------------
+
+
+def stored(owner: Owner, *argv: str, **facts: object) -> Tenant:
+    """A process as the store tells of it: without its arguments, with its title."""
+    return Tenant(replace(process(*argv, **facts), argv=()), owner)
+
+
+TRAIN = Owner("program:1000/train.py", "train.py", OwnerKind.PROGRAM)
+RULED = Owner("rule:training", "training", OwnerKind.RULE)
+
+
+def test_a_stored_process_counts_for_the_first_rule_that_what_is_stored_matches() -> None:
+    rules = [
+        OwnerRule({"user": "bob"}, "bobs"),
+        OwnerRule({"user": "alice", "command": "*train*"}, "training"),
+    ]
+    assert reassign(stored(TRAIN, "python", "train.py"), rules) == Reassigned(RULED)
+
+
+def test_a_stored_process_that_no_rule_matches_keeps_the_owner_that_it_had() -> None:
+    elsewhere = Owner("unit:old.service", "old", OwnerKind.UNIT)
+    assert reassign(stored(elsewhere, "python", "train.py"), [OwnerRule({"user": "bob"}, "bobs")]) == (
+        Reassigned(elsewhere)
+    )
+
+
+def test_an_owner_that_a_rule_gave_goes_with_the_rule() -> None:
+    assert reassign(stored(RULED, "/usr/bin/python3", "train.py"), ()) == Reassigned(TRAIN)
+
+
+def test_a_rule_on_commands_that_the_title_does_not_match_is_in_doubt_and_takes_nobody_away() -> None:
+    rule = OwnerRule({"command": "*--resume*", "user": "alice"}, "training")
+    assert reassign(stored(TRAIN, "python", "train.py"), [rule]) == Reassigned(TRAIN, rule)
+    assert reassign(stored(RULED, "python", "train.py"), [rule]) == Reassigned(RULED, rule)
+    foreign = replace(rule, match={"command": "*--resume*", "user": "bob"})
+    assert reassign(stored(TRAIN, "python", "train.py"), [foreign]) == Reassigned(TRAIN)

@@ -560,8 +560,27 @@ def test_one_sentence_says_what_is_watched_told_and_touched(file: File):
     config = file.load("source: simulated\npoll: {interval: 2s}\nstore: {path: /d/x.db}\nhttp: {listen: off}")
     said = sentence(config)
     assert said.count("\n") == 0
-    for part in ("source simulated every 2s", "tells nobody", "touches no process", "the store /d/x.db"):
+    for part in ("source simulated every 2s", "tells incidents to nobody", "touches no process"):
         assert part in said
+    assert "the store /d/x.db" in said
+
+
+@pytest.mark.parametrize(
+    ("alerting", "told"),
+    [
+        ("{}", "tells incidents to hook, ops, after a new service has observed for 7d"),
+        ("{mode: tell}", "tells incidents to hook, ops; "),
+    ],
+)
+def test_the_sentence_names_the_channels_and_whether_a_new_service_observes(
+    file: File, alerting: str, told: str
+):
+    webhook = "{webhook: {url: 'http://127.0.0.1:9/hush'}}"
+    config = file.load(
+        f"source: simulated\nalerting: {alerting}\nchannels: {{hook: {webhook}, ops: {webhook}}}"
+    )
+    assert told in sentence(config)
+    assert "hush" not in sentence(config)
 
 
 # --- where things are ---------------------------------------------------------------------------

@@ -146,7 +146,7 @@ def test_the_peak_of_an_owner_stands_with_its_first_and_last_value(path):
 def test_growth_tells_who_gained_most_first_and_who_came_or_left(path):
     lines = whole(path, "--growth").stdout.splitlines()
     assert re.fullmatch(r"GPU 0  chat +\+9\.8 GiB +10\.0 GiB +19\.8 GiB +19\.8 GiB +25%", lines[2])
-    assert re.fullmatch(r"GPU 0  train +-5\.0 GiB +5\.0 GiB +left +5\.0 GiB +n/a", lines[-1])
+    assert re.fullmatch(r"GPU 0  train +-5\.0 GiB +5\.0 GiB +left +5\.0 GiB +n/a", lines[-2])
 
 
 def test_what_all_on_a_gpu_gained_is_what_the_gpu_gained(path):

@@ -14,10 +14,10 @@ from click.testing import CliRunner
 
 from tests.polls import START, gpu, holding, owner, poll
 from vramwatch import assembly
-from vramwatch.cli import main, playing
+from vramwatch.cli import main
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.forecast import Reason as NoForecast
-from vramwatch.core.incidents import Incident, Judgement, Reason, Severity, State, Subject, Transition
+from vramwatch.core.incidents import Incident, Judgement, Reason, Severity, State, Subject, Terms, Transition
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.units import GIB, MIB, Bytes
 from vramwatch.core.verdicts import Cause, Evidence, Rate, RuledOut
@@ -45,6 +45,7 @@ class Growth(Watch):
     """Takes every growth of an owner by 1 GiB for a leak: pending, then firing, resolved once it shrinks."""
 
     def __init__(self):
+        super().__init__({}, Terms())
         self.first = {}
         self.state = {}
 
@@ -188,7 +189,8 @@ def test_people_read_how_each_incident_went_and_ended(growth, tmp_path):
     assert "CRITICAL  chat on GPU 0: a leak" in text
     assert "+2.0 GiB an hour (80 %: +1.0 GiB to +3.0 GiB), pid 7." in text
     assert "Opened 2023-11-14 22:14, fired 2023-11-14 22:15, resolved 2023-11-14 22:17: " in text
-    assert "It grew at every look." in text
+    assert "steady_growth: It grew at every look." in text
+    assert "Seen by spike too." in text
     assert "Memory would have been exhausted at 2023-11-15 22:13 (80 %: " in text
     assert "Not load: requests did not rise." in text
 
@@ -267,6 +269,86 @@ def test_alarms_within_an_hour_are_one_episode_as_severe_as_the_worst(growth, tm
     assert row["critical"] == "1"
 
 
+# --- what cannot be judged -------------------------------------------------------------------------
+
+BRIEF = "too little to judge: seen for less than 30m after the warm-up, which is 30m."
+BLIND = (
+    "too little to judge: neither utilisation nor running requests are told, and less than a day was seen."
+)
+
+
+def watched(folder, lives, *, duty="", hours=6, gpus=("GPU-a",)):
+    """A row a minute for each GPU and its processes; ``lives``: pid -> minutes of its life, GiB at each."""
+    rows = []
+    for minute in range(hours * 60):
+        for uuid in gpus:
+            held = {pid: size(minute) for pid, (begin, end, size) in lives.items() if begin <= minute < end}
+            at = f"{START + minute * 60},{uuid}"
+            rows.append(f"{at},,{(sum(held.values()) + 1) * GIB},{80 * GIB},,{duty}")
+            rows += [f"{at},{pid},{size * GIB},,rule:chat," for pid, size in held.items()]
+    return written(folder, f"{HEADER},utilization", *rows)
+
+
+def sawtooth(minute):
+    return 10 + minute % 7
+
+
+def told(*arguments):
+    """Return the report on one line."""
+    return " ".join(replay(*arguments).stdout.split())
+
+
+def test_what_was_seen_too_briefly_is_no_all_clear(tmp_path):
+    text = told(recorded(tmp_path, 5, 5))
+    assert f"Nothing fired in 1 GPU-minute. So short a time says little. chat on GPU 0: {BRIEF}" in text
+    assert "No growth" not in text
+
+
+def test_without_utilisation_what_moves_cannot_be_judged_within_a_day(tmp_path):
+    assert f"Nothing fired in 5.98 GPU-hours. chat on GPU 0: {BLIND}" in told(
+        watched(tmp_path, {7: (0, 999, sawtooth)})
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "duty", "hours"), [(sawtooth, "0.5", 6), (lambda _: 10, "", 6), (sawtooth, "", 25)]
+)
+def test_with_utilisation_or_where_nothing_moves_or_after_a_day_silence_is_an_all_clear(
+    tmp_path, size, duty, hours
+):
+    text = told(watched(tmp_path, {7: (0, 9999, size)}, duty=duty, hours=hours))
+    assert "No growth that ends in out-of-memory" in text
+    assert "too little" not in text
+
+
+def test_an_owner_all_of_whose_lives_were_brief_cannot_be_judged(tmp_path):
+    brief = {10 + n: (40 * n, 40 * n + 38, sawtooth) for n in range(9)}
+    assert f"chat on GPU 0: {BRIEF}" in told(watched(tmp_path, brief, duty="0.5"))
+    one_lasted = brief | {50: (0, 200, sawtooth)}
+    assert "too little" not in told(watched(tmp_path, one_lasted, duty="0.5"))
+
+
+def test_of_a_log_without_processes_the_gpu_is_what_cannot_be_judged(tmp_path):
+    rows = [
+        f"2026/01/31 00:{minute:02}:00.000, 0, GPU-1, {9000 + minute} MiB, 81559 MiB, 3 %"
+        for minute in range(50)
+    ]
+    assert f"GPU 0: {BRIEF}" in told(written(tmp_path, SMI, *rows))
+
+
+def test_of_many_that_lack_the_same_the_first_are_named_and_the_rest_counted(tmp_path):
+    many = watched(tmp_path, {7: (0, 9, sawtooth)}, hours=1, gpus=[f"GPU-{n}" for n in range(6)])
+    named = ", ".join(f"chat on GPU {n}" for n in range(4))
+    assert f"{named} and 2 more: {BRIEF}" in told(many)
+
+
+def test_the_summary_says_too_of_whom_there_was_too_little(tmp_path):
+    file = recorded(tmp_path, 5, 5)
+    lines_of_it = replay("--summary", file).stdout.splitlines()
+    assert lines_of_it[0].startswith(f"{file}: 0 episodes")
+    assert lines_of_it[1:] == [f"  chat on GPU 0: {BRIEF}"]
+
+
 # --- bad input -----------------------------------------------------------------------------------
 
 
@@ -342,20 +424,6 @@ def test_history_is_judged_between_since_and_until(growth, store_path):
 
 def test_a_store_that_cannot_be_used_ends_with_74(tmp_path):
     assert replay("--store", tmp_path / "none.db", "--since", "14d", code=74).stdout == ""
-
-
-def test_another_configuration_stands_beside_what_was_said(growth, monkeypatch, store_path, tmp_path):
-    config = written(tmp_path, "poll: {}", name="other.yaml")
-    arguments = ("--store", store_path, "--since", str(START), "--config", config)
-    assert "as it was said" not in replay(*arguments).stdout
-    at = poll(4).at
-    who = (gpu().uuid, owner("chat").key)
-    told = (Transition(at, incident(who, START + 2, State.FIRING, 2, 7), Reason.ESTABLISHED),)
-    monkeypatch.setattr(playing, "said_then", lambda *_: told)
-    text = replay(*arguments).stdout
-    assert "as it was said" in text
-    assert "warning 2023-11-14 22:13, leak" in text
-    assert "critical 2023-11-14 22:13, leak" in text
 
 
 def test_no_bar_is_drawn_where_standard_error_is_no_terminal(growth, tmp_path):

@@ -17,11 +17,13 @@ import pytest
 from tests.nvml.gpu import GIB as FAKE_GIB
 from tests.nvml.gpu import Process
 from tests.polls import gpu, holding, instant, ledger
+from tests.verdicts import transition
 from vramwatch.cli.looking import Looking
 from vramwatch.cli.views.status import Standing, in_order, standing_words, status_lines
 from vramwatch.cli.views.text import UNICODE, plain
 from vramwatch.clock import MonotonicClock
 from vramwatch.core.errors import NoDeviceError, UsageError
+from vramwatch.core.incidents import State, Subject
 from vramwatch.core.model import Fault, FaultKind, Gpu, Instant, Missing, Pace, Poll, SeriesKey, SubjectKind
 from vramwatch.core.series import USED_BYTES
 from vramwatch.core.units import GIB, Bytes, Seconds
@@ -51,6 +53,37 @@ def never() -> Poll:
 def store(path):
     with closing(Store.open(path, "nvml", "0.1.0")) as store:
         yield store
+
+
+# --- what is open ---------------------------------------------------------------------------------
+
+
+def test_the_incidents_that_are_open_on_the_gpus_that_are_asked_for_are_told(store, path):
+    told = (transition(instant(1), "over"), transition(instant(1), "open"), transition(instant(1), "seen"))
+    store.write(replace(one_poll(instant(1)), transitions=told))
+    moved = (
+        transition(instant(2), "over", State.RESOLVED),
+        transition(instant(2), "open", State.FIRING),
+    )
+    store.write(replace(one_poll(instant(2)), transitions=moved))
+    status, _ = Looking(path, never, None).look(instant(3))
+    assert {each.incident.id: each.incident.state for each in status.incidents} == {
+        "open": State.FIRING,
+        "seen": State.PENDING,
+    }
+    status, _ = Looking(path, never, None, ("0",)).look(instant(3))
+    assert len(status.incidents) == 2
+
+
+def test_incidents_of_other_gpus_are_left_out_and_those_of_vramwatch_itself_are_not(store, path):
+    one, other = gpu(0), gpu(1)
+    at = instant(1)
+    own = transition(at, "blind")
+    own = replace(own, incident=replace(own.incident, subject=Subject("", SubjectKind.VRAMWATCH, "blind")))
+    store.write(Poll(at, (ledger(at, on=one), ledger(at, on=other)), transitions=(transition(at), own)))
+    shown = {name: Looking(path, never, None, (name,)).look(instant(2))[0].incidents for name in ("0", "1")}
+    assert {each.incident.id for each in shown["0"]} == {"chat", "blind"}
+    assert {each.incident.id for each in shown["1"]} == {"blind"}
 
 
 # --- where the figures come from ------------------------------------------------------------------
@@ -340,6 +373,7 @@ def test_json_of_a_living_store_is_one_object(tmp_path, path, store):
     record = json.loads(result.stdout)
     assert record["pace"]["interval_seconds"] == 1.0
     assert [gpu["used_bytes"] for gpu in record["gpus"]] == [GIB + 10 * 2**20]
+    assert record["incidents"] == []
     assert result.stderr == ""
 
 

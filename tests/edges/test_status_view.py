@@ -11,12 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.verdicts import transition
 from vramwatch.cli.views.bar import COLOURS, Part, bar, marks, share_out
 from vramwatch.cli.views.records import COLUMNS, gpu_records, status_record, status_rows
 from vramwatch.cli.views.status import Standing, Status, status_lines
 from vramwatch.cli.views.terminal import OWNER_STYLES, terminal
 from vramwatch.cli.views.text import ASCII, UNICODE, columns, fit
 from vramwatch.cli.views.words import BECAUSE, GHOST_STATE, explain
+from vramwatch.core.forecast import Abstention, Exhaustion
+from vramwatch.core.forecast import Reason as NoForecast
+from vramwatch.core.incidents import Severity, State, Subject
 from vramwatch.core.model import (
     Explanation,
     Fault,
@@ -42,6 +46,7 @@ from vramwatch.core.model import (
 )
 from vramwatch.core.texts import clean
 from vramwatch.core.units import GIB, MIB, Bytes, Seconds
+from vramwatch.core.verdicts import Cause
 
 AT = Instant(99, 1795406399.0, 4999.0, "boot")  # 2026-11-23 03:59:59 UTC
 NOW = Instant(100, 1795406400.0, 5000.0, "boot")
@@ -424,3 +429,60 @@ def test_one_line_of_ndjson_is_one_gpu():
     records = gpu_records(status(BUSY, ledger(gpu("1"))))
     assert [record["ordinal"] for record in records] == ["0", "1"]
     assert all(record["time"] == AT.wall for record in records)
+
+
+# --- what is open ---------------------------------------------------------------------------------
+
+
+def opened(id, severity, state=State.FIRING, hours=None, **more):
+    end = None if hours is None else NOW.wall + 3600.0 * hours
+    forecast = Abstention(NoForecast.NO_RATE) if end is None else Exhaustion(end, end - 600.0, end + 600.0)
+    told = transition(AT, id, state, f"unit:{id}.service", severity=severity, forecast=forecast, **more)
+    subject = replace(told.incident.subject, gpu="GPU-0-aaaa")
+    return replace(told, incident=replace(told.incident, subject=subject))
+
+
+def test_open_incidents_are_told_before_the_gpus_the_most_urgent_first():
+    shown = seen(
+        status(
+            BUSY,
+            incidents=(
+                opened("seen", Severity.WARNING, State.PENDING, 1.0),
+                opened("days", Severity.WARNING, hours=30.0, pattern="level_return"),
+                opened("soon", Severity.CRITICAL, hours=0.5, pattern="fast_path"),
+                opened("spike", Severity.WARNING, rate=None, pattern="spike", cause=Cause.SPIKE),
+            ),
+        ),
+        width=150,
+    ).splitlines()
+    told = shown[2 : shown.index("", 2)]
+    assert told == [
+        "CRITICAL  soon.service on GPU 0: a leak (fast_path), +4.2 MiB an hour, memory ends between 04:20 "
+        "and 04:40 (80 %)",
+        "WARNING  days.service on GPU 0: a leak (level_return), +4.2 MiB an hour, memory ends between "
+        "2026-11-24 09:50 and 2026-11-24 10:10 (80 %)",
+        "WARNING  spike.service on GPU 0: a spike (spike)",
+        "pending  seen.service on GPU 0: a leak (floor), +4.2 MiB an hour, memory ends between 04:50 and "
+        "05:10 (80 %)",
+    ]
+    assert any(each.startswith("GPU 0") for each in shown)
+
+
+def test_of_many_open_incidents_the_most_urgent_are_told_and_the_others_counted():
+    told = tuple(opened(f"chat-{number:02}", Severity.WARNING, hours=number + 1.0) for number in range(9))
+    shown = seen(status(BUSY, incidents=told), width=160)
+    assert "chat-05.service" in shown
+    assert "chat-06.service" not in shown
+    assert "and 3 more open incidents" in shown
+
+
+def test_a_trouble_of_vramwatch_itself_is_told_in_its_own_words():
+    told = opened("blind", Severity.WARNING, rate=None, pattern="blind", cause=Cause.UNKNOWN)
+    own = replace(told.incident, subject=Subject("", SubjectKind.VRAMWATCH, "blind"))
+    shown = seen(status(BUSY, incidents=(replace(told, incident=own),)))
+    assert "WARNING  vramwatch: grew by 3 MiB in 1 h\n" in shown
+
+
+def test_where_nothing_is_open_nothing_is_said_of_it():
+    assert seen(status(BUSY)).splitlines()[1] == ""
+    assert seen(status(BUSY)).splitlines()[2].startswith("GPU 0")

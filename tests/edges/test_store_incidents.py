@@ -222,7 +222,7 @@ def test_a_checkpoint_that_is_damaged_or_newer_is_none_and_told(path, caplog, da
 
 # --- kills --------------------------------------------------------------------------------------
 
-KILLS, LONGEST = 15, 0.15
+KILLS, MOST_POLLS, LONGEST = 15, 30, 0.02
 
 DAEMONS = """
 import os
@@ -262,14 +262,19 @@ for _ in sys.stdin:
 """
 
 
-def one_life(daemons, seconds):
-    """Return how many transitions one daemon was told are stored before it was killed."""
+def one_life(daemons, polls, seconds):
+    """Let one daemon store so many polls, and kill it so many seconds later, wherever it is then.
+
+    Return how many transitions it said are stored.
+    """
     daemons.stdin.write("begin\n")
     daemons.stdin.flush()
     pid = int(daemons.stdout.readline())
+    told = [daemons.stdout.readline() for _ in range(polls)]
     time.sleep(seconds)
     os.kill(pid, signal.SIGKILL)
-    return sum(int(line.split()[1]) for line in iter(daemons.stdout.readline, "over\n"))
+    told += iter(daemons.stdout.readline, "over\n")
+    return sum(int(line.split()[1]) for line in told)
 
 
 def test_however_often_it_is_killed_every_transition_is_stored_once_and_none_is_another(path):
@@ -278,7 +283,7 @@ def test_however_often_it_is_killed_every_transition_is_stored_once_and_none_is_
     command = [sys.executable, "-c", DAEMONS, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as daemons:
         for _ in range(KILLS):
-            told += one_life(daemons, moments.random() * LONGEST)
+            told += one_life(daemons, moments.randrange(MOST_POLLS), moments.random() * LONGEST)
             stored = len(moved(path)) if newest_stored(path) else 0
             assert stored >= told
             told = stored

@@ -1,14 +1,15 @@
 """The answer to a question about a span: as text, as a plot, or as data."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 from vramwatch.cli.finding import Found
+from vramwatch.cli.growing import growths_of
 from vramwatch.cli.printing import print_growths, print_points, print_series, print_steps
-from vramwatch.cli.tracing import gpu_totals, heights, holes, steps_of, trace
-from vramwatch.cli.views.growth import Growth, gained, growth_lines
+from vramwatch.cli.tracing import heights, holes, steps_of, trace
+from vramwatch.cli.views.growth import growth_lines
 from vramwatch.cli.views.history import Past, is_no_ghost
 from vramwatch.cli.views.overview import overview_lines
 from vramwatch.cli.views.plot import dots_across, plot_lines
@@ -174,7 +175,7 @@ def _show(target: Terminal, lines: Iterable[Line]) -> None:
 
 
 def _answer_growth(found: Found, form: Form) -> bool:
-    growths = _growths(found, form.top)
+    growths = growths_of(found, form.top)
     if form.output_format != "text":
         print_growths(growths, found.gpus, form.output_format)
     elif growths:
@@ -184,36 +185,6 @@ def _answer_growth(found: Found, form: Form) -> bool:
         past = Past((), found.gaps, over, found.gpus, span.zone)
         _show(target, growth_lines(growths, past, target.width, target.glyphs))
     return bool(growths)
-
-
-PARTS = frozenset({SubjectKind.OWNER, SubjectKind.UNATTRIBUTED, SubjectKind.PROCESS})
-"""Subjects that a Gpu's used bytes divide into; ghosts and control groups count some of them again."""
-
-
-def _growths(found: Found, top: int | None) -> list[Growth]:
-    """Return what each part of each Gpu gained, most first; of figures without parts, the Gpus' own."""
-    since, until = found.span.since, found.span.until
-    rows = [row for row in found.rows if row.key.kind in PARTS] or list(found.rows)
-    if not rows:
-        return []
-    moved = found.history.change(since, until, quantity=rows[0].key.quantity)
-    there = [row for row in rows if row.key in moved]
-    shown = sorted(there, key=lambda row: (-gained(*moved[row.key]), row.key.subject))[:top]
-    tall = heights(found.history, shown, since, until)
-    totals = gpu_totals(found.history, until)
-    return [
-        Growth(row, *moved[row.key], tall[row.id], _share(row, moved[row.key][1], totals))
-        for row in shown
-        if row.id in tall
-    ]
-
-
-def _share(row: SeriesRow, last: float | None, totals: Mapping[str, float]) -> float | None:
-    """Return which share of its Gpu a series held last; None for what is no bytes, or not known."""
-    total = totals.get(row.key.gpu)
-    if last is None or not total or not row.key.quantity.endswith("_bytes"):
-        return None
-    return last / total
 
 
 # --- data ---------------------------------------------------------------------------------------

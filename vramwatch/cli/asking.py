@@ -1,11 +1,16 @@
 """Where the verbs ask: the store for what was, the daemon for what is to change."""
 
 import os
+import socket
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from vramwatch.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from vramwatch.store import History
+    from vramwatch.core.messages import Host
+    from vramwatch.store import Casebook, History
 
 
 def find_store(config_path: Path | None, store_path: Path | None) -> Path:
@@ -21,6 +26,35 @@ def open_history(config_path: Path | None, store_path: Path | None) -> "History"
     from vramwatch.store import History
 
     return History.open(find_store(config_path, store_path))
+
+
+def this_host(config_path: Path | None) -> "Host":
+    """Return what this machine is called in messages. Errors: ConfigError."""
+    from vramwatch.config import find, load
+
+    return load(find(config_path), os.environ, {}).host.host(socket.gethostname())
+
+
+def pick_incident(casebook: "Casebook", written: str, config_path: Path | None) -> str:
+    """Return the id of the incident that ``written`` means: an id, how it begins, either with its host.
+
+    Errors: UsageError with those that may be meant; ConfigError, StoreError.
+    """
+    from vramwatch.core.addressing import AMBIGUOUS, bare_id, which
+
+    try:
+        bare = bare_id(written, this_host(config_path).name)
+        return which(bare, casebook.beginning(bare, AMBIGUOUS))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def ask_daemon(config_path: Path | None, verb: str, arguments: Mapping[str, object]) -> Mapping[str, Any]:
+    """Return the reply of the daemon of this configuration. Errors: ConfigError, ControlError."""
+    from vramwatch import control
+
+    given = {name: value for name, value in arguments.items() if value is not None}
+    return control.request(control_socket(config_path), verb, given)
 
 
 def control_socket(config_path: Path | None) -> Path:

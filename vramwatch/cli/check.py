@@ -1,24 +1,51 @@
 """check: whether the configuration is good, with every fault at once."""
 
 import os
+import secrets
+import socket
+import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vramwatch.cli.options import config_option
-from vramwatch.core.errors import ConfigError
+from vramwatch.core.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from vramwatch.config import Config
+
+OUTCOMES = {
+    "delivered": "delivered",
+    "retry": "not taken now",
+    "rejected": "rejected",
+    "unknown": "not known yet",
+}
+"""What a reply's outcome is called."""
+
+SEND_WITHIN = 65.0
+"""Seconds that the daemon has to say what came of a test message; it waits for most of a minute itself."""
 
 
 @click.command("check")
 @config_option
 @click.option("--print", "printed", is_flag=True, help="Print the configuration in effect, secrets masked.")
 @click.option("--example", "as_example", is_flag=True, help="Print a file with every option and its default.")
+@click.option(
+    "--send", "channel", metavar="CHANNEL", help="Have a marked test message sent, and print its answer."
+)
 @click.pass_context
-def command(ctx: click.Context, config_path: Path | None, printed: bool, as_example: bool) -> None:
+def command(
+    ctx: click.Context, config_path: Path | None, printed: bool, as_example: bool, channel: str | None
+) -> None:
     """Check the configuration: file, environment, and both together.
 
     Every fault is one line, FILE:LINE:COLUMN: OPTION: what is wrong; what is accepted. Exit code 78
     if there is any.
+
+    --send is asked of the running daemon, whose network and rights count; without one the message is sent
+    from this shell. Exit code 1 if the receiver did not take it.
     """
     from vramwatch.config import effective, example, find, load, sentence
 
@@ -31,8 +58,47 @@ def command(ctx: click.Context, config_path: Path | None, printed: bool, as_exam
     except ConfigError as error:
         click.echo(str(error), err=True)
         ctx.exit(error.exit_code)
+    if channel is not None:
+        ctx.exit(_send(config, config_path, channel))
     if printed:
         click.echo(effective(config), nl=False)
     else:
         click.echo(f"configuration ok: {path or 'no file, every default'}")
         click.echo(sentence(config))
+
+
+def _send(config: "Config", config_path: Path | None, channel: str) -> int:
+    """Have a test message sent through ``channel`` and print what came of it; return the exit code."""
+    from vramwatch.cli.asking import control_socket
+    from vramwatch.control import NoDaemonError, request
+    from vramwatch.core.texts import clean
+
+    try:
+        reply = request(control_socket(config_path), "send", {"channel": channel}, SEND_WITHIN)
+        whence = "from the service"
+    except NoDaemonError:
+        reply, whence = _send_from_here(config, channel), "from this shell, not from the service"
+    outcome = str(reply["outcome"])
+    click.echo(f"{channel}: {OUTCOMES[outcome]}, {whence}: {clean(str(reply['detail']))}")
+    return 0 if outcome == "delivered" else 1
+
+
+def _send_from_here(config: "Config", channel: str) -> Mapping[str, Any]:
+    """Send as the daemon would, with the rights and the network of this shell. Errors: UsageError."""
+    from vramwatch.assembly import lines
+    from vramwatch.clerk import no_channel, outcome_record, test_words
+    from vramwatch.control import author
+    from vramwatch.core.messages import Message, MessageKind
+    from vramwatch.sending import attempt
+
+    line = next((each for each in lines(config) if each.channel.name == channel), None)
+    if line is None:
+        raise UsageError(no_channel(channel, config.channels))
+    host = config.host.host(socket.gethostname())
+    text = f"{test_words(author(os.getuid(), os.getpid()))} Sent from a shell, not from the service."
+    message = Message(secrets.token_hex(16), host, time.time(), MessageKind.TEST, text=text)
+    courier = line.open_courier(line.notifier.reach(), line.notifier.secrets())
+    try:
+        return outcome_record(attempt(line, message, courier))
+    finally:
+        courier.close()

@@ -40,7 +40,9 @@ SHORTEST_STEP = Seconds(0.2)
 @click.option("--at", "moment", help="Who held what at this one moment.")
 @click.option("--step", help="Length of a step: 5m, 1h. Default: as many as fit a screen.")
 @click.option("--raw", is_flag=True, help="Every sample that was read.")
-@click.option("--growth", is_flag=True, help="Last minus first of each owner, most first.")
+@click.option(
+    "--growth", is_flag=True, help="Last minus first of each owner, most first; how fast, and the verdict."
+)
 @click.option("--plot", is_flag=True, help="Draw it.")
 @click.option("--top", type=click.IntRange(min=1), help="The largest so many alone.")
 @config_option

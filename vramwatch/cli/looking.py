@@ -6,10 +6,19 @@ from datetime import tzinfo
 from pathlib import Path
 
 from vramwatch.cli.selection import pick_gpu
-from vramwatch.cli.views.status import OLD_SECONDS, OVER, Standing, Status, age, is_old, standing_words
+from vramwatch.cli.views.status import (
+    OLD_SECONDS,
+    OVER,
+    Standing,
+    Status,
+    age,
+    gpus_of,
+    is_old,
+    standing_words,
+)
 from vramwatch.cli.views.words import blame, join_sentences
 from vramwatch.core.errors import NoDeviceError, StoreError, VramwatchError
-from vramwatch.core.model import FaultKind, Gpu, Instant, Poll, SeriesKey
+from vramwatch.core.model import FaultKind, Gpu, Instant, Poll, SeriesKey, SubjectKind
 from vramwatch.core.units import Seconds
 from vramwatch.store import History
 
@@ -59,7 +68,7 @@ class Looking:
         """
         try:
             status, note = self._look(now)
-            self._latest = replace(status, poll=_pick(status.poll, self._gpus))
+            self._latest = _picked(status, self._gpus)
         except VramwatchError as error:
             if self._latest is None:
                 raise
@@ -156,6 +165,23 @@ def _written_at(path: Path) -> float:
         return 0.0
 
 
+def _picked(status: Status, written: Collection[str]) -> Status:
+    """Return ``status`` of the GPUs that were asked for, with their incidents and vramwatch's own.
+
+    Errors: UsageError.
+    """
+    poll = _pick(status.poll, written)
+    if poll is status.poll:
+        return status
+    gpus = gpus_of(poll)
+    theirs = tuple(
+        each
+        for each in status.incidents
+        if (subject := each.incident.subject).gpu in gpus or subject.kind is SubjectKind.VRAMWATCH
+    )
+    return replace(status, poll=poll, incidents=theirs)
+
+
 def _pick(poll: Poll, written: Collection[str]) -> Poll:
     """Return ``poll`` of the GPUs that were asked for by name; of all where none was, or none is known.
 
@@ -208,6 +234,8 @@ def _with_history(history: History, status: Status, newest: float) -> Status:
         changes=_differences(moved),
         span=span if span > 0 else None,
         since=_since(history, status.poll, newest),
+        silences=history.casebook.silences(),
+        incidents=history.open_incidents(),
     )
 
 

@@ -1,15 +1,18 @@
 """Recordings and stored history, played through what judges them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vramwatch import assembly
+from vramwatch.cli.assigning import Assigner
 from vramwatch.config import Config
 from vramwatch.core.episodes import MERGED_WITHIN
-from vramwatch.core.incidents import Transition
+from vramwatch.core.incidents import Subject, Transition
 from vramwatch.core.model import Gpu, Poll
+from vramwatch.core.owners import OwnerRule
 from vramwatch.core.ports import Feed
+from vramwatch.core.sufficiency import Lack
 from vramwatch.core.units import Seconds
 from vramwatch.recording.progress import Progress
 from vramwatch.sources.replay import Replay
@@ -33,6 +36,9 @@ class Run:
     rows: int | None  # None: history has no rows
     watched: float  # GPU-seconds between readings that lie within an hour
     transitions: tuple[Transition, ...]
+    lacking: tuple[tuple[Subject, Lack], ...] = ()  # of whom there was too little to judge at the end
+    minutes_until: float | None = None  # unix seconds; up to then minutes alone were left of history
+    doubt: str | None = None  # what could not be told of its owners, as a sentence
 
 
 def play_file(name: str, path: Path, tz: str | None, config: Config, tell: Tell) -> Run:
@@ -46,15 +52,36 @@ def play_file(name: str, path: Path, tz: str | None, config: Config, tell: Tell)
     return seen.run(name, progress.rows)
 
 
-def play_history(name: str, history: History, since: float, until: float, config: Config, tell: Tell) -> Run:
-    """Return what is found in stored polls between ``since`` and ``until``. Errors: StoreError."""
-    polls = history.polls(since, until)
-    return _judge(polls, config, lambda wall: tell(wall - since)).run(name, None)
+def play_history(
+    name: str,
+    history: History,
+    since: float,
+    until: float,
+    config: Config,
+    tell: Tell,
+    rules: Sequence[OwnerRule] | None = None,
+) -> Run:
+    """Return what is found in stored polls between ``since`` and ``until``. Errors: StoreError.
+
+    Where samples are no longer kept, in those that minutes tell. ``rules``: by which processes are given
+    their Owners, None: they keep those that they had.
+    """
+    polls = history.polls(since, until, minutes=True)
+    assigner = None if rules is None else Assigner(rules)
+    seen = _judge(assigner.polls(polls) if assigner else polls, config, lambda wall: tell(wall - since))
+    run = seen.run(name, None)
+    doubt = assigner.doubt if assigner else None
+    return replace(run, minutes_until=history.minutes_until(since, until), doubt=doubt)
 
 
 def said_then(history: History, since: float, until: float) -> Sequence[Transition]:
-    """Return the transitions that were stored between ``since`` and ``until``. Errors: StoreError."""
-    return history.incidents(since, until)
+    """Return how the incidents that were open within the span had moved by ``until``. Errors: StoreError.
+
+    From their openings on: what fired before ``since`` and stood is part of what was said.
+    """
+    stood = {move.incident.id: move.incident.opened for move in history.last_moves(since, until)}
+    moves = history.incidents(min(stood.values(), default=until), until)
+    return [move for move in moves if move.incident.id in stood]
 
 
 def _played(config: Config, feed: Feed) -> Iterator[Poll]:
@@ -71,6 +98,7 @@ def _judge(polls: Iterable[Poll], config: Config, tell: Tell) -> "_Seen":
         seen.transitions += watch.turn(poll)
         if seen.polls % TOLD_EVERY == 0:
             tell(poll.at.wall)
+    seen.lacking = watch.lacking()
     return seen
 
 
@@ -80,6 +108,7 @@ class _Seen:
     def __init__(self) -> None:
         self.polls = 0
         self.transitions: list[Transition] = []
+        self.lacking: tuple[tuple[Subject, Lack], ...] = ()
         self._gpus: dict[str, Gpu] = {}
         self._read: dict[str, float] = {}  # UUID -> when it was read last
         self._watched = 0.0
@@ -100,4 +129,5 @@ class _Seen:
 
     def run(self, name: str, rows: int | None) -> Run:
         span = None if self._first is None else (self._first, self._last)
-        return Run(name, self._gpus, span, self.polls, rows, self._watched, tuple(self.transitions))
+        moves = tuple(self.transitions)
+        return Run(name, self._gpus, span, self.polls, rows, self._watched, moves, self.lacking)

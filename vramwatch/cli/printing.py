@@ -8,6 +8,8 @@ from itertools import chain
 
 from vramwatch.cli.views.growth import COLUMNS as GROWTH_COLUMNS
 from vramwatch.cli.views.growth import Growth, growth_record, growth_rows
+from vramwatch.cli.views.incidents import COLUMNS as ENTRY_COLUMNS
+from vramwatch.cli.views.incidents import entry_record, entry_row
 from vramwatch.cli.views.records import COLUMNS, gpu_records, status_record, status_rows
 from vramwatch.cli.views.series_records import (
     STEP_COLUMNS,
@@ -17,14 +19,18 @@ from vramwatch.cli.views.series_records import (
     step_record,
     step_row,
 )
+from vramwatch.cli.views.silences import COLUMNS as SILENCE_COLUMNS
+from vramwatch.cli.views.silences import silence_record, silence_row
 from vramwatch.cli.views.status import Status
 from vramwatch.cli.views.transitions import COLUMNS as TRANSITION_COLUMNS
 from vramwatch.cli.views.transitions import TALLY_COLUMNS, tally_record, transition_row
 from vramwatch.core.episodes import Tally
 from vramwatch.core.incidents import Transition
+from vramwatch.core.messages import Host
 from vramwatch.core.model import Gpu
 from vramwatch.core.records import Json, transition_record
-from vramwatch.store import GapRow, Point, SeriesRow, Step
+from vramwatch.core.silences import Silence
+from vramwatch.store import Entry, GapRow, Point, SeriesRow, Step
 
 SeriesPoints = Iterable[tuple[SeriesRow, Iterator[Point]]]
 """Each series with its points, read when they are asked for."""
@@ -39,7 +45,8 @@ def print_statuses(statuses: Iterable[Status], output_format: str) -> None:
         table.writerow(COLUMNS)
     for status in statuses:
         if output_format == "json":
-            print_json(status_record(status))
+            incidents = [transition_record(each) for each in status.incidents]
+            print_json({**status_record(status), "incidents": incidents})
         elif output_format == "ndjson":
             sys.stdout.writelines(json.dumps(record) + "\n" for record in gpu_records(status))
         else:
@@ -96,6 +103,22 @@ def print_transitions(
         return
     records = ({**({"file": file} if names_files else {}), **transition_record(each)} for file, each in told)
     _print_records(records, output_format)
+
+
+def print_entries(entries: Sequence[Entry], host: Host, output_format: str) -> None:
+    """Print one object an incident, as a list or one a line, or a row of CSV."""
+    if output_format == "csv":
+        _print_rows(ENTRY_COLUMNS, map(entry_row, entries))
+    else:
+        _print_records((entry_record(each, host) for each in entries), output_format)
+
+
+def print_silences(silences: Sequence[Silence], output_format: str) -> None:
+    """Print one object a silence, as a list or one a line, or a row of CSV."""
+    if output_format == "csv":
+        _print_rows(SILENCE_COLUMNS, map(silence_row, silences))
+    else:
+        _print_records(map(silence_record, silences), output_format)
 
 
 def print_tallies(tallies: Sequence[tuple[str, Tally]], output_format: str) -> None:

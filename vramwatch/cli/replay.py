@@ -54,7 +54,8 @@ def command(
 
     A FILE is CSV or .csv.gz: the columns of `vramwatch run --help`, what `vramwatch export` writes, or the
     log of `nvidia-smi --query-gpu=timestamp,index,uuid,memory.used,memory.total --format=csv -l 10`; "-" is
-    standard input. Nothing is printed of a recording that cannot be read to its end.
+    standard input. Nothing is printed of a recording that cannot be read to its end. Of the store's history
+    minutes are judged, by their least, their most and their last, where samples are no longer kept.
 
     \b
     vramwatch replay log.csv
@@ -68,9 +69,10 @@ def command(
     zone = _zone(tz)
     if files:
         runs = _play_files(files, tz, config)
-        then: Sequence[Transition] = ()
+        then: Sequence[Transition] | None = None
     else:
         runs, then = _play_history(since or "", until or "now", config_path, store_path, config)
+    _tell_of_minutes(runs, is_report=output_format == "text" and not summary)
     if summary:
         _print_summaries(runs, output_format)
     elif output_format == "text":
@@ -120,7 +122,8 @@ def _play_files(files: Sequence[Path], tz: str | None, config: "Config") -> "lis
 
 def _play_history(
     since: str, until: str, config_path: Path | None, store_path: Path | None, config: "Config"
-) -> "tuple[list[Run], Sequence[Transition]]":
+) -> "tuple[list[Run], Sequence[Transition] | None]":
+    """Judge the store's past; beside it return what was said then, None: under the same configuration."""
     from vramwatch.cli.asking import find_store
     from vramwatch.cli.playing import play_history, said_then
     from vramwatch.cli.progress import progress_bar
@@ -130,15 +133,27 @@ def _play_history(
     begin, end = parse_span(since, until, time.time(), None)
     path = find_store(config_path, store_path)
     history = History.open(path)
+    rules = config.owner_rules() if config_path else None
     with progress_bar("judging", end - begin) as tell:
-        run = play_history(str(path), history, begin, end, config, tell)
-    return [run], said_then(history, begin, end) if config_path else ()
+        run = play_history(str(path), history, begin, end, config, tell, rules)
+    if run.doubt is not None:
+        click.echo(f"vramwatch: {run.doubt}", err=True)
+    return [run], said_then(history, begin, end) if config_path else None
+
+
+def _tell_of_minutes(runs: "Sequence[Run]", *, is_report: bool) -> None:
+    """Say of what minutes alone were left, where no report does."""
+    from vramwatch.cli.views.verdict import minutes_words
+
+    for run in runs:
+        if run.minutes_until is not None and not is_report:
+            click.echo(f"vramwatch: {minutes_words(run.minutes_until, None)}", err=True)
 
 
 def _print_summaries(runs: "Sequence[Run]", output_format: str) -> None:
     """Print a line for each run, and one for all where there are several."""
     from vramwatch.cli.printing import print_tallies
-    from vramwatch.cli.views.verdict import tally_line
+    from vramwatch.cli.views.verdict import lack_words, tally_line
     from vramwatch.core.episodes import episodes, tally
 
     found = [episodes(run.transitions, run.span[1] if run.span else 0.0) for run in runs]
@@ -147,15 +162,17 @@ def _print_summaries(runs: "Sequence[Run]", output_format: str) -> None:
         together = [episode for each in found for episode in each]
         tallies.append(("all", tally(together, sum(run.watched for run in runs))))
     if output_format == "text":
-        sys.stdout.writelines(f"{tally_line(name, each)}\n" for name, each in tallies)
+        lacks = [*(lack_words(run.lacking, run.gpus) for run in runs), []]  # none of all together
+        for (name, each), told in zip(tallies, lacks, strict=False):
+            sys.stdout.writelines([f"{tally_line(name, each)}\n", *(f"  {words}\n" for words in told)])
     else:
         print_tallies(tallies, output_format)
 
 
-def _print_text(runs: "Sequence[Run]", then: "Sequence[Transition]", zone: "ZoneInfo | None") -> None:
+def _print_text(runs: "Sequence[Run]", then: "Sequence[Transition] | None", zone: "ZoneInfo | None") -> None:
     from vramwatch.cli.views.terminal import terminal
     from vramwatch.cli.views.text import Tone, line, wrap
-    from vramwatch.cli.views.verdict import compared_lines, played_line, verdict_lines
+    from vramwatch.cli.views.verdict import compared_lines, minutes_words, played_line, verdict_lines
     from vramwatch.core.texts import clean
 
     target = terminal(sys.stdout)
@@ -165,8 +182,10 @@ def _print_text(runs: "Sequence[Run]", then: "Sequence[Transition]", zone: "Zone
             line(clean(run.name), Tone.STRONG),
             *wrap(played, target.width, 0),
         ]
+        if run.minutes_until is not None:
+            lines += wrap(minutes_words(run.minutes_until, zone), target.width, 0)
         if run.span is not None:
-            lines += verdict_lines(run.transitions, run.gpus, run.watched, target.width, zone)
-        if then:
+            lines += verdict_lines(run.transitions, run.gpus, run.watched, target.width, zone, run.lacking)
+        if then is not None:
             lines += compared_lines(then, run.transitions, run.gpus, target.width, zone)
         target.show(lines)

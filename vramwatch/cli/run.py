@@ -17,8 +17,10 @@ from vramwatch.core.errors import ConfigError, UsageError
 from vramwatch.core.model import Event, EventKind
 
 if TYPE_CHECKING:
+    from vramwatch.alerting import Alerting
     from vramwatch.config import Config
     from vramwatch.daemon import Daemon
+    from vramwatch.outbox import Outbox
     from vramwatch.pipeline import Pipeline
     from vramwatch.watch import Watch
 
@@ -143,7 +145,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
                 house.callback(HealthServer(listen.host, listen.port, daemon.vitals).close)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop())
-        again = Reload(daemon, pipeline, judge, config, load_again)
+        again = Reload(daemon, pipeline, judge, alerting, outbox, config, load_again)
         signal.signal(signal.SIGHUP, lambda *_: daemon.call(again))
         logger.info("%s", sentence(config))
         daemon.run()
@@ -151,9 +153,9 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
 
 
 class Reload:
-    """Takes up rates, owners' rules, detection and log level anew; a bad file changes nothing."""
+    """Takes up rates, owners' rules, detection, channels and log level anew; a bad file changes nothing."""
 
-    LASTING = ("source", "store", "control", "http", "logs")
+    LASTING = ("source", "store", "control", "http", "logs", "host")
     """Sections that a running daemon keeps as they were at its start."""
 
     def __init__(
@@ -161,31 +163,44 @@ class Reload:
         daemon: "Daemon",
         pipeline: "Pipeline",
         watch: "Watch",
+        alerting: "Alerting | None",
+        outbox: "Outbox | None",
         config: "Config",
         load_again: "Callable[[], Config]",
     ) -> None:
         self._daemon = daemon
         self._pipeline = pipeline
         self._watch = watch
+        self._alerting = alerting
+        self._outbox = outbox
         self._at_start = config
         self._load_again = load_again
 
     def __call__(self) -> None:
-        from vramwatch.assembly import detectors
+        from vramwatch.assembly import channels, detectors, lines, observe_for
+        from vramwatch.config import sentence
 
         try:
             config = self._load_again()
         except ConfigError as error:
             logger.error("configuration kept as it was because=%r", str(error))
-            self._daemon.note(Event(EventKind.RELOAD_REFUSED, str(error).splitlines()[0]))
+            self._daemon.misconfigured = str(error).splitlines()[0]
+            self._daemon.note(Event(EventKind.RELOAD_REFUSED, self._daemon.misconfigured))
             return
+        self._daemon.misconfigured = None
         self._pipeline.rates = config.poll.rates()
         self._pipeline.rules = config.owner_rules()
         self._watch.reconfigure(detectors(config), config.detection.terms())
+        if self._alerting:
+            self._alerting.reconfigure(channels(config), observe_for(config))
+        if self._outbox:
+            self._outbox.reconfigure(lines(config), config.alerting.give_up_after)
         logging.getLogger().setLevel(config.log.level.upper())
         waiting = [name for name in self.LASTING if getattr(config, name) != getattr(self._at_start, name)]
         rest = f"; {', '.join(waiting)} changed too, and count from the next start" if waiting else ""
-        self._daemon.note(Event(EventKind.RELOADED, f"poll, owners, detection and log were read again{rest}"))
+        read = "poll, owners, detection, alerting, channels and log were read again"
+        self._daemon.note(Event(EventKind.RELOADED, f"{read}{rest}"))
+        logger.info("%s", sentence(config))
 
 
 def _refuse_mixed_history(config: "Config", store_path: Path | None, source: str | None) -> None:

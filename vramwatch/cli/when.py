@@ -11,6 +11,8 @@ ACCEPTED = (
     "2026-11-23T04:00:00Z, unix seconds, or: now, today, yesterday"
 )
 
+ACCEPTED_ENDS = '03:12, "2026-11-23 04:00", 2026-11-23T04:00:00Z, or unix seconds'
+
 LONGEST = 64
 """More characters than any accepted form has."""
 
@@ -39,6 +41,25 @@ def parse_when(text: str, now: float, zone: tzinfo | None) -> float:
     moment = _moment(written, now, zone) if len(written) <= LONGEST else None
     if moment is None or not 0 <= moment <= LATEST:
         raise UsageError(f"{text[:LONGEST]!r} is not a moment; write {ACCEPTED}")
+    return moment
+
+
+def parse_end(text: str, now: float, zone: tzinfo | None) -> float:
+    """Return the moment to come that ``text`` names, in unix seconds: a time of day is its next occurrence.
+
+    Otherwise as ``parse_when``. Errors: UsageError with the accepted forms, or where it has passed.
+    """
+    at = _time_of_day(text.strip())
+    if at is not None:
+        days = (_day_of(now, zone) + timedelta(days=n) for n in (0, 1))
+        return min(moment for day in days if (moment := _unix(day, at, zone)) > now)
+    moment = (
+        parse_when(text, now, zone)
+        if _DATED.fullmatch(text.strip()) or _UNIX.fullmatch(text.strip())
+        else 0.0
+    )
+    if moment <= now:
+        raise UsageError(f"{text[:LONGEST]!r} is no moment to come; write {ACCEPTED_ENDS}")
     return moment
 
 

@@ -11,8 +11,20 @@ def sentence(config: Config) -> str:
     if config.source_name == "replay":
         return f"vramwatch plays a recording; {touch}"
     listen = config.http.listen
-    tell = f"tells its health on http://{listen}, to this machine alone" if listen else "tells nobody"
-    return f"vramwatch {_watch(config)}; {_follow(config)}; {tell}; {touch}"
+    health = f"tells its health on http://{listen}, to this machine alone; " if listen else ""
+    return f"vramwatch {_watch(config)}; {_follow(config)}; {_tell(config)}; {health}{touch}"
+
+
+def _tell(config: Config) -> str:
+    """Return whom incidents are told to: the channels by name, and whether a new service observes first."""
+    if not config.channels:
+        return "tells incidents to nobody, for no channel is configured"
+    alerting = config.alerting
+    observes = alerting.mode == "observe"
+    first = (
+        f", after a new service has observed for {duration_text(alerting.observe_for)}" if observes else ""
+    )
+    return f"tells incidents to {', '.join(config.channels)}{first}"
 
 
 def _follow(config: Config) -> str:

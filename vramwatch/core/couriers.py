@@ -4,8 +4,23 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from vramwatch.core.outgoing import Outcome, Rejected, Retry
+
+Place = tuple[str, int]
+"""Host and TCP port of a receiver."""
+
+
+def place_of(url: str) -> Place | None:
+    """Return where an address of http:// or https:// leads; None: it is none."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    return (host, port or usual) if host and usual else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,8 @@ def diagnose(window: Window, found: Mapping[str, Found]) -> Diagnosis:
     fits = isinstance(forecast, Abstention) and forecast.reason in (Reason.FITS, Reason.MAY_FIT)
     fits = fits and not is_told
     if fits and cause is not Cause.KV_CACHE and not found[main].causes:
-        cause = Cause.WARMUP
+        cause, alternatives = Cause.WARMUP, ()
+        ruled_out = tuple(each for each in ruled_out if each.cause is not Cause.WARMUP)
     is_early = urgent is None and "idle_creep" not in found and _is_premature(window, rate, forecast, curve)
     is_early |= urgent is None and cause is Cause.UNKNOWN and bool(window.layers)
     is_served = urgent is not None and cause is Cause.KV_CACHE and bool(window.running)

@@ -8,6 +8,7 @@ from vramwatch.core.diagnosis import Diagnosis
 from vramwatch.core.floors import WARM_UP
 from vramwatch.core.model import Holding, Ledger, Origin, ProcessKey, SubjectKind
 from vramwatch.core.series import process_subject
+from vramwatch.core.sufficiency import SETTLED_AFTER, Lack, has_moved, lack, lack_of_all
 from vramwatch.core.verdicts import Flight
 from vramwatch.core.windows import (
     DAY,
@@ -39,9 +40,6 @@ RESIZED = 0.01
 
 OWNER_KEPT = 7 * DAY
 """How long the lives of an owner without processes are remembered."""
-
-SETTLED_AFTER = 1800.0
-"""Seconds after its warm-up that a life must have lasted, for what it settled at to mean something."""
 
 FULL, FULL_MOMENTS = 0.98, 6
 """Share of the capacity from which memory was full, within the last minute, when a process ended."""
@@ -170,6 +168,25 @@ class GpuWindows:
         if self.gpu:
             yield self.gpu
 
+    def lacking(self) -> Iterator[tuple[SubjectKind, str | None, Lack]]:
+        """Yield of whom there is too little to judge: kind, Owner's key and what is missing.
+
+        An Owner lacks nothing if one of its processes does not, or one that is over has lasted.
+        """
+        for key, watched in self.owners.items():
+            members = watched.window.members
+            lacks = [lack(each.window) for each in self.processes.values() if each.owner == key]
+            lacks += [None for _ in members.lives] if members else []
+            missing = lack_of_all(lacks)
+            if missing is not None:
+                yield SubjectKind.OWNER, key, missing
+        for rest in (self.unattributed, self.gpu):
+            if rest is None or not (rest.window.whole if rest is self.gpu else has_moved(rest.window)):
+                continue
+            missing = lack(rest.window)
+            if missing is not None:
+                yield rest.window.kind, None, missing
+
     def _fold_gpu(self, ledger: Ledger, now: float, *, is_whole: bool) -> None:
         used = ledger.memory.used
         if is_whole and used < EMPTY * ledger.memory.total:
@@ -282,7 +299,7 @@ class GpuWindows:
         lane = self.gpu.window.used
         peak = max((*lane.moments.high[-FULL_MOMENTS:], lane.high))
         if peak >= FULL * self.gpu.window.capacity:
-            self.note(Accident(now, Origin.INFERRED, {"peak_bytes": peak}), owner=watched.owner)
+            self.note(Accident(now, str(Origin.INFERRED), {"peak_bytes": peak}), owner=watched.owner)
 
     def _fold_process(
         self, ledger: Ledger, now: float, key: ProcessKey, holding: Holding, told: Mapping[str, float]

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     RESTARTED = "restarted"  # the process that grew has ended
     GONE = "gone"  # its GPU, or what it was about, is no longer there
     EXPLAINED = "explained"  # a cause that is no fault accounts for it
+    DISMISSED = "dismissed"  # a person says that it is over; what is found again opens it again
 
 
 @dataclass(frozen=True, slots=True)

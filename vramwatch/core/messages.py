@@ -19,7 +19,7 @@ from vramwatch.core.records import Json, moment, transition_record
 from vramwatch.core.scenes import Scene
 from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes, show_seconds
-from vramwatch.core.wording import BECAUSE, CAUSES, clock, forecast_words, rate_words
+from vramwatch.core.wording import BECAUSE, CAUSES, clock, forecast_words, rate_words, what_words, zone_name
 
 SCHEMA = "vramwatch.message/1"
 """Name and version of what ``record`` returns; the number rises when a reader would have to change."""
@@ -101,7 +101,7 @@ class Message:
         return Severity.CRITICAL if worst else Severity.WARNING
 
 
-def headline(message: Message, zone: tzinfo | None = None) -> str:
+def headline(message: Message) -> str:
     """Return one line that begins with the host: what a phone shows of the message."""
     host = clean(message.host.name)
     if message.kind is MessageKind.TEST:
@@ -109,22 +109,25 @@ def headline(message: Message, zone: tzinfo | None = None) -> str:
     if message.kind is not MessageKind.INCIDENTS:
         return f"{host}: vramwatch {message.kind}"
     if len(message.items) == 1:
-        return f"{host}: {title(message.items[0], zone)}"
+        return f"{host}: {title(message.items[0])}"
     return f"{host}: {_counted(message.items)}"
 
 
-def title(item: Item, zone: tzinfo | None = None) -> str:
-    """Return "CRITICAL chat on GPU 0: a leak, memory ends at 06:10", "RESOLVED chat on GPU 0: …"."""
+def title(item: Item) -> str:
+    """Return "CRITICAL  chat on GPU 0: a leak, memory ends in 2h 57m", "RESOLVED  chat on GPU 0: …"."""
     incident = item.incident
-    about = f"{subject_name(incident.subject, item.transition.scene)}: {CAUSES[incident.judgement.cause]}"
-    if incident.subject.kind is SubjectKind.VRAMWATCH:
-        about = clean(incident.judgement.evidence.sentence)
+    about = f"{subject_name(incident.subject, item.transition.scene)}: {what_words(incident)}"
     if item.is_over:
         return f"RESOLVED  {about}, {BECAUSE[item.transition.reason]}"
-    forecast = incident.judgement.forecast
-    ends = f", memory ends at {clock(forecast.at, zone)}" if isinstance(forecast, Exhaustion) else ""
     again = "STILL " if item.notice is Notice.REPEATED else ""
-    return f"{again}{incident.judgement.severity.upper()}  {about}{ends}"
+    return f"{again}{incident.judgement.severity.upper()}  {about}{_ends(item)}"
+
+
+def _ends(item: Item) -> str:
+    forecast = item.incident.judgement.forecast
+    if not isinstance(forecast, Exhaustion):
+        return ""
+    return f", memory ends in {show_seconds(max(0.0, forecast.at - item.transition.at.wall))}"
 
 
 def subject_name(subject: Subject, scene: Scene | None) -> str:
@@ -170,16 +173,21 @@ def sentences(item: Item, zone: tzinfo | None = None) -> tuple[str, ...]:
         who(item),
         _amount(item.transition.scene),
         _pace(item, zone),
-        "" if _is_own(item) else forecast_words(judgement.forecast, item.is_over, zone),
-        f"Why: {clean(judgement.evidence.sentence)}",
-        _not_told_apart(incident),
+        _forecast(item, zone),
+        f"Why ({judgement.pattern}): {clean(judgement.evidence.sentence)}",
+        "" if item.is_over else _not_told_apart(incident),
         "" if item.is_over else advice(incident, item.transition.scene),
     )
     return tuple(each for each in told if each)
 
 
-def _is_own(item: Item) -> bool:
-    return item.incident.subject.kind is SubjectKind.VRAMWATCH
+def _forecast(item: Item, zone: tzinfo | None) -> str:
+    """Return when memory ends, with the time zone; empty where there is nothing that could end."""
+    forecast = item.incident.judgement.forecast
+    if isinstance(forecast, Exhaustion):
+        return f"{forecast_words(forecast, item.is_over, zone)} {zone_name(forecast.at, zone)}"
+    is_growth = item.incident.judgement.rate is not None
+    return forecast_words(forecast, item.is_over, zone) if is_growth else ""
 
 
 def _amount(scene: Scene | None) -> str:
@@ -208,7 +216,8 @@ def _not_told_apart(incident: Incident) -> str:
 
 def command_lines(item: Item) -> tuple[str, ...]:
     """Return the commands to run on the host, the one that explains first; never empty."""
-    return commands(item.incident, item.transition.scene)
+    told = commands(item.incident, item.transition.scene)
+    return told[:1] if item.is_over else told
 
 
 def full_id(incident: Incident, host: Host) -> str:
@@ -218,18 +227,18 @@ def full_id(incident: Incident, host: Host) -> str:
 
 def plain(message: Message, zone: tzinfo | None = None) -> str:
     """Return the whole message as lines of text, without markup; ends with the command to run and where."""
-    lines = [headline(message, zone), *_warnings(message)]
+    lines = [headline(message), *_warnings(message)]
     if message.kind is not MessageKind.INCIDENTS:
         return "\n".join([*lines, message.text]).rstrip()
     is_single = len(message.items) == 1
     for item in message.items[:DETAILED]:
-        lines += [""] if is_single else ["", title(item, zone)]
+        lines += [""] if is_single else ["", title(item)]
         lines += [f"{each}." for each in sentences(item, zone)]
         lines += [sparkline(item.course)] if item.course else []
         lines += [f"Incident {full_id(item.incident, message.host)}"]
         lines += [f"On {clean(message.host.name)} run:  {each}" for each in command_lines(item)]
     rest = message.items[DETAILED:]
-    lines += ["", *(f"{title(item, zone)}  [{item.incident.id}]" for item in rest[: LISTED - DETAILED])]
+    lines += ["", *(f"{title(item)}  [{item.incident.id}]" for item in rest[: LISTED - DETAILED])]
     if len(message.items) > LISTED:
         lines.append(f"and {len(message.items) - LISTED} more")
     if rest:

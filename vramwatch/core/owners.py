@@ -1,11 +1,11 @@
 """Which Owner a process counts for: the first name that applies, of ten kinds of names."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from vramwatch.core.commandline import lineage, working_command
-from vramwatch.core.model import EngineFacts, Owner, OwnerKind, ProcessFacts, ProcessState
+from vramwatch.core.model import EngineFacts, Owner, OwnerKind, ProcessFacts, ProcessState, Tenant
 from vramwatch.core.recognition import PROGRAM_ROLE
 from vramwatch.core.units import Bytes
 from vramwatch.core.workloads import unit_group, workload_name
@@ -73,6 +73,11 @@ class OwnerRule:
             for condition, pattern in self.match.items()
         )
 
+    def may_match(self, facts: ProcessFacts, engine: EngineFacts | None) -> bool:
+        """Return whether it would match a process with fitting arguments."""
+        others = {condition: pattern for condition, pattern in self.match.items() if condition != "command"}
+        return not others or replace(self, match=others).matches(facts, engine)
+
 
 def owner_of(facts: ProcessFacts, engine: EngineFacts | None, rules: Iterable[OwnerRule] = ()) -> Owner:
     """Return the Owner of a process, by the first that applies; never raises.
@@ -94,6 +99,36 @@ def owner_of(facts: ProcessFacts, engine: EngineFacts | None, rules: Iterable[Ow
         or _by_program(facts)
         or _by_pid(facts)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Reassigned:
+    """``in_doubt``: the rule that would have to be compared with arguments that nobody kept; None: none."""
+
+    owner: Owner
+    in_doubt: OwnerRule | None = None
+
+
+def reassign(tenant: Tenant, rules: Iterable[OwnerRule]) -> Reassigned:
+    """Return the Owner that ``rules`` give a process of which the store tells, and whether that is sure.
+
+    What is stored of a process lacks its arguments and its ancestors (see ``ProcessFacts``): its title has to
+    stand for them, and a rule on commands that does not match it is in doubt. Where no rule matches the Owner
+    stays as it was stored, unless a rule gave it that no longer stands.
+    """
+    engine, stored = tenant.engine, tenant.owner
+    facts = replace(tenant.facts, argv=tenant.facts.argv or tuple(tenant.facts.title.split()))
+    in_doubt = None
+    kept = False
+    for rule in rules:
+        if rule.matches(facts, engine):
+            return Reassigned(_by_rule(rule), in_doubt)
+        if "command" in rule.match and rule.may_match(facts, engine):
+            in_doubt = in_doubt or rule
+            kept |= stored.key == _by_rule(rule).key
+    if stored.kind is OwnerKind.RULE and not kept:
+        return Reassigned(owner_of(facts, engine), in_doubt)
+    return Reassigned(stored, in_doubt)
 
 
 def told_owner(key: str) -> Owner | None:

@@ -37,6 +37,9 @@ class Withholding(StrEnum):
 
 OPENINGS_KEPT = 32
 
+OUT_OF_MEMORY = "out_of_memory"
+"""The pattern of an accident, which is told whatever else is told of its incident."""
+
 OBSERVE = "observe"
 """The silence that a fresh service starts with: its id."""
 
@@ -104,6 +107,7 @@ class Told:
     notice: Notice
     at: float
     severity: Severity
+    pattern: str
     withheld: Withholding | None = None
 
 
@@ -167,7 +171,8 @@ def decide(case: Case, channel: Channel, account: Account, moment: Moment) -> St
 def account_after(account: Account, step: Step, case: Case, now: float) -> Account:
     """Return ``account`` once ``step`` was decided at ``now``."""
     reason = step.reason if isinstance(step, Withheld) else None
-    told = Told(step.notice, now, case.incident.judgement.severity, reason)
+    judgement = case.incident.judgement
+    told = Told(step.notice, now, judgement.severity, judgement.pattern, reason)
     return replace(account, withheld=told) if reason else Account(sent=told)
 
 
@@ -192,7 +197,7 @@ def _is_worse(case: Case, sent: Told) -> bool:
     judgement = case.incident.judgement
     if judgement.severity is Severity.CRITICAL and sent.severity is not Severity.CRITICAL:
         return True
-    return judgement.pattern == "out_of_memory" and case.newest.at.wall > sent.at
+    return judgement.pattern == OUT_OF_MEMORY != sent.pattern
 
 
 Obstacle = tuple[Withholding, str]
@@ -234,7 +239,7 @@ def _silenced(case: Case, moment: Moment) -> Obstacle | None:
 def is_told_while_observing(case: Case, limits: Limits) -> bool:
     """Whether it is too certain or too grave to wait: out-of-memory, a large ghost, a blind vramwatch."""
     incident, scene = case.incident, case.newest.scene
-    if incident.subject.kind is SubjectKind.VRAMWATCH or incident.judgement.pattern == "out_of_memory":
+    if incident.subject.kind is SubjectKind.VRAMWATCH or incident.judgement.pattern == OUT_OF_MEMORY:
         return True
     if incident.subject.kind is not SubjectKind.UNATTRIBUTED or scene is None:
         return False

@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
 
+from vramwatch.core.floors import WARM_UP
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.forecast import Reason as NoForecast
-from vramwatch.core.incidents import Reason, Subject
+from vramwatch.core.incidents import Incident, Reason, Subject
 from vramwatch.core.model import Gpu, SubjectKind
 from vramwatch.core.owners import told_owner
+from vramwatch.core.sufficiency import SETTLED_AFTER, Lack
 from vramwatch.core.texts import clean
-from vramwatch.core.units import show_bytes
+from vramwatch.core.units import show_bytes, show_seconds
 from vramwatch.core.verdicts import Cause, Rate
 
 HOUR = 3600.0
@@ -37,6 +39,7 @@ BECAUSE = {
     Reason.RESTARTED: "the process that grew has ended",
     Reason.GONE: "what it was about is no longer there",
     Reason.EXPLAINED: "a cause that is no fault accounts for it",
+    Reason.DISMISSED: "somebody said that it is over",
 }
 
 NO_FORECAST = {
@@ -51,14 +54,35 @@ NO_FORECAST = {
 }
 
 
+LACKS = {
+    Lack.BRIEF: (
+        f"seen for less than {show_seconds(SETTLED_AFTER)} after the warm-up, "
+        f"which is {show_seconds(WARM_UP)}"
+    ),
+    Lack.LOAD: "neither utilisation nor running requests are told, and less than a day was seen",
+}
+
+
 def subject_words(subject: Subject, gpus: Mapping[str, Gpu]) -> str:
-    """Return "chat on GPU 0", "unattributed bytes on GPU 0", "GPU 0"."""
+    """Return "chat on GPU 0", "unattributed bytes on GPU 0", "GPU 0", "vramwatch"."""
+    if subject.kind is SubjectKind.VRAMWATCH:
+        return "vramwatch"
     gpu = gpus.get(subject.gpu)
     where = f"GPU {gpu.ordinal if gpu else clean(subject.gpu)}"
     if subject.kind is SubjectKind.OWNER and subject.owner:
         owner = told_owner(subject.owner)
         return f"{clean(owner.name if owner else subject.owner)} on {where}"
     return where if subject.kind is SubjectKind.GPU else f"{subject.kind} bytes on {where}"
+
+
+def what_words(incident: Incident) -> str:
+    """Return "a leak", "out of memory, a leak"; of vramwatch itself, what is wrong."""
+    judgement = incident.judgement
+    if incident.subject.kind is SubjectKind.VRAMWATCH:
+        return clean(judgement.evidence.sentence)
+    if judgement.pattern != "out_of_memory":
+        return CAUSES[judgement.cause]
+    return "out of memory" + ("" if judgement.cause is Cause.UNKNOWN else f", {CAUSES[judgement.cause]}")
 
 
 def rate_words(rate: Rate | None) -> str:
@@ -83,3 +107,8 @@ def forecast_words(forecast: Exhaustion | Abstention, is_over: bool, zone: tzinf
 def clock(wall: float, zone: tzinfo | None) -> str:
     """Return "2026-11-22 03:12"."""
     return datetime.fromtimestamp(wall, zone).strftime("%Y-%m-%d %H:%M")
+
+
+def zone_name(wall: float, zone: tzinfo | None) -> str:
+    """Return what the zone of ``clock`` is called then: "UTC", "CET", "+0545"."""
+    return datetime.fromtimestamp(wall, zone).astimezone(zone).strftime("%Z")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from vramwatch.core.couriers import Courier
+from vramwatch.core.couriers import Courier, Place, place_of
 from vramwatch.core.messages import Message, headline, plain, record
 from vramwatch.core.outgoing import Outcome
 from vramwatch.notifying import HttpReach, Notifier, SecretInFile, WrittenSecret
@@ -64,6 +64,10 @@ class Webhook(Notifier):
         except ValueError as error:
             raise ValueError(f"no JSON once its fields are filled in: {error}") from None
         return template
+
+    def places(self) -> tuple[Place, ...]:
+        place = place_of(self.secret("url") or "")
+        return (place,) if place else ()
 
     def send(self, message: Message, courier: Courier) -> Outcome:
         body = self._body(message)

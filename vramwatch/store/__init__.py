@@ -1,21 +1,31 @@
 """What was, kept in SQLite: written by the daemon alone, read by every verb."""
 
+from vramwatch.store.answers import EventRow, GapRow, Point, SeriesRow, Step
+from vramwatch.store.casebook import Casebook, Chain, Entry
 from vramwatch.store.forgetting import Forgotten
 from vramwatch.store.incidents import Stand, stand_of
-from vramwatch.store.reading import EventRow, GapRow, History, Point, SeriesRow, Step
+from vramwatch.store.reading import History
 from vramwatch.store.retention import Retention
+from vramwatch.store.telling import DeliveryRow, Remark, RemarkKind, StepRow
 from vramwatch.store.writing import Store
 
 __all__ = [
+    "Casebook",
+    "Chain",
+    "DeliveryRow",
+    "Entry",
     "EventRow",
     "Forgotten",
     "GapRow",
     "History",
     "Point",
+    "Remark",
+    "RemarkKind",
     "Retention",
     "SeriesRow",
     "Stand",
     "Step",
+    "StepRow",
     "Store",
     "stand_of",
 ]

@@ -13,6 +13,7 @@ from vramwatch.store import incidents
 from vramwatch.store import tables as t
 from vramwatch.store.rows import Values, storable
 from vramwatch.store.spans import listed
+from vramwatch.store.telling import DELIVERED
 
 
 def waiting(connection: Connection, channel: str, most: int) -> list[Waiting]:
@@ -22,11 +23,10 @@ def waiting(connection: Connection, channel: str, most: int) -> list[Waiting]:
     return list(_notices(connection, select(t.step).where(*is_waiting).order_by(columns.id).limit(most)))
 
 
-def under_way(connection: Connection) -> list[tuple[Delivery, float]]:
+def under_way(connection: Connection, channel: str) -> list[tuple[Delivery, float]]:
     """Return the deliveries that are not over, each with when its next attempt is due (unix seconds)."""
-    rows = connection.execute(
-        select(t.delivery).where(t.delivery.c.due.is_not(None)).order_by(t.delivery.c.id)
-    ).all()
+    is_due = t.delivery.c.due.is_not(None), t.delivery.c.channel == channel
+    rows = connection.execute(select(t.delivery).where(*is_due).order_by(t.delivery.c.id)).all()
     return [(_delivery_of(connection, row), row.due) for row in rows]
 
 
@@ -42,7 +42,7 @@ def _delivery_of(connection: Connection, row: Row[Any]) -> Delivery:
         row.text,
         row.id,
         row.attempts,
-        is_uncertain=row.attempts > 0 and row.outcome is None,
+        is_uncertain=bool(row.uncertain) or row.outcome is None,  # it was begun, and then we were killed
     )
 
 
@@ -59,7 +59,8 @@ def _notices(connection: Connection, wanted_steps: Select[Any]) -> Iterator[Wait
 def begin(connection: Connection, delivery: Delivery, due: float) -> int:
     """Keep that an attempt at ``delivery`` begins, before it does; return its id. ``due``: see the table."""
     if delivery.id:
-        begun = {"attempts": t.delivery.c.attempts + 1, "outcome": None, "due": due}
+        counted = {"attempts": t.delivery.c.attempts + 1, "uncertain": delivery.is_uncertain}
+        begun = {**counted, "outcome": None, "due": due}
         connection.execute(update(t.delivery).where(t.delivery.c.id == delivery.id).values(begun))
         return delivery.id
     values: Values = {
@@ -69,6 +70,7 @@ def begin(connection: Connection, delivery: Delivery, due: float) -> int:
         "made": delivery.made,
         "text": delivery.text,
         "attempts": 1,
+        "uncertain": delivery.is_uncertain,
         "due": due,
         "detail": "",
     }
@@ -94,15 +96,17 @@ def end(
         "ended": None if due is not None else now,
         "reference": reference,
     }
+    if isinstance(outcome, Retry) and outcome.is_uncertain:
+        values["uncertain"] = True
     connection.execute(update(t.delivery).where(t.delivery.c.id == delivery).values(storable(values)))
 
 
-def _outcome_words(outcome: Outcome) -> tuple[str | None, str, str | None]:
+def _outcome_words(outcome: Outcome) -> tuple[str, str, str | None]:
     match outcome:
         case Delivered(detail, reference):
-            return "delivered", detail, reference
-        case Retry(reason, _, is_uncertain):
-            return None if is_uncertain else "retry", reason, None
+            return DELIVERED, detail, reference
+        case Retry(reason):
+            return "retry", reason, None
         case Rejected(reason):
             return "rejected", reason, None
 
@@ -153,9 +157,9 @@ def open_in(connection: Connection, channel: str, reference: str) -> set[str]:
     )
 
 
-def last_left(connection: Connection) -> Mapping[str, float]:
-    """Return channel -> when a message about incidents was made for it last, unix seconds."""
-    made = select(t.delivery.c.channel, func.max(t.delivery.c.made).label("made"))
-    of_incidents = t.delivery.c.kind == MessageKind.INCIDENTS.value
-    rows = connection.execute(made.where(of_incidents).group_by(t.delivery.c.channel))
-    return {row.channel: row.made for row in rows}
+def last_left(connection: Connection, channel: str) -> float | None:
+    """Return when a message about incidents was made for ``channel`` last, unix seconds."""
+    columns = t.delivery.c
+    of_incidents = columns.channel == channel, columns.kind == MessageKind.INCIDENTS.value
+    made: float | None = connection.scalar(select(func.max(columns.made)).where(*of_incidents))
+    return made

@@ -65,20 +65,18 @@ class Desk:
             has_observed = any(each.id == OBSERVE for each in silences)
             return Told(tuple(cases), accounts, standing, has_observed)
 
-    def last_left(self) -> Mapping[str, float]:
-        """Return channel -> when a message about incidents was made for it last, unix seconds."""
-        with self._store.committing() as connection:
-            return deliveries.last_left(connection)
-
     def waiting(self, channel: str, most: int) -> list[Waiting]:
         """Return the notices that have not left yet, in the order in which they were decided."""
         with self._store.committing() as connection:
             return deliveries.waiting(connection, channel, most)
 
-    def under_way(self) -> list[tuple[Delivery, float]]:
-        """Return the deliveries that are not over, each with when it is due (unix seconds)."""
+    def under_way(self, channel: str) -> tuple[list[tuple[Delivery, float]], float | None]:
+        """Return the deliveries that are not over, each with when it is due, and when one was made last.
+
+        Unix seconds; None: none was made yet.
+        """
         with self._store.committing() as connection:
-            return deliveries.under_way(connection)
+            return deliveries.under_way(connection, channel), deliveries.last_left(connection, channel)
 
     def keep(self, changes: Changes, now: float) -> tuple[int, ...]:
         """Keep ``changes``; return the ids of the deliveries that are begun, in their order."""
@@ -101,6 +99,21 @@ class Desk:
     def write_silence(self, silence: Silence) -> None:
         with self._store.committing() as connection:
             telling.write_silence(connection, silence)
+
+    def silences(self) -> list[Silence]:
+        """Return every silence that was ever set, the oldest first."""
+        with self._store.committing() as connection:
+            return telling.all_silences(connection)
+
+    def beginning(self, text: str, most: int) -> list[str]:
+        """Return the ids of incidents that begin with ``text``, at most so many, the newest first."""
+        with self._store.committing() as connection:
+            return telling.beginning(connection, text, most)
+
+    def case(self, incident: str) -> Case:
+        """Return an incident as it stands in the store, by its id; it is known."""
+        with self._store.committing() as connection:
+            return telling.case(connection, incident)
 
     def write_remark(self, remark: Remark) -> None:
         with self._store.committing() as connection:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, or_, select, update
 
-from vramwatch.store import incidents
+from vramwatch.store import incidents, telling
 from vramwatch.store import tables as t
 from vramwatch.store.hours import Part, decode_axis, decode_part, encode_part
 from vramwatch.store.open_hours import load_whole
@@ -31,7 +31,8 @@ class Forgotten:
 def forget(connection: Connection, owner: str | None, user: str | None) -> Forgotten:
     """Delete the processes of ``owner`` (key or name) and of ``user``, and the owners that are left without.
 
-    With them go the incidents of those owners, and the checkpoint, which holds their windows.
+    With them go the incidents of those owners with what was told of them, and the checkpoint, which holds
+    their windows.
 
     Errors: SQLAlchemyError, ValueError for a blob that cannot be read.
     """
@@ -50,6 +51,7 @@ def forget(connection: Connection, owner: str | None, user: str | None) -> Forgo
         )
     )
     keys = connection.scalars(select(t.owner.c.key).where(t.owner.c.id.in_(listed(owners)))).all()
+    telling.forget(connection, keys)
     judged = incidents.forget(connection, keys)
     samples = _count(connection, series)
     _forget_samples(connection, series)

@@ -59,6 +59,7 @@ class _Sweep:
     peaks: dict[int, int] = field(default_factory=dict)  # process -> series
     gauges: list[tuple[int, str, int]] = field(default_factory=list)  # process, quantity, series
     groups: list[tuple[str, int]] = field(default_factory=list)  # path, series
+    unattributed: int = 0  # series; 0: no process list was read
 
 
 class GpuLedgers:
@@ -71,8 +72,14 @@ class GpuLedgers:
         standing: Stretches,
         sweeps: Mapping[int, tuple[int, ...]],
         tenant_of: Callable[[Row[Any]], Tenant],
+        *,
+        is_rolled_up: bool = False,
     ) -> None:
-        """``series``: of this Gpu. ``standing``: who is on it and how. ``sweeps``: of the hour."""
+        """``series``: of this Gpu. ``standing``: who is on it and how. ``sweeps``: of the hour.
+
+        ``is_rolled_up``: figures of one poll are of different seconds; what nobody holds is then what was
+        told of it, and no difference.
+        """
         self._gpu = gpu
         self._series = {row.id: row for row in series}
         self._used = {row.process: id for id, row in self._series.items() if _is_held(row)}
@@ -81,6 +88,7 @@ class GpuLedgers:
         self._sweeps = sweeps
         self._sorted: dict[int, _Sweep] = {}
         self._tenant_of = tenant_of
+        self._is_rolled_up = is_rolled_up
         self._values: dict[int, Value] = {}
         self._holdings: tuple[Holding, ...] | None = None  # None: to be made anew
         self._has_peaks = False
@@ -119,6 +127,9 @@ class GpuLedgers:
         total, used, reserved = (Bytes(int(told[f"{name}_bytes"])) for name in ("total", "used", "reserved"))
         holdings = self._hold(sweep)
         held = sum(holding.held for holding in holdings if holding.held is not None)
+        unattributed = used - held
+        if self._is_rolled_up and sweep.unattributed:
+            unattributed = int(self._values[sweep.unattributed])
         reading = Reading(
             self._gpu,
             Memory(total, used, Bytes(total - used - reserved), reserved, basis),
@@ -129,7 +140,7 @@ class GpuLedgers:
             gauges=self._gauges(sweep),
             groups={path: Bytes(int(self._values[id])) for path, id in sweep.groups},
         )
-        return Ledger(at, reading, holdings, Bytes(used - held), explanations, listed)
+        return Ledger(at, reading, holdings, Bytes(unattributed), explanations, listed)
 
     def _hold(self, sweep: _Sweep) -> tuple[Holding, ...]:
         if self._holdings is None or self._has_peaks or sweep.peaks:
@@ -178,6 +189,8 @@ def _sort_in(sweep: _Sweep, series: Row[Any]) -> None:
         sweep.gpu[quantity] = series.id
     elif kind == SubjectKind.CGROUP:
         sweep.groups.append((series.subject, series.id))
+    elif kind == SubjectKind.UNATTRIBUTED:
+        sweep.unattributed = series.id
     elif kind == SubjectKind.PROCESS and quantity == PEAK_BYTES:
         sweep.peaks[series.process] = series.id
     elif kind == SubjectKind.PROCESS and quantity != USED_BYTES:

@@ -1,11 +1,12 @@
 """Transitions of incidents as rows, and rows as transitions again."""
 
 import json
-from collections.abc import Collection, Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select
+from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, select
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from vramwatch.core.forecast import Abstention, Exhaustion
@@ -53,6 +54,15 @@ def standing(connection: Connection, after: int) -> set[Stand]:
     return {(row.seq, row.incident) for row in rows}
 
 
+def dismissed(connection: Connection, after: int) -> Mapping[int, tuple[Incident, ...]]:
+    """Return the incidents that a person dismissed at polls after ``after``, by the seq of the poll."""
+    found: dict[int, tuple[Incident, ...]] = defaultdict(tuple)
+    theirs = t.transition.c.seq > after, t.transition.c.reason == Reason.DISMISSED.value
+    for moved in map(transition_of, connection.execute(SELECT.where(*theirs))):
+        found[moved.at.seq] += (moved.incident,)
+    return found
+
+
 def stand_of(transition: Transition) -> Stand:
     """Return what ``standing`` tells of ``transition`` once it is stored."""
     return transition.at.seq, str(storable({"id": transition.incident.id})["id"])
@@ -63,6 +73,17 @@ def of_open_ones() -> Select[Any]:
     newest = select(func.max(t.transition.c.id)).group_by(t.transition.c.incident)
     is_open = t.transition.c.state != State.RESOLVED.value
     return SELECT.where(t.transition.c.id.in_(newest), is_open)
+
+
+def last_moves(since: float, until: float) -> Select[Any]:
+    """Return a select of the newest transition, as of ``until``, of every incident that was open in the span.
+
+    Unix seconds. Of one that was resolved in between, that is the resolution.
+    """
+    columns = t.transition.c
+    newest = select(func.max(columns.id)).where(columns.wall <= until).group_by(columns.incident)
+    was_open = or_(columns.state != State.RESOLVED.value, columns.wall >= since)
+    return SELECT.where(columns.id.in_(newest), was_open)
 
 
 def drop_until(connection: Connection, seq: int) -> None:

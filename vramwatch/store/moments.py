@@ -80,15 +80,21 @@ class KeptHour:
         self, wanted: Collection[int] | None = None, gpus: Collection[int] | None = None
     ) -> dict[int, MinuteTrack]:
         """Return the roll-ups by minute of the series in ``wanted``, of GPUs whose samples are gone."""
+        found: dict[int, MinuteTrack] = {}
+        for tracks in self.minutes_by_gpu(wanted, gpus).values():
+            found |= tracks
+        return found
+
+    def minutes_by_gpu(
+        self, wanted: Collection[int] | None = None, gpus: Collection[int] | None = None
+    ) -> dict[int, dict[int, MinuteTrack]]:
+        """Return as ``minute_tracks``, by GPU."""
         if self.is_open:
             return {}
-        rows = select(t.minutes.c.rollups).where(t.minutes.c.hour == self.row.id)
+        rows = select(t.minutes.c.gpu, t.minutes.c.rollups).where(t.minutes.c.hour == self.row.id)
         if gpus is not None:
             rows = rows.where(t.minutes.c.gpu.in_(gpus))
-        found: dict[int, MinuteTrack] = {}
-        for blob in self._connection.scalars(rows):
-            found |= decode_minutes(blob, wanted)
-        return found
+        return {gpu: decode_minutes(blob, wanted) for gpu, blob in self._connection.execute(rows)}
 
     def hourly(self, wanted: Collection[int] | None = None) -> dict[int, Row[Any]]:
         """Return the roll-up of every series in ``wanted``, with its unit."""

@@ -3,11 +3,13 @@
 A poll tells what was read at that very poll and no more: ``core.series.samples`` of its ledgers are those
 that were stored, where ``rebuilding`` tells the newest value of all. For the rest it is as ``rebuilding``
 says: Gpus and the facts of a process, but for its state, are as last known; ledgers ascend in their Gpu's
-ordinal. Polls of which minutes or hours alone are left are not told. Neither are transitions.
+ordinal. Transitions are not told, nor are polls of which hours alone are left. Those of which minutes are
+left are told only if asked for, as ``minute_ticks`` has it; an event then comes with the poll told next.
 
 An hour is read in one transaction and told from memory. Ledgers share what did not change between them.
 """
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,16 +27,19 @@ from vramwatch.core.model import (
     Poll,
     ProcessKey,
     ProcessState,
+    SubjectKind,
     Tenant,
 )
 from vramwatch.core.units import Seconds
 from vramwatch.store import tables as t
 from vramwatch.store.gpu_ledgers import GpuLedgers, Stretches
 from vramwatch.store.hours import Axis, Part
+from vramwatch.store.minute_ticks import Traits, tell_minutes
 from vramwatch.store.moments import KeptHour, instant_of
 from vramwatch.store.open_hours import load_sweeps
 from vramwatch.store.opening import driver
 from vramwatch.store.rebuilding import notes_of, position
+from vramwatch.store.rollups import minute_track
 from vramwatch.store.rows import (
     SHARE_PARTS,
     event_of,
@@ -49,8 +54,10 @@ Lists = dict[int, Instant]
 """When the newest process list of each GPU was read."""
 
 
-def polls(connection: Connection, hours: Iterable[int], wants: Callable[[Tick], bool]) -> Iterator[Poll]:
-    """Yield the polls of ``hours``, which ascend, that ``wants`` wants.
+def polls(
+    connection: Connection, hours: Iterable[int], wants: Callable[[Tick], bool], *, minutes: bool = False
+) -> Iterator[Poll]:
+    """Yield the polls of ``hours``, which ascend, that ``wants`` wants; of ``minutes`` too, if asked for.
 
     ``connection`` is in no transaction. Errors: SQLAlchemyError; LookupError, TypeError, ValueError for what
     cannot be read.
@@ -58,7 +65,7 @@ def polls(connection: Connection, hours: Iterable[int], wants: Callable[[Tick], 
     lists: Lists = {}
     for id in hours:
         with _one_moment(connection):
-            hour = _read(connection, id)
+            hour = _read(connection, id, lists if minutes else None)
         if hour is not None:
             yield from hour.polls(wants, lists)
 
@@ -85,8 +92,13 @@ class _Hour:
         ticks: Iterator[Tick],
         sweeps: Mapping[int, tuple[int, ...]],
         span: tuple[int, int],
+        *,
+        told: Sequence[int] | None = None,
     ) -> None:
-        """``ticks``: each tells of every GPU. ``span``: the seqs of the first and of the last poll."""
+        """``ticks``: each tells of every GPU. ``span``: the seqs of the first and of the last poll.
+
+        ``told``: the seqs of ``ticks``, where these are those of minutes.
+        """
         self._connection = connection
         self._ticks = ticks
         self._gpus = {row.id: gpu_of(row) for row in connection.execute(select(t.gpu))}
@@ -95,8 +107,11 @@ class _Hour:
         self._paces = {row.id: row for row in connection.execute(select(t.pace))}
         self._boots = {row.id: row.boot_id for row in connection.execute(select(t.run))}
         self._events = _events(connection, span)
+        if told is not None:
+            self._events = _brought_forward(self._events, told)
         self._gaps = Stretches(_within(connection, span))
         self._missing: tuple[Missing, ...] = ()
+        self._is_rolled_up = told is not None
         self._books = self._open_books(sweeps, span)
 
     def polls(self, wants: Callable[[Tick], bool], lists: Lists) -> Iterator[Poll]:
@@ -126,10 +141,16 @@ class _Hour:
         here = {told.gpu: told for told in tick.gpus}
         for id, book in self._books.items():
             told = here.get(id)
-            if told is not None and told.note in self._notes:
+            if told is not None and told.note in self._notes and not self._is_blind(id):
                 ledger = book.ledger(at, told, self._notes[told.note], self._listed(told, lists))
                 if ledger is not None:
                     yield ledger
+
+    def _is_blind(self, gpu: int) -> bool:
+        """Whether a GPU that was read within the minute could not be read at the poll that is told of it."""
+        if not (self._is_rolled_up and self._gaps.present):
+            return False
+        return any(gap.gpu in (None, self._gpus[gpu].uuid) for gap in self._gaps.present)
 
     def _listed(self, told: GpuTick, lists: Lists) -> Instant | None:
         known = lists.get(told.gpu)
@@ -156,7 +177,14 @@ class _Hour:
         people = _People()
         in_order = sorted(self._gpus, key=lambda id: position(self._gpus[id]))
         return {
-            id: GpuLedgers(self._gpus[id], series[id], Stretches(standing[id]), sweeps, people.tenant)
+            id: GpuLedgers(
+                self._gpus[id],
+                series[id],
+                Stretches(standing[id]),
+                sweeps,
+                people.tenant,
+                is_rolled_up=self._is_rolled_up,
+            )
             for id in in_order
         }
 
@@ -176,8 +204,11 @@ class _People:
         return self._met[key]
 
 
-def _read(connection: Connection, id: int) -> _Hour | None:
-    """Return an hour; None: it has no poll, or its samples are no longer kept."""
+def _read(connection: Connection, id: int, lists: Lists | None) -> _Hour | None:
+    """Return an hour; None: it has no poll, or its samples are no longer kept.
+
+    ``lists``: those before it; minutes do where there are no samples. None: they do not.
+    """
     row = connection.execute(select(t.hour).where(t.hour.c.id == id)).first()
     if row is None:
         return None
@@ -188,12 +219,33 @@ def _read(connection: Connection, id: int) -> _Hour | None:
         if not rows:
             return None
         return _Hour(connection, _open_ticks(rows), load_sweeps(connection, id), (id, rows[-1].last_seq))
-    is_folded = connection.scalar(select(t.minutes.c.gpu).where(t.minutes.c.hour == id).limit(1)) is not None
-    if is_folded or hour.axis is None:
+    if hour.axis is None:
         return None
+    if connection.scalar(select(t.minutes.c.gpu).where(t.minutes.c.hour == id).limit(1)) is not None:
+        return None if lists is None else _minutes(connection, hour, hour.axis, lists)
     parts = hour.parts()
     sweeps = {sweep: told for part in parts.values() for sweep, told in part.sweeps.items()}
     return _Hour(connection, _closed_ticks(hour.axis, parts), sweeps, (id, row.last_seq))
+
+
+def _minutes(connection: Connection, hour: KeptHour, axis: Axis, lists: Lists) -> _Hour:
+    """Return an hour of which minutes are left; GPUs whose samples are still there are rolled up too."""
+    by_gpu = {gpu: dict(tracks) for gpu, tracks in hour.minutes_by_gpu().items()}
+    for gpu, part in hour.parts().items():
+        by_gpu[gpu] = {
+            id: minute_track(track, part.counts(id), hour.minutes) for id, track in part.tracks.items()
+        }
+    listed = {gpu: at.seq for gpu, at in lists.items()}
+    ticks, sweeps = tell_minutes(axis, hour.minutes, by_gpu, _traits(connection), listed)
+    seqs = [tick.seq for tick in ticks]
+    return _Hour(connection, iter(ticks), sweeps, (hour.row.id, hour.row.last_seq), told=seqs)
+
+
+def _traits(connection: Connection) -> Traits:
+    series = t.series.c
+    means = select(series.id).where(series.unit.not_in(("bytes", "count")))
+    of_lists = select(series.id).where(series.kind == SubjectKind.UNATTRIBUTED.value)
+    return Traits(frozenset(connection.scalars(means)), frozenset(connection.scalars(of_lists)))
 
 
 def _open_ticks(rows: Sequence[Row[Any]]) -> Iterator[Tick]:
@@ -273,6 +325,16 @@ def _within(connection: Connection, span: tuple[int, int]) -> Sequence[Row[Any]]
     since, until = t.gap.c.since_seq, t.gap.c.until_seq
     touching = since <= span[1], or_(until.is_(None), until > span[0])
     return connection.execute(select(t.gap).where(*touching).order_by(t.gap.c.id)).all()
+
+
+def _brought_forward(
+    events: Mapping[int, tuple[Event, ...]], told: Sequence[int]
+) -> dict[int, tuple[Event, ...]]:
+    """Return the events by the first of the seqs ``told`` that is not before theirs."""
+    found: dict[int, tuple[Event, ...]] = defaultdict(tuple)
+    for seq, happened in sorted(events.items()):
+        found[told[bisect_left(told, seq)]] += happened
+    return dict(found)
 
 
 def _events(connection: Connection, span: tuple[int, int]) -> dict[int, tuple[Event, ...]]:

@@ -6,7 +6,6 @@ What a moment and a span are: see ``moments``.
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -17,12 +16,10 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
 from vramwatch.core.incidents import Transition
 from vramwatch.core.instants import to_ms
 from vramwatch.core.model import (
-    Event,
     FaultKind,
     Gpu,
     Instant,
     Missing,
-    Owner,
     Poll,
     ProcessFacts,
     ProcessKey,
@@ -31,6 +28,8 @@ from vramwatch.core.model import (
 )
 from vramwatch.store import incidents
 from vramwatch.store import tables as t
+from vramwatch.store.answers import EventRow, GapRow, Point, SeriesRow, Step
+from vramwatch.store.casebook import Casebook
 from vramwatch.store.columns import Value
 from vramwatch.store.moments import hour_of, hours, instant_of, moment, newest_seq
 from vramwatch.store.opening import has_log, open_for_reading, told, understood
@@ -50,54 +49,6 @@ from vramwatch.store.spans import (
 HOUR = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesRow:
-    """A series, with the owner and the process (as last known) that it is of, where it is of one."""
-
-    id: int
-    key: SeriesKey
-    owner: Owner | None
-    process: ProcessFacts | None
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """From ``wall`` (unix seconds) on ``series`` had ``value``; None: none any more. Bytes are int."""
-
-    wall: float
-    series: SeriesRow
-    value: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """The readings of one series from ``start`` (unix seconds) for one step. In the series' unit."""
-
-    start: float
-    count: int  # readings; at least 1
-    minimum: float
-    mean: float  # of the readings
-    maximum: float
-    last: float
-
-
-@dataclass(frozen=True, slots=True)
-class GapRow:
-    """A stretch without readings of a Gpu (UUID), or of all. Unix seconds; ``until`` None: it goes on."""
-
-    gpu: str | None
-    reason: FaultKind
-    detail: str
-    since: float
-    until: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class EventRow:
-    wall: float
-    event: Event
-
-
 class History:
     """What the store holds. Every method that reads raises StoreError if it cannot be read."""
 
@@ -113,6 +64,11 @@ class History:
 
     def close(self) -> None:
         self._opened.close()
+
+    @property
+    def casebook(self) -> Casebook:
+        """What it holds of incidents, whom they were told to, and what people said."""
+        return Casebook(self._reading)
 
     def latest(self) -> Poll | None:
         """Return the newest poll, rebuilt (see ``rebuilding``); None: none was stored yet."""
@@ -209,15 +165,29 @@ class History:
                 for wall, id, value in read_within(hour, by_id, gpus, to_ms(since), to_ms(until)):
                     yield Point(wall / 1000, by_id[id], value)
 
-    def polls(self, since: float, until: float) -> Iterator[Poll]:
+    def polls(self, since: float, until: float, *, minutes: bool = False) -> Iterator[Poll]:
         """Yield every poll whose wall clock lies within the span, in their order (see ``polls``).
 
-        That is as far back as samples are kept. Memory is bounded by one hour, however long the span.
+        That is as far back as samples are kept; with ``minutes`` as far back as these are, at most three
+        polls of each (see ``minute_ticks``). Memory is bounded by one hour, however long the span.
         """
         first, last = to_ms(since), to_ms(until)
         with self._reading() as connection:
             ids = [hour.row.id for hour in hours(connection, since, until)]
-            yield from rebuild_polls(connection, ids, lambda tick: first <= tick.wall <= last)
+            yield from rebuild_polls(
+                connection, ids, lambda tick: first <= tick.wall <= last, minutes=minutes
+            )
+
+    def minutes_until(self, since: float, until: float) -> float | None:
+        """Return up to when (unix seconds) minutes alone are left of the span; None: all samples are."""
+        rows = select(func.max(t.hour.c.until_wall)).where(
+            t.hour.c.id.in_(select(t.minutes.c.hour)),
+            t.hour.c.until_wall >= since,
+            t.hour.c.since_wall <= until,
+        )
+        with self._reading() as connection:
+            ended = connection.scalar(rows)
+            return None if ended is None else min(float(ended), until)
 
     def polls_after(self, seq: int) -> Iterator[Poll]:
         """Yield every poll after the poll ``seq`` up to the one that is now the newest (see ``polls``)."""
@@ -240,6 +210,12 @@ class History:
         """Return the newest transition of every incident that is not resolved, longest unmoved first."""
         with self._reading() as connection:
             return [incidents.transition_of(row) for row in connection.execute(incidents.of_open_ones())]
+
+    def last_moves(self, since: float, until: float) -> list[Transition]:
+        """Return the newest transition, as of ``until``, of every incident that was open within the span."""
+        with self._reading() as connection:
+            moves = connection.execute(incidents.last_moves(since, until))
+            return [incidents.transition_of(row) for row in moves]
 
     def steps(
         self, rows: Iterable[SeriesRow], since: float, until: float, step: float

@@ -37,7 +37,9 @@ transition = _table(
     " alternatives scene",
 )
 checkpoint = _table("checkpoint", "seq wall boottime boot_id version state")
-delivery = _table("delivery", "id channel key kind made text attempts due outcome detail ended reference")
+delivery = _table(
+    "delivery", "id channel key kind made text attempts uncertain due outcome detail ended reference"
+)
 step = _table(
     "step", "id seq wall incident transition_id channel notice severity due withheld detail delivery"
 )

@@ -4,12 +4,14 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from vramwatch.core.incidents import Reason, Severity, State
+from vramwatch.core.incidents import Reason, Severity, State, Transition
+from vramwatch.core.messages import MessageKind
 from vramwatch.core.model import Instant
 from vramwatch.core.policy import (
     Account,
@@ -29,17 +31,27 @@ from vramwatch.store import tables as t
 from vramwatch.store.rows import Values, storable
 from vramwatch.store.spans import listed
 
+DELIVERED = "delivered"
+"""The outcome of a delivery that the receiver has taken."""
+
 Accounts = Mapping[tuple[str, str], Account]
 """(Channel, incident) -> what it was told."""
 
 
+class RemarkKind(StrEnum):
+    ACK = "ack"
+    RESOLVE = "resolve"
+    FALSE_ALARM = "false_alarm"
+    TRUE_ALARM = "true_alarm"
+
+
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What a person said of an incident. ``kind``: ack, resolve, false_alarm, true_alarm."""
+    """What a person said of an incident, and how severe it was then."""
 
     incident: str
     wall: float
-    kind: str
+    kind: RemarkKind
     author: str
     note: str
     severity: Severity
@@ -155,7 +167,7 @@ def _openings(connection: Connection, ids: Collection[str]) -> Mapping[str, tupl
 def _acknowledged(connection: Connection, ids: Collection[str]) -> Mapping[str, Acknowledgement]:
     """Return the newest acknowledgement of each; one that was given before the incident reopened is over."""
     columns = t.remark.c
-    said = select(t.remark).where(columns.incident.in_(listed(ids)), columns.kind == "ack")
+    said = select(t.remark).where(columns.incident.in_(listed(ids)), columns.kind == RemarkKind.ACK.value)
     found = {
         row.incident: Acknowledgement(row.wall, row.author, row.note, Severity(row.severity))
         for row in connection.execute(said.order_by(columns.id))
@@ -171,14 +183,16 @@ def _acknowledged(connection: Connection, ids: Collection[str]) -> Mapping[str, 
 
 def accounts(connection: Connection, ids: Collection[str]) -> Accounts:
     """Return what every channel was told of the incidents ``ids``."""
-    rows = connection.execute(select(t.step).where(t.step.c.incident.in_(listed(ids))).order_by(t.step.c.id))
+    judged = t.step.join(t.transition, t.transition.c.id == t.step.c.transition_id)
+    steps = select(t.step, t.transition.c.pattern).select_from(judged)
+    rows = connection.execute(steps.where(t.step.c.incident.in_(listed(ids))).order_by(t.step.c.id))
     found: dict[tuple[str, str], Account] = {}
     for row in rows:
         key = (row.channel, row.incident)
         reason = Withholding(row.withheld) if row.withheld else None
         if reason is Withholding.SUPERSEDED:  # what took its place follows
             reason = None
-        told = Told(Notice(row.notice), row.wall, Severity(row.severity), reason)
+        told = Told(Notice(row.notice), row.wall, Severity(row.severity), row.pattern, reason)
         before = found.get(key, Account())
         found[key] = Account(before.sent, told) if reason else Account(told)
     return found
@@ -208,27 +222,83 @@ def write_silence(connection: Connection, silence: Silence) -> None:
 
 def write_remark(connection: Connection, remark: Remark) -> None:
     values = {name: getattr(remark, name) for name in Remark.__slots__}
-    connection.execute(insert(t.remark), storable({**values, "severity": remark.severity.value}))
+    words = {"kind": remark.kind.value, "severity": remark.severity.value}
+    connection.execute(insert(t.remark), storable({**values, **words}))
 
 
-def remarks(connection: Connection, incident: str | None = None) -> list[Remark]:
-    """Return what people said, of one incident or of all, in the order in which they did."""
-    said = select(t.remark).order_by(t.remark.c.id)
-    if incident is not None:
-        said = said.where(t.remark.c.incident == incident)
-    return [
-        Remark(row.incident, row.wall, row.kind, row.author, row.note, Severity(row.severity))
-        for row in connection.execute(said)
-    ]
+def remarks(connection: Connection, ids: Collection[str]) -> Mapping[str, tuple[Remark, ...]]:
+    """Return what people said of the incidents ``ids``, of each in the order in which they did."""
+    found: dict[str, tuple[Remark, ...]] = defaultdict(tuple)
+    said = select(t.remark).where(t.remark.c.incident.in_(listed(ids))).order_by(t.remark.c.id)
+    for row in connection.execute(said):
+        told = Remark(
+            *(row.incident, row.wall, RemarkKind(row.kind), row.author, row.note, Severity(row.severity))
+        )
+        found[row.incident] += (told,)
+    return found
+
+
+# --- which incident is meant ----------------------------------------------------------------------
+
+
+def beginning(connection: Connection, text: str, most: int) -> list[str]:
+    """Return the ids of incidents that begin with ``text``, at most so many, the newest first."""
+    begins = func.substr(t.incident.c.id, 1, len(text)) == text
+    ids = select(t.incident.c.id).where(begins).order_by(t.incident.c.opened.desc(), t.incident.c.id)
+    return list(connection.scalars(ids.limit(most)))
+
+
+def case(connection: Connection, incident: str) -> Case:
+    """Return an incident as it stands; it is known."""
+    newest = incidents.SELECT.where(t.transition.c.incident == incident).order_by(None)
+    row = connection.execute(newest.order_by(t.transition.c.id.desc()).limit(1)).one()
+    acknowledged = _acknowledged(connection, [incident]).get(incident)
+    return Case(incidents.transition_of(row), _openings(connection, [incident])[incident], acknowledged)
+
+
+def transitions_of(connection: Connection, incident: str) -> list[Transition]:
+    """Return how an incident moved, in the order in which it did."""
+    rows = connection.execute(incidents.SELECT.where(t.transition.c.incident == incident))
+    return [incidents.transition_of(row) for row in rows]
+
+
+def takers(connection: Connection, ids: Collection[str]) -> Mapping[str, tuple[str, ...]]:
+    """Return incident -> the channels that have taken a message about it, in the order in which they did."""
+    found: dict[str, tuple[str, ...]] = defaultdict(tuple)
+    taken = (
+        select(t.step.c.incident, t.step.c.channel)
+        .select_from(t.step.join(t.delivery, t.delivery.c.id == t.step.c.delivery))
+        .where(t.step.c.incident.in_(listed(ids)), t.delivery.c.outcome == DELIVERED)
+        .order_by(t.delivery.c.id)
+    )
+    for row in connection.execute(taken):
+        if row.channel not in found[row.incident]:
+            found[row.incident] += (row.channel,)
+    return found
 
 
 # --- letting go -----------------------------------------------------------------------------------
 
 
 def drop(connection: Connection, kept: Any) -> None:
-    """Let go of what was told of incidents that are not among ``kept``, a select of their ids."""
+    """Let go of what was told of incidents that are not among ``kept``, a select of their ids.
+
+    With them go messages that nothing stands for any more: those under way, and tests and digests, once
+    they are over.
+    """
     connection.execute(delete(t.step).where(t.step.c.incident.not_in(kept)))
     connection.execute(delete(t.remark).where(t.remark.c.incident.not_in(kept)))
     told = select(t.step.c.delivery).where(t.step.c.delivery.is_not(None))
-    is_over = t.delivery.c.due.is_(None), t.delivery.c.id.not_in(told)
-    connection.execute(delete(t.delivery).where(*is_over))
+    is_of_nothing = t.delivery.c.due.is_(None) | (t.delivery.c.kind == MessageKind.INCIDENTS.value)
+    connection.execute(delete(t.delivery).where(is_of_nothing, t.delivery.c.id.not_in(told)))
+
+
+def forget(connection: Connection, owners: Collection[str]) -> None:
+    """Delete what was told, and said, of the incidents of ``owners`` (keys)."""
+    owner = t.incident.c.owner
+    drop(connection, select(t.incident.c.id).where(owner.is_(None) | owner.not_in(listed(owners))))
+
+
+def drop_until(connection: Connection, seq: int) -> None:
+    """Let go of what was told of incidents of which nothing was judged after the poll ``seq``."""
+    drop(connection, select(t.transition.c.incident).where(t.transition.c.seq > seq))

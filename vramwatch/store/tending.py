@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from vramwatch.core.units import Seconds
-from vramwatch.store import incidents
+from vramwatch.store import incidents, telling
 from vramwatch.store import tables as t
 from vramwatch.store.hours import (
     Axis,
@@ -228,6 +228,7 @@ def drop_hour(connection: Connection, hour: int) -> Job:
     ):
         connection.execute(delete(table).where(over <= last))
         yield
+    telling.drop_until(connection, last)
     incidents.drop_until(connection, last)
     yield
     used = or_(

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +10,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, select
 
 from vramwatch.core.errors import StoreError
+from vramwatch.core.incidents import Incident
 from vramwatch.core.instants import kept_instant
 from vramwatch.core.model import Instant, Owner, Poll, ProcessKey
 from vramwatch.core.units import Seconds
@@ -180,6 +181,15 @@ class Store:
         self._known_now()
         with told(self._path), self._connection.begin():
             return incidents.standing(self._connection, seq)
+
+    def dismissed_since(self, seq: int) -> Mapping[int, Sequence[Incident]]:
+        """Return the incidents that a person dismissed at polls after ``seq``, by the seq of the poll.
+
+        Errors: StoreError.
+        """
+        self._known_now()
+        with told(self._path), self._connection.begin():
+            return incidents.dismissed(self._connection, seq)
 
     def polls_since(self, seq: int) -> Iterator[Poll]:
         """Yield the polls after ``seq`` that were taken before the first is asked for; see ``History.polls``.

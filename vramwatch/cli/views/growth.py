@@ -1,4 +1,4 @@
-"""Who grew most: last minus first of every owner, as a table and as data."""
+"""Who grew most: last minus first of every owner, how fast, and what was said of it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,13 @@ from vramwatch.cli.views.history import (
 )
 from vramwatch.cli.views.series_records import series_record
 from vramwatch.cli.views.text import Glyphs, Line, Tone, left, line, right, wrap
-from vramwatch.cli.views.tracks import Subject
+from vramwatch.cli.views.tracks import HOUR, Subject
+from vramwatch.core.incidents import Severity, State, Transition
 from vramwatch.core.model import Gpu
-from vramwatch.core.records import Json
+from vramwatch.core.records import Json, moment
 from vramwatch.core.texts import clean
+from vramwatch.core.trend import Slope
+from vramwatch.core.wording import CAUSES
 
 SHARE = 8
 """Columns of a share of a GPU."""
@@ -27,6 +30,7 @@ SHARE = 8
 COLUMNS = (
     "gpu", "ordinal", "subject_kind", "owner", "quantity",
     "first", "last", "growth", "peak", "gpu_share_ratio",
+    "slope_per_hour", "slope_low_per_hour", "slope_high_per_hour", "incident", "state", "severity", "cause",
 )  # fmt: skip
 
 
@@ -34,7 +38,9 @@ COLUMNS = (
 class Growth:
     """What one series gained within a span. ``first`` None: it was not there yet; ``last``: not any more.
 
-    ``share``: of the Gpu's total, what it held last; None: not known, or no bytes.
+    ``share``: of the Gpu's total, what it held last; None: not known, or no bytes. ``slope``: of its floor,
+    in its unit a second; None: too few floors. ``verdict``: how what was said of it stood at the end of the
+    span; None: nothing was said.
     """
 
     series: Subject
@@ -42,6 +48,8 @@ class Growth:
     last: float | None
     peak: float
     share: float | None
+    slope: Slope | None = None
+    verdict: Transition | None = None
 
 
 def gained(first: float | None, last: float | None) -> float:
@@ -50,11 +58,14 @@ def gained(first: float | None, last: float | None) -> float:
 
 
 def growth_lines(growths: Sequence[Growth], past: Past, width: int, glyphs: Glyphs) -> list[Line]:
-    """Return a line for each, in their order; narrow terminals get two. ``past`` has span and names."""
+    """Return each with its slope and its verdict, in their order. ``past`` has span and names."""
     width = readable_width(width)
     lines = [*span_lines(past, width), _columns_line(width)]
     for growth in growths:
         lines += _growth_row(growth, past, width, glyphs)
+        lines += wrap(_slope_words(growth), width, 4, Tone.FAINT)
+        if growth.verdict is not None:
+            lines += wrap(_verdict_words(growth.verdict), width, 4, _tone(growth.verdict))
     return lines
 
 
@@ -84,9 +95,37 @@ def _growth_row(growth: Growth, past: Past, width: int, glyphs: Glyphs) -> list[
     return [line(row), *wrap(f"from {first}, peak {peak}, {share} of GPU", width, 4, Tone.FAINT)]
 
 
+def _slope_words(growth: Growth) -> str:
+    """Return "+58 MiB an hour (80 %: +50 MiB to +61 MiB)"; a dash for what cannot be told."""
+    slope = growth.slope
+    if slope is None:
+        return "- an hour"
+    median, low, high = (
+        show_value(growth.series.key.quantity, each * HOUR, signed=True)
+        for each in (slope.median, slope.low, slope.high)
+    )
+    return f"{median} an hour (80 %: {low} to {high})"
+
+
+def _verdict_words(verdict: Transition) -> str:
+    """Return "firing, critical: a leak (incident 1a2b3c4d5e6f)"."""
+    incident = verdict.incident
+    judgement = incident.judgement
+    return (
+        f"{incident.state}, {judgement.severity}: {CAUSES[judgement.cause]} (incident {clean(incident.id)})"
+    )
+
+
+def _tone(verdict: Transition) -> Tone:
+    if verdict.incident.state is not State.FIRING:
+        return Tone.FAINT
+    return Tone.GHOST if verdict.incident.judgement.severity is Severity.CRITICAL else Tone.WARNING
+
+
 def growth_record(growth: Growth, gpus: Mapping[str, Gpu]) -> Json:
     """Return one object; the figures' unit is at the end of their keys."""
     unit = growth.series.key.quantity.rpartition("_")[2]
+    slope, low, high = _slope_figures(growth.slope)
     return {
         **series_record(growth.series, gpus),
         f"first_{unit}": growth.first,
@@ -94,7 +133,34 @@ def growth_record(growth: Growth, gpus: Mapping[str, Gpu]) -> Json:
         f"growth_{unit}": gained(growth.first, growth.last),
         f"peak_{unit}": growth.peak,
         "gpu_share_ratio": growth.share,
+        f"slope_{unit}_per_hour": slope,
+        f"slope_low_{unit}_per_hour": low,
+        f"slope_high_{unit}_per_hour": high,
+        "verdict": _verdict_record(growth.verdict),
     }
+
+
+def _slope_figures(slope: Slope | None) -> tuple[float | None, float | None, float | None]:
+    """Return slope, low and high an hour."""
+    if slope is None:
+        return None, None, None
+    return slope.median * HOUR, slope.low * HOUR, slope.high * HOUR
+
+
+def _verdict_record(verdict: Transition | None) -> Json | None:
+    if verdict is None:
+        return None
+    figures = dict(zip(COLUMNS[-4:], _verdict_figures(verdict), strict=True))
+    return {**moment("time", verdict.at.wall), **figures}
+
+
+def _verdict_figures(verdict: Transition | None) -> tuple[str | None, ...]:
+    """Return incident, state, severity and cause."""
+    if verdict is None:
+        return None, None, None, None
+    incident = verdict.incident
+    judgement = incident.judgement
+    return incident.id, str(incident.state), str(judgement.severity), str(judgement.cause)
 
 
 def growth_rows(growths: Sequence[Growth], gpus: Mapping[str, Gpu]) -> Iterator[tuple[Any, ...]]:
@@ -112,5 +178,7 @@ def growth_rows(growths: Sequence[Growth], gpus: Mapping[str, Gpu]) -> Iterator[
             gained(growth.first, growth.last),
             growth.peak,
             growth.share,
+            *_slope_figures(growth.slope),
+            *_verdict_figures(growth.verdict),
         )
         yield tuple("" if each is None else each for each in fields)

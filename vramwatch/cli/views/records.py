@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from vramwatch.cli.views.gpu import ghost_since
+from vramwatch.cli.views.silences import silence_record
 from vramwatch.cli.views.status import Status, age, in_order
 from vramwatch.cli.views.words import because, explain
 from vramwatch.core.model import (
@@ -31,6 +32,7 @@ def status_record(status: Status) -> Json:
         "age_seconds": age(poll.at, status.now),
         "pace": _pace_record(poll.pace),
         "gpus": gpu_records(status),
+        "silences": [silence_record(each) for each in status.silences if each.holds(status.now.wall)],
     }
 
 

@@ -1,16 +1,20 @@
 """A Poll as people see it: every Gpu as a bar divided by owner, with what the figures mean."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from enum import Enum, auto
 
 from vramwatch.cli.views.bar import marks
 from vramwatch.cli.views.gpu import Frame, gpu_lines, shares
+from vramwatch.cli.views.open_incidents import incident_lines
+from vramwatch.cli.views.silences import held_back_words
 from vramwatch.cli.views.text import Glyphs, Line, Tone, line, wrap
 from vramwatch.cli.views.words import blame
 from vramwatch.cli.when import show_when
+from vramwatch.core.incidents import Transition
 from vramwatch.core.model import Fault, FaultKind, Gpu, Instant, Ledger, Missing, Pace, Poll, SeriesKey
+from vramwatch.core.silences import Silence
 from vramwatch.core.texts import clean
 from vramwatch.core.units import show_seconds
 
@@ -40,7 +44,8 @@ class Status:
     """A Poll with what a reader of it knows beside it.
 
     ``changes``: bytes by which a series moved within the last ``span`` seconds; no entry: not known.
-    ``since``: UUID (None: all GPUs) -> when its readings ended, unix seconds.
+    ``since``: UUID (None: all GPUs) -> when its readings ended, unix seconds. ``incidents``: how each that is
+    open stands.
     """
 
     poll: Poll
@@ -52,6 +57,8 @@ class Status:
     past: bool = False  # asked for as it was then: its age is no fault
     standing: Standing = Standing.PRESENT
     stopped: float | None = None  # unix seconds at which the daemon was, if later than the Poll
+    silences: Sequence[Silence] = ()  # all that were ever set
+    incidents: Sequence[Transition] = ()
 
 
 def age(then: Instant, now: Instant) -> float:
@@ -119,6 +126,9 @@ def _frame(status: Status, width: int, glyphs: Glyphs) -> Frame:
 def _lines(status: Status, frame: Frame) -> list[Line]:
     poll = status.poll
     lines = _heading(status, frame.width)
+    if status.incidents:
+        told = incident_lines(status.incidents, gpus_of(poll), status.now.wall, frame.width, status.zone)
+        lines += [Line(), *told]
     for entry, depth in in_order((*poll.ledgers, *poll.missing)):
         lines.append(Line())
         if isinstance(entry, Ledger):
@@ -128,6 +138,12 @@ def _lines(status: Status, frame: Frame) -> list[Line]:
     if not poll.ledgers and not poll.missing:
         lines += [Line(), line("The driver lists no GPU.", Tone.WARNING)]
     return lines
+
+
+def gpus_of(poll: Poll) -> dict[str, Gpu]:
+    """Return the GPUs of ``poll`` by UUID, with those that could not be read."""
+    seen = [*(ledger.gpu for ledger in poll.ledgers), *(missing.gpu for missing in poll.missing)]
+    return {gpu.uuid: gpu for gpu in seen if gpu}
 
 
 def in_order(entries: Iterable[Ledger | Missing]) -> list[tuple[Ledger | Missing, int]]:
@@ -161,6 +177,7 @@ def _heading(status: Status, width: int) -> list[Line]:
         *wrap(standing_words(status), width, 0, Tone.WARNING if status.standing in OVER else Tone.FAINT),
         *wrap(_read_when(status, elapsed), width, 0, Tone.WARNING if is_stale else Tone.FAINT),
         *([] if status.standing in OVER else _pace_lines(status.poll.pace, width)),
+        *wrap(held_back_words(status.silences, status.now.wall, status.zone), width, 0, Tone.FAINT),
     ]
 
 

@@ -10,10 +10,19 @@ from vramwatch.cli.views.words import join_sentences
 from vramwatch.core.episodes import Tally
 from vramwatch.core.incidents import Incident, Severity, State, Subject, Transition
 from vramwatch.core.model import Gpu
+from vramwatch.core.sufficiency import Lack
 from vramwatch.core.texts import clean
 from vramwatch.core.units import show_seconds
 from vramwatch.core.verdicts import Cause
-from vramwatch.core.wording import BECAUSE, CAUSES, clock, forecast_words, rate_words, subject_words
+from vramwatch.core.wording import (
+    BECAUSE,
+    CAUSES,
+    LACKS,
+    clock,
+    forecast_words,
+    rate_words,
+    subject_words,
+)
 
 LITTLE = 3600.0
 """GPU-seconds below which silence says little: loading a model takes minutes, growth takes hours."""
@@ -22,6 +31,12 @@ _GPU_TIME = ((86400.0, "GPU-day"), (3600.0, "GPU-hour"), (60.0, "GPU-minute"))
 
 
 ACCIDENT = "out_of_memory"
+
+SUBJECTS_NAMED = 4
+"""So many subjects that lack the same are written out; the rest are counted."""
+
+Lacking = Sequence[tuple[Subject, Lack]]
+"""Of whom there was too little to judge, and what was missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +87,46 @@ def played_line(gpus: int, rows: int | None, span: tuple[float, float] | None, z
     return f"{', '.join(counted)}, {since} .. {until} ({show_seconds(span[1] - span[0])})"
 
 
+def minutes_words(until: float, zone: tzinfo | None) -> str:
+    """Return the sentence that says of what no samples were left."""
+    return (
+        f"Up to {clock(until, zone)} no samples are kept: each minute is judged by its least, most and last."
+    )
+
+
 def verdict_lines(
     transitions: Sequence[Transition],
     gpus: Mapping[str, Gpu],
     watched: float,
     width: int,
     zone: tzinfo | None,
+    lacking: Lacking = (),
 ) -> list[Line]:
-    """Return every incident that fired or was seen; where none fired, a line that says so."""
+    """Return every incident that fired or was seen; where none fired, a line that says so.
+
+    ``lacking``: of whom there was too little to judge, which is told last and is no all-clear.
+    """
     width = readable_width(width)
     found = courses(transitions)
     lines = [each for course in found for each in _course_lines(course, gpus, width, zone)]
-    if any(course.fired is not None for course in found):
-        return lines
-    nothing = "Nothing fired" if found else "No growth that ends in out-of-memory"
-    little = "So short a time says little" if watched < LITTLE else ""
-    return lines + wrap(join_sentences(f"{nothing} in {gpu_time(watched)}", little), width, 0)
+    if not any(course.fired is not None for course in found):
+        nothing = "Nothing fired" if found or lacking else "No growth that ends in out-of-memory"
+        little = "So short a time says little" if watched < LITTLE else ""
+        lines += wrap(join_sentences(f"{nothing} in {gpu_time(watched)}", little), width, 0)
+    return lines + [each for words in lack_words(lacking, gpus) for each in wrap(words, width, 0)]
+
+
+def lack_words(lacking: Lacking, gpus: Mapping[str, Gpu]) -> list[str]:
+    """Return "chat on GPU 0, GPU 1: too little to judge: why.", a sentence for each reason."""
+    by_reason: dict[Lack, list[str]] = {}
+    for subject, reason in lacking:
+        by_reason.setdefault(reason, []).append(subject_words(subject, gpus))
+    return [f"{_some(names)}: too little to judge: {LACKS[why]}." for why, names in by_reason.items()]
+
+
+def _some(names: Sequence[str]) -> str:
+    left = len(names) - SUBJECTS_NAMED
+    return ", ".join(names[:SUBJECTS_NAMED]) + (f" and {left} more" if left > 0 else "")
 
 
 def _course_lines(course: Course, gpus: Mapping[str, Gpu], width: int, zone: tzinfo | None) -> list[Line]:
@@ -98,7 +137,8 @@ def _course_lines(course: Course, gpus: Mapping[str, Gpu], width: int, zone: tzi
     told = [
         ", ".join(filter(None, (rate_words(judgement.rate), pid))),
         _times(course, zone),
-        clean(judgement.evidence.sentence),
+        f"{judgement.pattern}: {clean(judgement.evidence.sentence)}",
+        _beside_words(judgement.others),
         forecast_words(judgement.forecast, course.resolved is not None, zone),
         *(
             f"{clock(each.at.wall, zone)}: {clean(each.incident.judgement.evidence.sentence)}"
@@ -111,6 +151,10 @@ def _course_lines(course: Course, gpus: Mapping[str, Gpu], width: int, zone: tzi
         *wrap(": ".join(what), width, 0, _tone(course)),
         *(each for words in told if words for each in wrap(join_sentences(words), width, 4)),
     ]
+
+
+def _beside_words(others: Sequence[str]) -> str:
+    return f"Seen by {', '.join(others)} too" if others else ""
 
 
 def _alternatives_words(alternatives: Sequence[Cause]) -> str:

@@ -13,9 +13,10 @@ CREATE TABLE delivery (
     kind TEXT NOT NULL,             -- incidents, test, digest
     made REAL NOT NULL,             -- unix seconds
     text TEXT NOT NULL,             -- of a test or a digest; of incidents it is made from their transitions
-    attempts INTEGER NOT NULL,      -- begun so far; one that was begun may have arrived
+    attempts INTEGER NOT NULL,      -- begun so far
+    uncertain INTEGER NOT NULL,     -- whether one of them may have arrived without our knowing
     due REAL,                       -- unix seconds of the next attempt; NULL: it is over
-    outcome TEXT,                   -- of the newest attempt: delivered, retry, rejected, superseded; NULL: unknown
+    outcome TEXT,                   -- of the newest attempt: delivered, retry, rejected, superseded; NULL: none yet
     detail TEXT NOT NULL,           -- what the receiver answered, in words; bounded
     ended REAL,                     -- unix seconds
     reference TEXT                  -- what the receiver calls it: a message's timestamp, a dedup key

@@ -1,0 +1,327 @@
+"""``incidents``, ``why``, ``silence`` and ``check --send``, as they are called from a shell."""
+
+import csv
+import io
+import json
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+
+from tests.edges.test_store_telling import firing, notify
+from tests.polls import START, holding, poll
+from tests.telling import house, move
+from vramwatch.cli import main
+from vramwatch.cli.views.incidents import list_lines
+from vramwatch.core.forecast import Exhaustion
+from vramwatch.core.incidents import Reason, Severity, State, Subject
+from vramwatch.core.model import SubjectKind
+from vramwatch.core.units import GIB, Bytes
+from vramwatch.core.verdicts import Cause, Evidence, RuledOut
+from vramwatch.store import History, Store
+
+ID, OTHER = "c0ffee00beef", "dec0de00beef"
+LONG_AGO = ("--since", "2023-11-01")
+
+EVIDENCE = Evidence(
+    "what is held at rest rose by 2.0 GiB in 3h",
+    {"growth_bytes": 2.0 * GIB, "span_seconds": 10800.0, "late_share": 0.53, "votes": 7.0},
+    1_699_990_000.0,
+    1_700_000_000.0,
+    18,
+)
+LEAK = {
+    "evidence": EVIDENCE,
+    "forecast": Exhaustion(1_700_020_000.0, 1_700_018_000.0, 1_700_025_000.0),
+    "ruled_out": (RuledOut(Cause.WARMUP, "its process has run for 9h", {"age_seconds": 32400.0}),),
+    "alternatives": (Cause.FRAGMENTATION,),
+    "others": ("idle_creep",),
+    "pid": 42,
+}
+NOBODYS = Subject("GPU-hand", SubjectKind.UNATTRIBUTED)
+SOONER = {**LEAK, "forecast": Exhaustion(1_700_010_000.0, 1_700_009_000.0, 1_700_012_000.0)}
+PAST = {
+    3: (move(State.PENDING, Reason.SEEN, **LEAK), move(State.PENDING, Reason.SEEN, OTHER, NOBODYS)),
+    5: (move(**LEAK),),
+    9: (move(reason=Reason.UPDATED, severity=Severity.CRITICAL, **SOONER),),
+    11: (move(State.RESOLVED, Reason.CLEARED, OTHER, NOBODYS),),
+}
+
+
+@pytest.fixture
+def service(tmp_path, monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.delenv("VRAMWATCH_CONFIG", raising=False)
+    with house(tmp_path) as there:
+        yield there
+
+
+@pytest.fixture
+def past(service):
+    """A service with one incident that fires and one that is over; its daemon has ended."""
+    service.life(PAST, 16)
+    return service
+
+
+def call(service, *arguments, code=0):
+    verb = [*arguments, "--config", str(service.folder / "config.yaml")]
+    result = CliRunner().invoke(main, verb, catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result
+
+
+def calls(*arguments, code=0):
+    return lambda service: call(service, *arguments, code=code)
+
+
+# --- incidents ----------------------------------------------------------------------------------
+
+
+def test_incidents_are_listed_with_what_fires_first_and_whom_it_was_told_to(past):
+    heading, first, second = call(past, "incidents", *LONG_AGO).stdout.splitlines()
+    assert heading.split() == ["id", "severity", "state", "opened", "ends", "told", "to", "what"]
+    assert first.split()[:3] == [ID[:8], "CRITICAL", "firing"]
+    assert "hook" in first
+    assert "chat.service on GPU 0: a leak" in first
+    assert second.split()[:3] == [OTHER[:8], "warning", "resolved"]
+
+
+@pytest.mark.parametrize(
+    ("narrowed", "ids"),
+    [
+        ((), {ID, OTHER}),
+        (("--open",), {ID}),
+        (("--state", "res*"), {OTHER}),
+        (("--severity", "critical"), {ID}),
+        (("--owner", "ch*"), {ID}),
+        (("--owner", "unit:chat*", "--cause", "leak", "--gpu", "0"), {ID}),
+        (("--unit", "chat.service", "--state", "resolved"), set()),
+        (("--gpu", "1"), set()),
+        (("--pod", "*"), set()),
+    ],
+)
+def test_the_list_is_narrowed_down_by_globs(past, narrowed, ids):
+    told = json.loads(call(past, "incidents", *LONG_AGO, *narrowed, "--format", "json").stdout)
+    assert {each["incident"] for each in told} == ids
+
+
+def test_what_is_over_is_listed_as_far_back_as_is_asked_and_nothing_is_told_in_words(past):
+    assert json.loads(call(past, "incidents", "--format", "json").stdout)[0]["incident"] == ID
+    empty = call(past, "incidents", "--owner", "nobody")
+    assert (empty.stdout, empty.stderr) == ("", "vramwatch: no incident is open or has moved since 7d\n")
+
+
+def test_the_formats_tell_the_same(past):
+    whole = json.loads(call(past, "incidents", *LONG_AGO, "--format", "json").stdout)
+    lines = call(past, "incidents", *LONG_AGO, "--format", "ndjson").stdout.splitlines()
+    rows = list(csv.DictReader(io.StringIO(call(past, "incidents", *LONG_AGO, "--format", "csv").stdout)))
+    assert [json.loads(each) for each in lines] == whole
+    assert [row["incident"] for row in rows] == [each["incident"] for each in whole]
+    firing = next(row for row in rows if row["incident"] == ID)
+    assert (firing["told"], firing["severity"], firing["exhaustion_at"]) == (
+        "hook",
+        "critical",
+        "1700010000.0",
+    )
+    assert next(each["id"] for each in whole if each["incident"] == ID) == f"{ID}@gpu7"
+
+
+def test_a_narrow_terminal_gets_two_lines_for_each(past):
+    with closing(History.open(past.store)) as history:
+        entries = history.casebook.entries(0.0)
+    lines = [str(each) for each in list_lines(entries, {}, 1_700_000_020.0, 44, None)]
+    assert max(map(len, lines)) <= 44
+    assert any("told to hook" in each for each in lines)
+
+
+def test_one_incident_is_shown_by_how_its_id_begins_and_with_its_host(past):
+    for written in (ID, "c0f", "C0FFEE", f"{ID}@gpu7", "c0f@gpu7"):
+        told = call(past, "incidents", "show", written).stdout
+        assert told.startswith("CRITICAL  chat on GPU 0: a leak")
+        assert f"{ID}@gpu7" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("incidents", "show", "beef"), "no incident 'beef'; see vramwatch incidents"),
+        (("incidents", "show", "c0f@gpu8"), "an incident of gpu8; this is gpu7"),
+        (("why", "nonsense"), "no incident 'nonsense'"),
+        (("incidents", "mark", ID), "write --false-alarm or --true-alarm"),
+        (("incidents", "--open", "show", ID), "write options after show, not before it"),
+        (("silence", "add", "--for", "1h", "--reason", "x"), "write what to silence"),
+        (("silence", "add", "--all", "--owner", "x", "--for", "1h", "--reason", "x"), "--all for everything"),
+        (("silence", "add", "--all", "--reason", "x"), "either --for 2h or --until 06:00"),
+        (("silence", "add", "--all", "--until", "yesterday", "--reason", "x"), "no moment to come"),
+        (("check", "--send", "pager"), "no channel 'pager'; there are: hook"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_what_to_do(past, arguments, told):
+    assert told in call(past, *arguments, code=2).stderr
+
+
+def test_an_id_that_may_mean_several_is_told_with_those(service):
+    service.life({3: (move(), move(id="c0ffee00cafe"))}, 6)
+    told = call(service, "why", "c0ffee", code=2).stderr
+    assert "may be any of c0ffee00beef, c0ffee00cafe; write more of it" in told
+
+
+def test_what_changes_something_says_how_to_start_a_daemon_where_there_is_none(past):
+    for verb in (("ack", ID), ("resolve", ID), ("mark", ID, "--false-alarm")):
+        assert "vramwatch run" in call(past, "incidents", *verb, code=1).stderr
+
+
+def test_an_incident_is_acknowledged_marked_and_resolved_through_the_daemon(service):
+    replies = service.life(
+        PAST,
+        30,
+        {
+            12: calls("incidents", "ack", "c0f", "--by", "anna", "--note", "restart tonight"),
+            14: calls("incidents", "mark", "c0f@gpu7", "--true-alarm"),
+            16: calls("incidents", "resolve", ID, "--by", "anna"),
+        },
+    )
+    assert replies[0].stdout.startswith(f"{ID} acknowledged by anna as ")
+    assert replies[1].stdout.startswith(f"{ID} marked as a true alarm by ")
+    assert replies[2].stdout.startswith(f"{ID} resolved by anna as ")
+    shown = call(service, "incidents", "show", ID).stdout
+    assert shown.startswith("RESOLVED  chat on GPU 0: a leak, somebody said that it is over")
+    assert "restart tonight" in shown
+    record = json.loads(call(service, "incidents", "show", ID, "--format", "json").stdout)[0]
+    assert [each["kind"] for each in record["remarks"]] == ["ack", "true_alarm", "resolve"]
+
+
+# --- why ----------------------------------------------------------------------------------------
+
+
+def sections(text):
+    """Return heading -> what stands below it, on one line."""
+    parts = text.split("\n\n")
+    return {part.splitlines()[0]: " ".join(part.split("\n", 1)[1].split()) for part in parts}
+
+
+def test_why_tells_the_whole_chain(service):
+    service.life(PAST, 16, {6: calls("incidents", "ack", ID, "--note", "seen")})
+    told = sections(call(service, "why", "c0f").stdout)
+    assert "CRITICAL  chat on GPU 0: a leak, memory ends in 2h 46m" in told
+    assert "unit chat.service, user alice" in told["Who"]
+    assert "17.0 GiB" in told["Who"]
+    why = told["Why we think so"]
+    assert "floor: what is held at rest rose by 2.0 GiB in 3h." in why
+    assert "growth 2.0 GiB, span 3h, late 53 %, votes 7." in why
+    assert "out of 18" in why
+    assert "Seen by idle_creep too." in why
+    assert told["What was ruled out"] == "Not warm-up: its process has run for 9h. age 9h."
+    assert told["What it may be as well"].startswith("fragmentation of the allocator")
+    assert "At 2023-11-14 22:13 it was 2023-11-15 03:46" in told["When memory ends"]
+    went = told["How it went"]
+    assert [went.count(word) for word in ("pending, warning", "firing, warning", "firing, critical")] == [
+        1,
+        1,
+        1,
+    ]
+    assert told["Whom it was told to"].count("delivered at") == 2
+    assert "hook, opened" in told["Whom it was told to"]
+    assert "hook, worse" in told["Whom it was told to"]
+    assert "HTTP 200: ok" in told["Whom it was told to"]
+    assert told["What people said"].endswith(": seen")
+    assert told["Next, on gpu7"].startswith("systemctl restart chat.service vramwatch incidents ack")
+
+
+def test_why_tells_what_was_withheld_and_why(service):
+    service.alerting = "{group_wait: 0s}"
+    service.life(PAST, 16)
+    told = sections(call(service, "why", ID).stdout)["Whom it was told to"]
+    assert "hook, opened: withheld (observe): observing for 6d 23h more." in told
+
+
+def test_why_tells_of_a_receiver_that_does_not_take_it(service):
+    service.receiver.status, service.receiver.answer = 503, b"overloaded"
+    service.life(PAST, 16)
+    told = sections(call(service, "why", ID).stdout)["Whom it was told to"]
+    assert "not taken yet" in told
+    assert "503" in told
+    assert "hush" not in told
+
+
+def test_why_tells_what_memory_did_since_it_was_told_last(service):
+    """The bytes are those of its owner in the history, from the newest message to the newest poll."""
+    service.write_config()
+    with closing(Store.open(service.store, "nvml", "0.1.0")) as store:
+        for seq in range(1, 12):
+            moved, steps = (), ()
+            if seq == 4:
+                moved, steps = (firing(seq, ID, "llama"),), (notify(ID),)
+            each = poll(seq, holding(7, Bytes(seq * GIB)))
+            store.write(replace(each, transitions=moved, steps=steps))
+    told = sections(call(service, "why", ID).stdout)["What memory did"]
+    assert told.startswith("Held 4.0 GiB at")
+    assert "when it was told last; 11.0 GiB at" in told
+    assert told.endswith("(+7.0 GiB).")
+    record = json.loads(call(service, "why", ID, "--format", "json").stdout)
+    assert record["memory"]["then_bytes"] == 4 * GIB
+    assert record["memory"]["now_bytes"] == 11 * GIB
+    assert record["memory"]["since"] == START + 4
+
+
+def test_why_as_data_holds_every_move_every_step_and_every_word(past):
+    record = json.loads(call(past, "why", ID, "--format", "json").stdout)
+    assert [each["reason"] for each in record["transitions"]] == ["seen", "established", "updated"]
+    assert [each["notice"] for each in record["steps"]] == ["opened", "worse"]
+    assert [each["delivery"]["outcome"] for each in record["steps"]] == ["delivered", "delivered"]
+    assert record["who"] == "unit chat.service, user alice"
+    assert record["remarks"] == []
+
+
+# --- silences -----------------------------------------------------------------------------------
+
+
+def test_silences_are_added_listed_and_expired(service):
+    replies = service.life(
+        PAST,
+        30,
+        {
+            2: calls("silence", "add", "--owner", "ch*", "--gpu", "0", "--for", "2h", "--reason", "long run"),
+            14: calls("silence", "expire", "s1"),
+        },
+    )
+    assert replies[0].stdout.startswith("s1 silences owner=ch* gpu=0 until 2023-11-15 00:13")
+    assert replies[1].stdout == "s1 has ended; what still stands is told now\n"
+    nothing = call(service, "silence", "list")
+    assert (nothing.stdout, nothing.stderr) == ("", "vramwatch: nothing is silenced\n")
+    over = call(service, "silence", "list", "--all").stdout
+    assert "owner=ch* gpu=0" in over
+    assert "long run" in over
+    (record,) = json.loads(call(service, "silence", "list", "--all", "--format", "json").stdout)
+    assert record["matcher"] == {"gpu": "0", "owner": "ch*"}
+    (row,) = csv.DictReader(io.StringIO(call(service, "silence", "list", "--all", "--format", "csv").stdout))
+    assert (row["id"], row["matcher"]) == ("s1", "owner=ch* gpu=0")
+
+
+# --- check --send -------------------------------------------------------------------------------
+
+
+def test_a_test_message_goes_through_the_daemon_and_its_answer_is_printed(service):
+    service.receiver.answer = b"thanks"
+    (reply,) = service.life({}, 16, {5: calls("check", "--send", "hook")})
+    assert reply.stdout == "hook: delivered, from the service: HTTP 200: thanks\n"
+    assert "Sent from a shell" not in service.receiver.got[0]["text"]
+
+
+def test_without_a_daemon_it_is_sent_from_this_shell_and_says_so(past):
+    past.receiver.got.clear()
+    reply = call(past, "check", "--send", "hook")
+    assert reply.stdout == "hook: delivered, from this shell, not from the service: HTTP 200: ok\n"
+    (message,) = past.receiver.got
+    assert message["kind"] == "test"
+    assert "Sent from a shell, not from the service." in message["text"]
+
+
+@pytest.mark.parametrize(("status", "word"), [(404, "rejected"), (503, "not taken now")])
+def test_a_receiver_that_does_not_take_it_makes_exit_code_1(past, status, word):
+    past.receiver.status, past.receiver.answer = status, b"sorry"
+    reply = call(past, "check", "--send", "hook", code=1)
+    assert reply.stdout.startswith(f"hook: {word}, from this shell, not from the service: ")
+    assert "sorry" in reply.stdout
+    assert "hush" not in reply.stdout

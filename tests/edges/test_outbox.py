@@ -1,0 +1,457 @@
+"""What the store holds is sent: at least once, in order, whatever fails or is killed in between."""
+
+import os
+import random
+import time
+from collections import Counter, defaultdict
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import pytest
+
+from tests.polls import instant, poll
+from tests.verdicts import transition
+from vramwatch.alerting import Alerting
+from vramwatch.core.errors import StoreError
+from vramwatch.core.incidents import Reason, State
+from vramwatch.core.messages import Host, MessageKind
+from vramwatch.core.outgoing import Delivered, Rejected, Retry
+from vramwatch.core.policy import Channel, Notice, Withholding
+from vramwatch.notifying import Notifier
+from vramwatch.outbox import Outbox
+from vramwatch.sending import Line
+from vramwatch.store import History, Store
+from vramwatch.store.desk import Desk
+from vramwatch.store.telling import steps_of
+
+HOST = Host("gpu7")
+HOUR, DAY = 3600.0, 86400.0
+
+
+class Killed(BaseException):
+    """Where it is raised the process ends: nothing after it happens."""
+
+
+@dataclass
+class Receiver:
+    """What arrived, in its order; ``answers`` are given in turn, then it takes everything."""
+
+    answers: list = field(default_factory=list)
+    got: list = field(default_factory=list)
+
+    def take(self, message):
+        self.got.append(message)
+        answer = self.answers.pop(0) if self.answers else Delivered("ok")
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def notices(self):
+        return [(item.incident.id, item.notice) for message in self.got for item in message.items]
+
+
+class Keyed(Notifier):
+    KEYED: ClassVar[bool] = True
+    receiver: object
+
+    def send(self, message, courier):
+        return self.receiver.take(message)
+
+
+class Keyless(Keyed):
+    KEYED: ClassVar[bool] = False
+
+
+class NoCourier:
+    def close(self):
+        pass
+
+
+def line(channel, notifier):
+    return Line(channel, notifier, lambda reach, secrets: NoCourier())
+
+
+AT_ONCE = Channel("hook", group_wait=0.0, group_interval=0.0)
+
+
+class Daemon:
+    """The part of a daemon that tells: a store, what decides, what sends. Time is handed in."""
+
+    def __init__(self, path, *lines, desk=Desk, give_up_after=DAY):
+        self.store = Store.open(path, "simulated", "1")
+        self.desk = desk(self.store)
+        self.alerting = Alerting(self.desk, [each.channel for each in lines], None)
+        self.outbox = Outbox(self.desk, HOST, lines, give_up_after, lambda item: item)
+        self.seq = self.store.next_seq() - 1
+
+    def turn(self, *moved, after=1.0, settle=True):
+        """Take one poll at which ``moved`` happened, and wait until what leaves has been answered."""
+        self.seq += 1
+        self.now = getattr(self, "now", instant(self.seq).wall) + after
+        at = replace(instant(self.seq), wall=self.now)
+        told = tuple(replace(each, at=at) for each in moved)
+        told = self.alerting.turn(replace(poll(self.seq), at=at, transitions=told))
+        self.store.write(told)
+        self.outbox.expect(told.steps)
+        self.outbox.turn(self.now)
+        if settle:
+            self.settle()
+
+    def settle(self):
+        for route in self.outbox._routes.values():
+            until = time.monotonic() + 10
+            while (
+                route._handed and route.sender.sent.qsize() < len(route._handed) and route.sender.is_alive()
+            ):
+                assert time.monotonic() < until, "the sender does not answer"
+                time.sleep(0.0002)
+        self.outbox.turn(self.now)
+
+    def die_with_its_threads(self):
+        """A kill takes every thread at once."""
+        if not all(route.sender.is_alive() for route in self.outbox._routes.values()):
+            raise Killed
+
+    def kill(self):
+        self.store._connection.close()
+        os.close(self.store._lock)
+        self.store._lock = None
+        for route in self.outbox._routes.values():
+            route.sender.stop()
+
+    def close(self):
+        self.outbox.close()
+        self.store.close()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "history.db"
+
+
+@pytest.fixture
+def start(path):
+    """Return what starts a daemon over the same store; all are ended with the test."""
+    running = []
+
+    def begin(*lines, **options):
+        running.append(Daemon(path, *lines, **options))
+        return running[-1]
+
+    yield begin
+    for each in running:
+        if each.store._lock is not None:
+            each.close()
+
+
+def fires(id="chat", **told):
+    return transition(1, id, State.FIRING, reason=Reason.ESTABLISHED, **told)
+
+
+def ends(id="chat"):
+    return transition(1, id, State.RESOLVED, reason=Reason.CLEARED)
+
+
+def chain(path, incident="chat"):
+    with closing(History.open(path)) as history, history._reading() as connection:
+        return steps_of(connection, incident)
+
+
+def test_what_fires_and_ends_is_told_once_each_and_the_store_knows(start, path):
+    receiver = Receiver()
+    daemon = start(line(AT_ONCE, Keyed(receiver=receiver)))
+    daemon.turn(fires())
+    daemon.turn()
+    daemon.turn(ends())
+    daemon.turn()
+    assert receiver.notices() == [("chat", Notice.OPENED), ("chat", Notice.RESOLVED)]
+    opened, resolved = chain(path)
+    assert (opened.delivery.outcome, opened.delivery.attempts, opened.delivery.detail) == (
+        "delivered",
+        1,
+        "ok",
+    )
+    assert opened.delivery.key == receiver.got[0].key != resolved.delivery.key == receiver.got[1].key
+
+
+def test_what_fires_within_the_wait_leaves_as_one_message(start):
+    receiver = Receiver()
+    daemon = start(line(Channel("hook"), Keyed(receiver=receiver)))
+    for number in range(64):
+        daemon.turn(fires(f"i{number}"), after=0.9)
+    assert len(receiver.got) == 1
+    daemon.turn(after=300)
+    assert len(receiver.got) == 2
+    assert Counter(receiver.notices()) == Counter((f"i{n}", Notice.OPENED) for n in range(64))
+
+
+def test_what_is_not_taken_is_tried_again_under_the_same_key(start):
+    receiver = Receiver([Retry("busy"), Retry("busy")])
+    daemon = start(line(AT_ONCE, Keyed(receiver=receiver)))
+    daemon.turn(fires())
+    daemon.turn(after=0.5)
+    assert len(receiver.got) == 1
+    daemon.turn(after=300)
+    daemon.turn(after=300)
+    daemon.turn(after=300)
+    assert len({message.key for message in receiver.got}) == 1
+    assert len(receiver.got) == 3
+
+
+def test_a_receiver_that_asks_for_time_gets_it(start):
+    receiver = Receiver([Retry("slow down", 600.0)])
+    daemon = start(line(AT_ONCE, Keyed(receiver=receiver)))
+    daemon.turn(fires())
+    daemon.turn(after=599)
+    assert len(receiver.got) == 1
+    daemon.turn(after=2)
+    assert len(receiver.got) == 2
+
+
+def test_what_is_rejected_is_not_tried_again_and_the_reason_is_kept(start, path):
+    receiver = Receiver([Rejected("HTTP 400: no such field")])
+    daemon = start(line(AT_ONCE, Keyed(receiver=receiver)))
+    daemon.turn(fires())
+    daemon.turn(after=3600)
+    assert len(receiver.got) == 1
+    assert (chain(path)[0].delivery.outcome, chain(path)[0].delivery.detail) == (
+        "rejected",
+        "HTTP 400: no such field",
+    )
+    assert daemon.outbox.failing == {"hook": "HTTP 400: no such field"}
+
+
+def test_after_its_time_limit_a_message_is_given_up_with_the_last_reason(start, path):
+    receiver = Receiver([Retry("refused")] * 50)
+    daemon = start(line(AT_ONCE, Keyed(receiver=receiver)), give_up_after=HOUR)
+    daemon.turn(fires())
+    for _ in range(15):
+        daemon.turn(after=300)
+    last = chain(path)[0].delivery
+    assert last.outcome == "rejected"
+    assert last.detail.startswith("given up after ")
+    assert last.detail.endswith("; the last: refused")
+
+
+def test_after_a_week_without_network_the_newest_state_is_told_alone(start, path):
+    receiver = Receiver([Retry("no route")] * 10_000)
+    daemon = start(line(AT_ONCE, Keyed(receiver=receiver)), give_up_after=10 * DAY)
+    for _ in range(7 * 24):
+        daemon.turn(fires(), after=HOUR / 2)
+        daemon.turn(ends(), after=HOUR / 2)
+    receiver.answers.clear()
+    receiver.got.clear()
+    daemon.turn(after=301)
+    daemon.turn()
+    assert receiver.notices() == [("chat", Notice.RESOLVED)]
+    steps = chain(path)
+    told = [each for each in steps if getattr(each.step, "reason", None) is not Withholding.SUPERSEDED]
+    assert sum(each.delivery is not None and each.delivery.outcome == "delivered" for each in told) == 1
+
+
+def test_a_dead_channel_delays_no_other_and_no_poll(start):
+    class Stuck(Keyed):
+        def send(self, message, courier):
+            time.sleep(0.5)
+            return Retry("never answers", is_uncertain=True)
+
+    receiver = Receiver()
+    daemon = start(
+        line(replace(AT_ONCE, name="dead"), Stuck(receiver=receiver)), line(AT_ONCE, Keyed(receiver=receiver))
+    )
+    began = time.perf_counter()
+    daemon.turn(fires(), settle=False)
+    assert time.perf_counter() - began < 0.4
+    alive = daemon.outbox._routes["hook"]
+    until = time.monotonic() + 0.4
+    while not alive.sender.sent.qsize() and time.monotonic() < until:
+        time.sleep(0.001)
+    assert receiver.notices() == [("chat", Notice.OPENED)]
+
+
+def test_a_notifier_that_fails_is_tried_again_and_its_words_stay_out_of_the_log(start, caplog):
+    receiver = Receiver([ValueError("https://hooks.example/SECRET")])
+    daemon = start(line(AT_ONCE, Keyed(receiver=receiver)))
+    daemon.turn(fires())
+    daemon.turn(after=300)
+    assert len(receiver.got) == 2
+    assert "notifier failed channel=hook" in caplog.text
+    assert "SECRET" not in caplog.text
+
+
+def test_a_test_message_is_sent_first_and_its_answer_told(start):
+    receiver = Receiver()
+    daemon = start(line(AT_ONCE, Keyed(receiver=receiver)))
+    daemon.turn()
+    pending = daemon.outbox.send("hook", MessageKind.TEST, "hello", daemon.now)
+    daemon.turn()
+    assert pending.wait(5.0) == Delivered("ok")
+    assert [(message.kind, message.text) for message in receiver.got] == [(MessageKind.TEST, "hello")]
+    assert daemon.outbox.send("nobody", MessageKind.TEST, "hello", daemon.now) is None
+
+
+def test_a_test_message_that_fails_is_not_tried_again(start):
+    receiver = Receiver([Retry("refused")])
+    daemon = start(line(AT_ONCE, Keyed(receiver=receiver)))
+    daemon.turn()
+    pending = daemon.outbox.send("hook", MessageKind.TEST, "hello", daemon.now)
+    daemon.turn()
+    daemon.turn(after=3600)
+    assert pending.wait(5.0) == Retry("refused")
+    assert len(receiver.got) == 1
+
+
+def test_what_the_receiver_calls_a_message_comes_back_with_the_next_of_its_incidents(start):
+    receiver = Receiver([Delivered("ok", "C1/17")])
+    daemon = start(line(AT_ONCE, Keyed(receiver=receiver)))
+    daemon.turn(fires("a"), fires("b"))
+    daemon.turn(ends("a"))
+    daemon.turn(ends("b"))
+    daemon.turn()
+    first, second, third = receiver.got
+    assert [item.reference for item in first.items] == [None, None]
+    assert [(item.reference, item.siblings) for item in second.items] == [("C1/17", 1)]
+    assert [(item.reference, item.siblings) for item in third.items] == [("C1/17", 0)]
+
+
+def test_a_new_configuration_goes_on_with_what_is_under_way(start):
+    dead, alive = Receiver([Retry("refused")] * 100), Receiver()
+    daemon = start(line(AT_ONCE, Keyed(receiver=dead)))
+    daemon.turn(fires())
+    daemon.outbox.reconfigure([line(AT_ONCE, Keyed(receiver=alive))], DAY)
+    daemon.turn(after=300)
+    daemon.turn()
+    assert alive.notices() == [("chat", Notice.OPENED)]
+
+
+def test_while_the_store_cannot_be_written_nothing_is_lost(start, monkeypatch):
+    receiver = Receiver()
+    daemon = start(line(AT_ONCE, Keyed(receiver=receiver)))
+    daemon.turn()
+    keep, failures = daemon.desk.keep, [StoreError("disk full")] * 3
+
+    def fail(changes, now):
+        if failures:
+            raise failures.pop()
+        return keep(changes, now)
+
+    monkeypatch.setattr(daemon.desk, "keep", fail)
+    daemon.turn(fires())
+    for _ in range(5):
+        daemon.turn(after=10)
+    assert Counter(receiver.notices()) == Counter({("chat", Notice.OPENED): 1})
+
+
+# --- killed anywhere ------------------------------------------------------------------------------
+
+
+class Fragile(Desk):
+    """A desk at which the process may be killed before or after anything is kept."""
+
+    chance: ClassVar[random.Random]
+    risk: ClassVar[float] = 0.0
+
+    def keep(self, changes, now):
+        self.maybe_die()
+        kept = super().keep(changes, now)
+        self.maybe_die()
+        return kept
+
+    @classmethod
+    def maybe_die(cls):
+        if cls.chance.random() < cls.risk:
+            raise Killed
+
+
+@dataclass
+class Fatal(Receiver):
+    """A receiver at which the process may be killed before, or after, a message arrives."""
+
+    def take(self, message):
+        Fragile.maybe_die()
+        if Fragile.chance.random() < 0.1:
+            return Retry("busy")
+        answer = super().take(message)
+        Fragile.maybe_die()
+        if Fragile.chance.random() < 0.05:
+            return Retry("no answer", is_uncertain=True)
+        return answer
+
+
+def lives(path, seed, receivers, turns=100):
+    """Run ``turns`` polls at which incidents come and go, killed and started again; return the kills."""
+    chance = Fragile.chance = random.Random(seed)
+    lines = (
+        line(AT_ONCE, Keyed(receiver=receivers["hook"])),
+        line(replace(AT_ONCE, name="mail", group_wait=3.0), Keyless(receiver=receivers["mail"])),
+    )
+    stands, kills, done, now = defaultdict(lambda: State.RESOLVED), 0, 0, instant(1).wall
+    ending = turns - 20  # from then on nothing new comes, and nobody is killed
+    while done < turns:
+        Fragile.risk = 0.0
+        daemon = Daemon(path, *lines, desk=Fragile)
+        daemon.now = now
+        Fragile.risk = 0.15
+        try:
+            while done < turns:
+                if done >= ending:
+                    Fragile.risk = 0.0
+                moved = () if done >= ending else tuple(_moves(chance, stands))
+                seq = daemon.seq + 1
+                try:
+                    daemon.turn(*moved, after=400.0 if done >= ending else chance.choice((0.5, 1, 400)))
+                finally:
+                    if daemon.store._known is not None and daemon.store.newest().seq >= seq:
+                        stands.update((each.incident.id, each.incident.state) for each in moved)
+                        done += 1
+                daemon.die_with_its_threads()
+            daemon.close()
+        except Killed:
+            kills += 1
+            now = daemon.now
+            daemon.kill()
+    return kills, stands
+
+
+def _moves(chance, stands):
+    for id in ("a", "b", "c"):
+        if chance.random() < 0.3:
+            yield ends(id) if stands[id] is State.FIRING else fires(id)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # that is the kill
+@pytest.mark.parametrize("seed", range(12))
+def test_killed_anywhere_between_decision_and_delivery_nothing_is_lost(tmp_path, seed):
+    receivers = {"hook": Fatal(), "mail": Fatal()}
+    kills, stands = lives(tmp_path / "history.db", seed, receivers)
+    assert kills >= 10
+    for channel, receiver in receivers.items():
+        _assert_nothing_is_lost(tmp_path / "history.db", channel, receiver, stands)
+        _assert_repetitions_are_known(channel, receiver)
+
+
+def _assert_nothing_is_lost(path, channel, receiver, stands):
+    keys = {message.key for message in receiver.got}
+    for incident, state in stands.items():
+        for each in chain(path, incident):
+            if each.step.channel == channel and getattr(each.step, "reason", None) is None:
+                assert each.delivery is not None, f"{channel}: {each.step} waits for ever"
+                assert each.delivery.outcome == "delivered"
+                assert each.delivery.key in keys
+        heard = [notice for id, notice in receiver.notices() if id == incident]
+        assert (heard[-1] is Notice.RESOLVED) == (state is State.RESOLVED)
+
+
+def _assert_repetitions_are_known(channel, receiver):
+    """What arrives twice arrives under one key; where keys mean nothing, with words that say so."""
+    under = defaultdict(set)
+    for message in receiver.got:
+        for item in message.items:
+            under[item.incident.id, item.notice, item.transition.at.seq].add(message.key)
+    assert all(len(keys) == 1 for keys in under.values())
+    if channel == "mail":
+        seen = set()
+        for message in receiver.got:
+            assert message.may_be_repeat or message.key not in seen
+            seen.add(message.key)

@@ -1,0 +1,109 @@
+"""``report``: an incident as a page of its own."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from click.testing import CliRunner
+
+from tests.edges.test_incident_verbs import ID, PAST
+from tests.telling import house
+from vramwatch.cli import main
+
+
+@pytest.fixture
+def service(tmp_path, monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.delenv("VRAMWATCH_CONFIG", raising=False)
+    with house(tmp_path) as there:
+        there.life(PAST, 16)
+        yield there
+
+
+def report(service, *options, code=0, id="c0f"):
+    file = service.folder / "report.html"
+    words = ["report", id, "-o", str(file), *options, "--config", str(service.folder / "config.yaml")]
+    result = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return file.read_text() if code == 0 else result.output
+
+
+class Page(HTMLParser):
+    """Which tags stand in a page, whether they are closed, and what its text is."""
+
+    VOID = frozenset({"meta"})
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.text = [], set(), ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.add(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_a_report_tells_what_is_known_and_every_tag_in_it_is_closed(service):
+    page = Page(report(service))
+    assert page.open == []
+    for told in (
+        "CRITICAL chat on GPU 0: a leak",
+        f"{ID}@gpu7",
+        "what is held at rest rose by 2.0 GiB in 3h",
+        "its process has run for 9h",
+        "Who held what when it opened",
+        "hook",
+        "delivered",
+        "detection:",
+    ):
+        assert told in " ".join(page.text.split())
+    assert {"svg", "table"} <= page.tags
+
+
+def test_a_report_loads_nothing_and_runs_nothing(service):
+    text = report(service)
+    assert not re.search(r"<script|<link|<img|<iframe|src=|href=|url\(|@import", text)
+    assert "default-src 'none'" in text
+
+
+def test_a_secret_of_the_configuration_stands_in_no_report(service):
+    assert service.receiver.url not in report(service)
+    assert "url: '********'" in Page(report(service)).text
+
+
+def test_names_that_others_chose_are_text_and_never_markup(service, tmp_path):
+    config = service.folder / "config.yaml"
+    config.write_text(config.read_text().replace("name: gpu7", "name: '<img src=x onerror=alert(1)>'"))
+    text = report(service)
+    assert "<img" not in text
+    assert "&lt;img src=x onerror=alert(1)&gt;" in text
+
+
+def test_a_redacted_report_names_nobody_and_no_place_and_says_the_same(service):
+    text = report(service, "--redact")
+    for name in ("chat.service", "alice", "gpu7", "hook", str(service.folder), "GPU-hand"):
+        assert name not in text
+    assert "detection:" not in text
+    assert "what is held at rest rose by 2.0 GiB in 3h" in text
+    assert re.search(r"owner-\d+ on GPU 0: a leak", text)
+
+
+def test_an_incident_that_is_not_kept_is_a_fault_of_usage(service):
+    assert "no incident" in report(service, id="ffff", code=2)
+
+
+def test_a_file_that_cannot_be_written_is_said_with_its_reason(service):
+    words = ["report", "c0f", "-o", "/nonexistent/r.html", "--config", str(service.folder / "config.yaml")]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 1
+    assert "/nonexistent/r.html: cannot be written (No such file or directory)" in result.output

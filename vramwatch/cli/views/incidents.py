@@ -1,0 +1,168 @@
+"""Incidents as people see them: a line each, or one in full; and as data."""
+
+from collections.abc import Mapping, Sequence
+from datetime import tzinfo
+
+from vramwatch.cli.views.history import readable_width
+from vramwatch.cli.views.text import Line, Tone, columns, fit, left, line, wrap
+from vramwatch.cli.views.words import join_sentences
+from vramwatch.cli.when import show_when
+from vramwatch.core.forecast import Exhaustion
+from vramwatch.core.incidents import Incident, Severity, State
+from vramwatch.core.messages import Host, Item, command_lines, full_id, sentences, title
+from vramwatch.core.model import Gpu
+from vramwatch.core.policy import Notice
+from vramwatch.core.records import Json, moment, transition_record
+from vramwatch.core.texts import clean
+from vramwatch.core.wording import clock, subject_words, what_words
+from vramwatch.store import Entry, Remark, RemarkKind
+
+COLUMNS = (
+    "incident", "opened", "opened_iso", "moved", "moved_iso", "state", "severity", "gpu", "subject_kind",
+    "owner", "pid", "pattern", "cause", "rate_bytes_per_hour", "exhaustion_at", "exhaustion_low",
+    "exhaustion_high", "told", "acknowledged_by", "marked",
+)  # fmt: skip
+
+ID_SHOWN = 8
+"""Digits of an id that a list shows: as many as a person types, and few enough that they differ."""
+
+_HEADINGS = ("id", "severity", "state", "opened", "ends", "told to", "what")
+_GAP = 2
+
+SAID = {
+    RemarkKind.ACK: "acknowledged",
+    RemarkKind.RESOLVE: "resolved",
+    RemarkKind.FALSE_ALARM: "marked as a false alarm",
+    RemarkKind.TRUE_ALARM: "marked as a true alarm",
+}
+
+
+def list_lines(
+    entries: Sequence[Entry], gpus: Mapping[str, Gpu], now: float, width: int, zone: tzinfo | None
+) -> list[Line]:
+    """Return a table, what is open first; narrow terminals get two lines each."""
+    ordered = sorted(entries, key=_place)
+    rows = [_row(entry, gpus, now, zone) for entry in ordered]
+    tones = [tone(entry.case.incident) for entry in ordered]
+    if not rows:
+        return []
+    widths = [max(map(columns, cells)) for cells in zip(_HEADINGS, *rows, strict=True)]
+    room = width - sum(widths[:-1]) - _GAP * (len(widths) - 1)
+    if room < min(24, widths[-1]):
+        return [each for row, tone in zip(rows, tones, strict=True) for each in _folded(row, tone, width)]
+    widths[-1] = min(room, widths[-1])
+    titles = (_HEADINGS, Tone.FAINT)
+    return [_table_line(cells, widths, tone) for cells, tone in (titles, *zip(rows, tones, strict=True))]
+
+
+def _place(entry: Entry) -> tuple[int, bool, float]:
+    """Return where an incident stands: what fires, what is pending, what is over; the newest first."""
+    incident = entry.case.incident
+    state = (State.FIRING, State.PENDING, State.RESOLVED).index(incident.state)
+    is_mild = incident.state is State.FIRING and incident.judgement.severity is Severity.WARNING
+    return state, is_mild, -entry.case.newest.at.wall
+
+
+def _row(entry: Entry, gpus: Mapping[str, Gpu], now: float, zone: tzinfo | None) -> tuple[str, ...]:
+    incident, judgement = entry.case.incident, entry.case.incident.judgement
+    forecast = judgement.forecast
+    has_end = isinstance(forecast, Exhaustion) and incident.state is not State.RESOLVED
+    ends = show_when(forecast.at, now, zone) if isinstance(forecast, Exhaustion) and has_end else "-"
+    what = f"{subject_words(incident.subject, gpus)}: {what_words(incident)}"
+    said = f", {', '.join(dict.fromkeys(SAID[each.kind] for each in entry.remarks))}" if entry.remarks else ""
+    opened = show_when(incident.opened, now, zone)
+    told = ", ".join(map(clean, entry.told)) or "-"
+    grade = judgement.severity.upper() if incident.state is State.FIRING else str(judgement.severity)
+    return incident.id[:ID_SHOWN], grade, str(incident.state), opened, ends, told, what + said
+
+
+def _table_line(cells: Sequence[str], widths: Sequence[int], look: Tone) -> Line:
+    *most, last = zip(cells, widths, strict=True)
+    return line("".join(left(cell, width + _GAP, "") for cell, width in most) + fit(*last, "…"), look)
+
+
+def _folded(row: Sequence[str], look: Tone, width: int) -> list[Line]:
+    id, grade, state, opened, ends, told, what = row
+    about = [f"{state} since {opened}", *([f"ends {ends}"] if ends != "-" else []), f"told to {told}"]
+    return [*wrap(f"{id}  {grade}  {what}", width, 0, look), *wrap(", ".join(about), width, 4)]
+
+
+def tone(incident: Incident) -> Tone:
+    """Return how an incident is shown: what calls people stands out, what does not steps back."""
+    if incident.state is not State.FIRING:
+        return Tone.FAINT
+    return Tone.GHOST if incident.judgement.severity is Severity.CRITICAL else Tone.WARNING
+
+
+def show_lines(entry: Entry, host: Host, width: int, zone: tzinfo | None) -> list[Line]:
+    """Return one incident as a message tells it, with what people said and the next commands."""
+    item, width = item_of(entry), readable_width(width)
+    told = ", ".join(map(clean, entry.told)) or "nobody"
+    says = [
+        f"{full_id(item.incident, host)}, {item.incident.state}",
+        *sentences(item, zone),
+        f"Told to {told}",
+    ]
+    return [
+        *wrap(title(item), width, 0, tone(item.incident)),
+        *(each for words in says for each in wrap(join_sentences(words), width, 2)),
+        *(each for remark in entry.remarks for each in wrap(remark_words(remark, zone), width, 2)),
+        *(line(f"  {each}", Tone.STRONG) for each in command_lines(item)),
+    ]
+
+
+def item_of(entry: Entry) -> Item:
+    """Return the incident as a message has it."""
+    is_over = entry.case.incident.state is State.RESOLVED
+    return Item(Notice.RESOLVED if is_over else Notice.OPENED, entry.case.newest)
+
+
+def remark_words(remark: Remark, zone: tzinfo | None) -> str:
+    """Return "2026-11-22 03:12 acknowledged by anna as root (uid 0, pid 7): restart tonight"."""
+    note = f": {clean(remark.note)}" if remark.note else ""
+    return f"{clock(remark.wall, zone)} {SAID[remark.kind]} by {clean(remark.author)}{note}"
+
+
+# --- data ---------------------------------------------------------------------------------------
+
+
+def entry_record(entry: Entry, host: Host) -> Json:
+    """Return one object: the incident as it stands, whom it was told to, what people said."""
+    told = entry.case.acknowledged
+    return {
+        **transition_record(entry.case.newest),
+        "id": full_id(entry.case.incident, host),
+        **moment("opened", entry.case.incident.opened),
+        "title": title(item_of(entry)),
+        "told": list(entry.told),
+        "acknowledged": None if told is None else {**moment("time", told.at), "author": told.author},
+        "remarks": [remark_record(each) for each in entry.remarks],
+    }
+
+
+def remark_record(remark: Remark) -> Json:
+    return {
+        **moment("time", remark.wall),
+        "kind": str(remark.kind),
+        "author": remark.author,
+        "note": remark.note,
+        "severity": str(remark.severity),
+    }
+
+
+def entry_row(entry: Entry) -> tuple[object, ...]:
+    """Return one row of COLUMNS; what is not known is empty."""
+    record = transition_record(entry.case.newest)
+    opened, exhaustion = moment("opened", entry.case.incident.opened), record["exhaustion"] or {}
+    marked = [
+        each.kind for each in entry.remarks if each.kind in (RemarkKind.FALSE_ALARM, RemarkKind.TRUE_ALARM)
+    ]
+    fields = (
+        *(record["incident"], *opened.values(), record["time"], record["time_iso"], record["state"]),
+        *(record["severity"], record["gpu"], record["subject"]["kind"]),
+        *(clean(record["subject"]["owner"] or ""), record["pid"], record["pattern"], record["cause"]),
+        *(record["rate_bytes_per_hour"], *(exhaustion.get(name) for name in ("at", "low", "high"))),
+        *(" ".join(entry.told), entry.case.acknowledged and entry.case.acknowledged.author),
+        str(marked[-1]) if marked else None,
+    )
+    return tuple("" if each is None else each for each in fields)

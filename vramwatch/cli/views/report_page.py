@@ -1,0 +1,299 @@
+"""A report as one HTML file that holds all it needs: no script, and nothing that is loaded."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from html import escape
+
+from vramwatch.cli.gathering import LAYERS, LOAD, Case, Curve
+from vramwatch.cli.views.chart import Chart, ShownPoint, draw
+from vramwatch.core.incidents import State, Transition
+from vramwatch.core.messages import Host, Item, full_id, sentences, title
+from vramwatch.core.model import Ledger, Poll
+from vramwatch.core.policy import OUT_OF_MEMORY, Notice, Withheld
+from vramwatch.core.texts import clean
+from vramwatch.core.units import show_bytes, show_seconds
+from vramwatch.core.wording import BECAUSE, CAUSES, clock, zone_name
+from vramwatch.store import StepRow
+
+STYLE = """
+:root{--ink:#1f2328;--faint:#59636e;--ground:#fff;--line:#d1d9e0;--bad:#cf222e;--warn:#9a6700;--good:#1a7f37}
+@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--faint:#9198a1;--ground:#0d1117;--line:#3d444d;
+--bad:#ff7b72;--warn:#d29922;--good:#3fb950}}
+body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--ground);max-width:940px;
+margin:2rem auto;padding:0 1rem}
+h1{font-size:1.35rem;margin:0}h2{font-size:1.05rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--line)}
+.critical{color:var(--bad)}.warning{color:var(--warn)}.resolved{color:var(--good)}.faint{color:var(--faint)}
+table{border-collapse:collapse;width:100%;font-size:.88rem}
+td,th{text-align:left;padding:.2rem .6rem .2rem 0;border-bottom:1px solid var(--line);vertical-align:top}
+td.number,th.number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+pre{overflow-x:auto;font-size:.8rem;border:1px solid var(--line);padding:.6rem}
+svg{width:100%;height:auto;display:block}
+figure{margin:.8rem 0}figcaption{font-size:.82rem}
+.key{color:var(--faint);margin-left:.8rem;white-space:nowrap}
+.key::before{content:"";display:inline-block;width:1rem;height:.2rem;margin-right:.3rem;
+vertical-align:middle;background:currentColor}
+.key.c0::before{background:#0969da}.key.c1::before{background:#bf8700}.key.c2::before{background:#1a7f37}
+.key.c3::before{background:#bf3989}.key.c4::before{background:#8250df}.key.c5::before{background:#57606a}
+svg text{font:11px system-ui,sans-serif;fill:var(--faint)}
+svg .end{text-anchor:end}svg .middle{text-anchor:middle}svg path{fill:none}
+svg .grid{stroke:var(--line);stroke-width:.6}svg .level{stroke:var(--ink);stroke-dasharray:6 4}
+svg .mark{stroke:var(--faint);stroke-dasharray:3 3}svg .mark.firing,svg .mark.out{stroke:var(--bad)}
+svg .mark.resolved{stroke:var(--good)}
+svg .line{stroke-width:1.4;stroke-linejoin:round}
+svg .band{fill-opacity:.18;stroke:none}
+svg .c0{stroke:#0969da}svg .band.c0{fill:#0969da}svg .c1{stroke:#bf8700}svg .band.c1{fill:#bf8700}
+svg .c2{stroke:#1a7f37}svg .band.c2{fill:#1a7f37}svg .c3{stroke:#bf3989}svg .band.c3{fill:#bf3989}
+svg .c4{stroke:#8250df}svg .band.c4{fill:#8250df}svg .c5{stroke:#57606a}svg .band.c5{fill:#57606a}
+svg .band{stroke:none}
+"""
+
+LEAST_SHARE = 0.05
+"""Of the highest curve of a flight record: lower ones are left out."""
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+"""Content-Security-Policy of the file: a browser that opens it loads nothing, whatever names it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a report comes from. ``configuration``: as text, without secrets; empty: left out."""
+
+    host: Host
+    version: str
+    made: float  # unix seconds
+    configuration: str
+
+
+def page(case: Case, origin: Origin, zone: tzinfo | None) -> str:
+    """Return the whole page."""
+    incident = case.newest.incident
+    heading = title(Item(Notice.OPENED, case.newest))
+    parts = (
+        _summary(case, origin, zone),
+        *_section("Memory", _memory(case, zone)),
+        *_section("Load", _load(case, zone)),
+        *_section("The minutes before it ran out of memory", _flight(case, zone)),
+        *_section("Evidence", _evidence(case)),
+        *_section("Who held what when it opened", _ledger(case.before, incident.subject.gpu, zone)),
+        *_section("Who held what at the end", _ledger(case.after, incident.subject.gpu, zone)),
+        *_section("How it went", _course(case.chain.transitions, zone)),
+        *_section("Who was told, and who was not", _told(case.chain.steps, zone)),
+        *_section("What people said", _said(case, zone)),
+        *_section("What happened to vramwatch meanwhile", _events(case, zone)),
+        *_section("Configuration", _configuration(origin.configuration)),
+    )
+    return "\n".join(
+        (
+            "<!doctype html>",
+            '<html lang="en"><head><meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+            '<meta name="viewport" content="width=device-width">',
+            f"<title>{_text(origin.host.name)}: {_text(heading)}</title>",
+            f"<style>{STYLE}</style></head><body>",
+            *parts,
+            "</body></html>\n",
+        )
+    )
+
+
+def _summary(case: Case, origin: Origin, zone: tzinfo | None) -> str:
+    incident = case.newest.incident
+    item = Item(Notice.OPENED, case.newest)
+    tone = "resolved" if item.is_over else incident.judgement.severity.value
+    told = "".join(f"<li>{_text(each)}.</li>" for each in sentences(item, zone))
+    made = f"{clock(origin.made, zone)} {zone_name(origin.made, zone)}"
+    return (
+        f'<h1><span class="{tone}">{_text(title(item))}</span></h1>\n'
+        f'<p class="faint">{_text(full_id(incident, origin.host))}, seen by vramwatch '
+        f"{_text(origin.version)}; this report was made {made}. Times are in this zone.</p>\n<ul>{told}</ul>"
+    )
+
+
+def _section(name: str, content: str) -> tuple[str, ...]:
+    return (f"<h2>{escape(name)}</h2>", content) if content else ()
+
+
+# --- curves ---------------------------------------------------------------------------------------
+
+
+def _points(curve: Curve) -> list[ShownPoint]:
+    return [(each.start, each.minimum, each.maximum) for each in curve.steps]
+
+
+def _marks(case: Case) -> list[tuple[float, str]]:
+    """Return when the state of the incident changed, and to which."""
+    marks: list[tuple[float, str]] = []
+    for each in case.chain.transitions:
+        state = str(each.incident.state)
+        if each.incident.judgement.pattern == OUT_OF_MEMORY and each.incident.state is State.FIRING:
+            state = "out of memory"
+        if marks and marks[-1][0] == each.at.wall:
+            marks.pop()
+        if not marks or marks[-1][1] != state:
+            marks.append((each.at.wall, state))
+    return marks
+
+
+def _memory(case: Case, zone: tzinfo | None) -> str:
+    span, marks = (case.since, case.until), _marks(case)
+    scene = case.newest.scene
+    total = scene.total_bytes if scene else None
+    level = (float(total), f"all of it: {show_bytes(total)}") if total else None
+    whole = {
+        f"{curve.name} {_layer(curve.quantity)}".strip(): _points(curve)
+        for curve in case.curves
+        if not curve.name.startswith("pid") and curve.quantity.endswith("_bytes")
+    }
+    name = f"GPU {case.gpu.ordinal}, {case.gpu.name}" if case.gpu else "GPU"
+    charts = [Chart(clean(name), whole, span, case.step, marks, level)]
+    by_process: dict[str, dict[str, list[ShownPoint]]] = {}
+    for curve in case.curves:
+        if curve.name.startswith("pid") and curve.quantity in LAYERS:
+            by_process.setdefault(curve.name, {})[_layer(curve.quantity)] = _points(curve)
+    charts += [Chart(name, layers, span, case.step, marks) for name, layers in by_process.items()]
+    return "\n".join(filter(None, (draw(chart, zone) for chart in charts)))
+
+
+def _layer(quantity: str) -> str:
+    return quantity.removesuffix("_bytes").replace("_", " ")
+
+
+def _load(case: Case, zone: tzinfo | None) -> str:
+    found: dict[str, dict[str, list[ShownPoint]]] = {"utilisation": {}, "requests": {}}
+    for curve in case.curves:
+        if curve.quantity in LOAD:
+            kind = "utilisation" if curve.quantity == "utilization_ratio" else "requests"
+            short = curve.quantity.partition("_")[2] if kind == "requests" else ""
+            found[kind][f"{curve.name} {short}".strip()] = _points(curve)
+    span, marks = (case.since, case.until), _marks(case)
+    charts = (
+        Chart(name.capitalize(), curves, span, case.step, marks, is_bytes=False)
+        for name, curves in found.items()
+    )
+    return "\n".join(filter(None, (draw(chart, zone) for chart in charts)))
+
+
+def _flight(case: Case, zone: tzinfo | None) -> str:
+    """Draw the newest flight record: what stood out in it, for of many processes most lie still."""
+    told = [each.incident.judgement.evidence.flight for each in case.chain.transitions]
+    flight = next((each for each in reversed(told) if any(each.values())), {})
+    heights = {name: max((point[2] for point in curve), default=0.0) for name, curve in flight.items()}
+    least = LEAST_SHARE * max(heights.values(), default=0.0)
+    shown = {clean(_layer(name)): curve for name, curve in flight.items() if curve and heights[name] >= least}
+    walls = [point[0] for curve in shown.values() for point in curve]
+    if not walls:
+        return ""
+    span = (min(walls), max(walls))
+    return draw(Chart(f"Until {clock(span[1], zone)}", shown, span, 10.0), zone)
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def _evidence(case: Case) -> str:
+    """Return the newest evidence of every pattern that was found, and what was ruled out at last."""
+    newest = {
+        each.incident.judgement.pattern: each.incident.judgement.evidence for each in case.chain.transitions
+    }
+    found = [(f"found: {pattern}", each.sentence, each.numbers) for pattern, each in newest.items()]
+    ruled_out = case.newest.incident.judgement.ruled_out
+    found += [(f"not {CAUSES[each.cause]}", each.sentence, each.numbers) for each in ruled_out]
+    rows = [
+        (what, sentence, ", ".join(f"{name} {_number(name, value)}" for name, value in numbers.items()))
+        for what, sentence, numbers in found
+    ]
+    return _table(("", "because", "numbers"), rows)
+
+
+def _number(name: str, value: float) -> str:
+    if "bytes" in name:
+        return show_bytes(round(value))
+    return show_seconds(value) if name.endswith("_seconds") else f"{value:.4g}"
+
+
+def _ledger(poll: Poll | None, gpu: str, zone: tzinfo | None) -> str:
+    ledgers: Iterable[Ledger] = poll.ledgers if poll else ()
+    ledger = next((each for each in ledgers if each.gpu.uuid == gpu), None)
+    if ledger is None:
+        return ""
+    rows = [
+        (str(each.pid), each.tenant.owner.name, each.tenant.facts.title or each.tenant.facts.name,
+         each.ghost.value if each.ghost else "", show_bytes(each.held))
+        for each in ledger.holdings
+    ]  # fmt: skip
+    memory = ledger.memory
+    rows += [
+        ("", "held by nobody", "", "", show_bytes(ledger.unattributed)),
+        ("", "reserved by the driver", "", "", show_bytes(memory.reserved)),
+        ("", "free", "", "", show_bytes(memory.free)),
+        ("", "all of it", "", "", show_bytes(memory.total)),
+    ]
+    table = _table(("pid", "who", "command", "ghost", "bytes"), rows, numbers={4})
+    return f'<p class="faint">{clock(ledger.at.wall, zone)}</p>{table}'
+
+
+def _course(transitions: Sequence[Transition], zone: tzinfo | None) -> str:
+    rows = [
+        (
+            clock(each.at.wall, zone),
+            str(each.incident.state),
+            str(each.incident.judgement.severity) if each.incident.state is not State.RESOLVED else "",
+            BECAUSE[each.reason],
+            CAUSES[each.incident.judgement.cause],
+            each.incident.judgement.evidence.sentence,
+        )
+        for each in transitions
+    ]
+    return _table(("when", "state", "severity", "why", "cause", "evidence"), rows)
+
+
+def _told(steps: Sequence[StepRow], zone: tzinfo | None) -> str:
+    rows = [
+        (clock(each.wall, zone), each.step.channel, str(each.step.notice), _became(each)) for each in steps
+    ]
+    return _table(("when", "channel", "what", "what became of it"), rows)
+
+
+def _became(row: StepRow) -> str:
+    if isinstance(row.step, Withheld):
+        return f"not told, {row.step.reason}: {row.step.detail}"
+    if row.delivery is None:
+        return "waits to leave"
+    return f"{row.delivery.outcome or 'on its way'}: {row.delivery.detail}".rstrip(": ")
+
+
+def _said(case: Case, zone: tzinfo | None) -> str:
+    rows = [(clock(each.wall, zone), each.author, each.kind, each.note) for each in case.chain.entry.remarks]
+    return _table(("when", "who", "what", "note"), rows)
+
+
+def _events(case: Case, zone: tzinfo | None) -> str:
+    rows = [(each.wall, str(each.event.kind), each.event.detail) for each in case.events]
+    rows += [(each.since, f"gap: {each.reason}", each.detail) for each in case.gaps]
+    return _table(("when", "what", ""), [(clock(wall, zone), *rest) for wall, *rest in sorted(rows)])
+
+
+def _configuration(text: str) -> str:
+    return f"<pre>{escape(text)}</pre>" if text else ""
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Iterable[int] = ()) -> str:
+    """Return a table; empty where it would have no row."""
+    if not rows:
+        return ""
+    right = set(numbers)
+    head = "".join(_cells("th", titles, right))
+    body = "".join(f"<tr>{''.join(_cells('td', row, right))}</tr>\n" for row in rows)
+    return f"<table><tr>{head}</tr>\n{body}</table>"
+
+
+def _cells(tag: str, texts: Sequence[str], right: Mapping[int, object] | set[int]) -> Iterator[str]:
+    for place, text in enumerate(texts):
+        kind = ' class="number"' if place in right else ""
+        yield f"<{tag}{kind}>{_text(text)}</{tag}>"
+
+
+def _text(foreign: str) -> str:
+    """Return a text that others may have chosen as HTML that is only text."""
+    return escape(clean(foreign))

@@ -1,0 +1,258 @@
+"""The whole chain of one incident, to be read at three in the morning; and the same as data."""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+
+from vramwatch.cli.views.history import readable_width
+from vramwatch.cli.views.incidents import entry_record, item_of, remark_words, tone
+from vramwatch.cli.views.text import Line, Tone, line, wrap
+from vramwatch.cli.views.words import join_sentences
+from vramwatch.core.advice import advice
+from vramwatch.core.forecast import Exhaustion
+from vramwatch.core.incidents import Incident, State, Transition
+from vramwatch.core.messages import Host, Item, command_lines, full_id, title, who
+from vramwatch.core.policy import Notify, Withheld
+from vramwatch.core.records import Json, moment, transition_record
+from vramwatch.core.scenes import Scene
+from vramwatch.core.texts import clean
+from vramwatch.core.units import show_bytes, show_seconds
+from vramwatch.core.verdicts import RuledOut
+from vramwatch.core.wording import BECAUSE, CAUSES, clock, forecast_words, rate_words
+from vramwatch.store import Chain, DeliveryRow, StepRow
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What the subject held when it was told last, or at first, and at the newest poll.
+
+    Times in unix seconds, bytes; None: it was not there.
+    """
+
+    since: float
+    then: int | None
+    until: float
+    now: int | None
+
+
+Part = tuple[str, Sequence[str]]
+"""A heading, and the sentences below it; may be empty."""
+
+
+def last_told(chain: Chain) -> float | None:
+    """Return when the newest message about the incident was decided, unix seconds; None: none was."""
+    told = [row.wall for row in chain.steps if isinstance(row.step, Notify)]
+    return told[-1] if told else None
+
+
+def why_lines(chain: Chain, course: Course | None, host: Host, width: int, zone: tzinfo | None) -> list[Line]:
+    """Return all that is known of an incident; parts of which nothing is known are left out."""
+    width, item = readable_width(width), item_of(chain.entry)
+    lines = [
+        *wrap(title(item), width, 0, tone(item.incident)),
+        *wrap(_standing(item, host, zone), width, 0),
+    ]
+    for heading, told in _parts(chain, item, course, zone):
+        if told:
+            lines += [Line(), line(heading, Tone.STRONG)]
+            lines += [each for words in told for each in _hung(words, width)]
+    lines += [Line(), line(f"Next, on {clean(host.name)}", Tone.STRONG)]
+    return lines + [line(f"  {each}") for each in _next(item)]
+
+
+def _hung(words: str, width: int) -> list[Line]:
+    told = textwrap.wrap(words, width, initial_indent="  ", subsequent_indent="    ")
+    return [line(each) for each in told]
+
+
+def _standing(item: Item, host: Host, zone: tzinfo | None) -> str:
+    incident = item.incident
+    since = f"opened {clock(incident.opened, zone)}"
+    if incident.state is State.RESOLVED:
+        since += f", over after {show_seconds(max(0.0, item.transition.at.wall - incident.opened))}"
+    return f"Incident {full_id(incident, host)}, {incident.state}, {since}"
+
+
+def _parts(chain: Chain, item: Item, course: Course | None, zone: tzinfo | None) -> Iterator[Part]:
+    incident, judgement = item.incident, item.incident.judgement
+    as_well = [f"{CAUSES[each]}: the worker's own figures would tell" for each in judgement.alternatives]
+    can_be_done = advice(incident, item.transition.scene)
+    yield "Who", [f"{each}." for each in (who(item), *_amounts(item.transition.scene)) if each]
+    yield "Why we think so", _evidence(incident, zone)
+    yield "What was ruled out", list(map(_ruled_out_words, judgement.ruled_out))
+    yield "What it may be as well", [join_sentences(each) for each in as_well]
+    yield "When memory ends", _forecast(chain, item, zone)
+    yield "How it went", [_move_words(each, zone) for each in chain.transitions]
+    yield "Whom it was told to", [_step_words(each, zone) for each in chain.steps] or ["Nobody, so far."]
+    yield "What people said", [remark_words(each, zone) for each in chain.entry.remarks]
+    yield "What memory did", [_course_words(course, chain, zone)] if course else []
+    yield "What can be done", [join_sentences(can_be_done)] if can_be_done and not item.is_over else []
+
+
+def _amounts(scene: Scene | None) -> tuple[str, ...]:
+    if scene is None or scene.total_bytes is None:
+        return ()
+    used = f"{show_bytes(scene.used_bytes)} of {show_bytes(scene.total_bytes)} used on GPU {clean(scene.gpu)}"
+    held = "" if scene.held_bytes is None else f"Held {show_bytes(scene.held_bytes)} when it moved last"
+    return held, f"{used} ({clean(scene.gpu_name)}) then"
+
+
+def _evidence(incident: Incident, zone: tzinfo | None) -> list[str]:
+    judgement, evidence = incident.judgement, incident.judgement.evidence
+    since, until = clock(evidence.since, zone), clock(evidence.until, zone)
+    others = f"Seen by {', '.join(judgement.others)} too" if judgement.others else ""
+    told = (
+        f"{judgement.pattern}: {clean(evidence.sentence)}",
+        rate_words(judgement.rate),
+        _numbers(evidence.numbers),
+        f"From {since} to {until}, out of {evidence.count}",
+        others,
+    )
+    return [join_sentences(each) for each in told if each]
+
+
+def _ruled_out_words(ruled_out: RuledOut) -> str:
+    numbers = _numbers(ruled_out.numbers)
+    return join_sentences(f"Not {CAUSES[ruled_out.cause]}: {clean(ruled_out.sentence)}", numbers)
+
+
+def _numbers(numbers: Mapping[str, float]) -> str:
+    """Return "growth 3.0 MiB, span 1h, votes 7": what decided, in the units that the names end in."""
+    return ", ".join(_number(name, value) for name, value in numbers.items())
+
+
+def _number(name: str, value: float) -> str:
+    what, is_rate, per = name.partition("_bytes_per_")
+    if is_rate:
+        return f"{_plain(what)} {show_bytes(round(value))} per {_plain(per)}"
+    what, _, unit = name.rpartition("_")
+    match unit:
+        case "bytes":
+            return f"{_plain(what)} {show_bytes(round(value))}"
+        case "seconds":
+            return f"{_plain(what)} {show_seconds(value)}"
+        case "ratio" | "share":
+            return f"{_plain(what)} {100 * value:.3g} %"
+        case _:
+            return f"{_plain(name)} {value:.6g}"
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _forecast(chain: Chain, item: Item, zone: tzinfo | None) -> list[str]:
+    """Return the forecast, and how it has moved since it was first made."""
+    told = [join_sentences(forecast_words(item.incident.judgement.forecast, item.is_over, zone))]
+    made = [(each.at.wall, each.incident.judgement.forecast) for each in chain.transitions]
+    ends = [(wall, forecast.at) for wall, forecast in made if isinstance(forecast, Exhaustion)]
+    if len({end for _, end in ends}) > 1:
+        (first, end), every = ends[0], [end for _, end in ends]
+        earliest, latest = clock(min(every), zone), clock(max(every), zone)
+        moved = (
+            f"At {clock(first, zone)} it was {clock(end, zone)}; since then between {earliest} and {latest}"
+        )
+        told.append(join_sentences(moved))
+    return told
+
+
+def _move_words(moved: Transition, zone: tzinfo | None) -> str:
+    """Return "2026-11-22 03:12 firing, warning: established; memory ends at 2026-11-22 06:10"."""
+    judgement = moved.incident.judgement
+    forecast = judgement.forecast
+    ends = isinstance(forecast, Exhaustion) and moved.incident.state is not State.RESOLVED
+    end = f"; memory ends at {clock(forecast.at, zone)}" if isinstance(forecast, Exhaustion) and ends else ""
+    how = f"{moved.incident.state}, {judgement.severity}, {CAUSES[judgement.cause]}"
+    return f"{clock(moved.at.wall, zone)} {how}: {BECAUSE[moved.reason]}{end}."
+
+
+def _step_words(row: StepRow, zone: tzinfo | None) -> str:
+    """Return "2026-11-22 03:12 hook, opened: delivered at 03:12:31 (HTTP 200: ok)", or why it was not."""
+    step = row.step
+    what = f"{clock(row.wall, zone)} {clean(step.channel)}, {step.notice}"
+    if isinstance(step, Withheld):
+        return join_sentences(f"{what}: withheld ({_plain(step.reason)}): {clean(step.detail)}")
+    if row.delivery is None:
+        return join_sentences(f"{what}: leaves at {clock(step.due, zone)} or later, with others")
+    return join_sentences(f"{what}: {_delivery_words(row.delivery, zone)}")
+
+
+def _delivery_words(delivery: DeliveryRow, zone: tzinfo | None) -> str:
+    answer = f": {clean(delivery.detail)}" if delivery.detail else ""
+    attempts = f"{delivery.attempts} attempt{'' if delivery.attempts == 1 else 's'}"
+    if delivery.due is not None:
+        state = "under way" if delivery.outcome is None else "not taken yet"
+        return f"{state}, {attempts}, again at {clock(delivery.due, zone)}{answer}"
+    ended = "" if delivery.ended is None else f" at {clock(delivery.ended, zone)}"
+    return f"{delivery.outcome}{ended}, {attempts}{answer}"
+
+
+def _course_words(course: Course, chain: Chain, zone: tzinfo | None) -> str:
+    then = "nothing" if course.then is None else show_bytes(course.then)
+    now = "nothing" if course.now is None else show_bytes(course.now)
+    when = "when it was told last" if last_told(chain) is not None else "when it opened"
+    moved = show_bytes((course.now or 0) - (course.then or 0), signed=True)
+    at, newest = clock(course.since, zone), clock(course.until, zone)
+    return f"Held {then} at {at}, {when}; {now} at {newest} ({moved})."
+
+
+def _next(item: Item) -> list[str]:
+    """Return the commands that go on from here."""
+    id = item.incident.id
+    told = [each for each in command_lines(item) if not each.startswith("vramwatch why")]
+    if item.is_over:
+        return [f"vramwatch incidents mark {id} --false-alarm --note TEXT"]
+    return [*told, f"vramwatch incidents ack {id} --by NAME --note TEXT", "vramwatch status"]
+
+
+# --- data ---------------------------------------------------------------------------------------
+
+
+def why_record(chain: Chain, course: Course | None, host: Host) -> Json:
+    """Return one object: the incident as it stands, and all that led there in the order of time."""
+    item = item_of(chain.entry)
+    return {
+        **entry_record(chain.entry, host),
+        "who": who(item),
+        "transitions": [transition_record(each) for each in chain.transitions],
+        "steps": [_step_record(each) for each in chain.steps],
+        "memory": _course_record(course) if course else None,
+        "commands": _next(item),
+    }
+
+
+def _step_record(row: StepRow) -> Json:
+    step = row.step
+    is_withheld = isinstance(step, Withheld)
+    return {
+        **moment("time", row.wall),
+        "channel": step.channel,
+        "notice": str(step.notice),
+        **moment("due", None if isinstance(step, Withheld) else step.due),
+        "withheld": {"reason": str(step.reason), "detail": step.detail}
+        if isinstance(step, Withheld)
+        else None,
+        "delivery": None if is_withheld or row.delivery is None else _delivery_record(row.delivery),
+    }
+
+
+def _delivery_record(delivery: DeliveryRow) -> Json:
+    return {
+        "key": delivery.key,
+        **moment("made", delivery.made),
+        "attempts": delivery.attempts,
+        **moment("due", delivery.due),
+        "outcome": delivery.outcome,
+        "detail": delivery.detail,
+        **moment("ended", delivery.ended),
+    }
+
+
+def _course_record(course: Course) -> Json:
+    return {
+        **moment("since", course.since),
+        "then_bytes": course.then,
+        **moment("until", course.until),
+        "now_bytes": course.now,
+    }

@@ -1,0 +1,92 @@
+"""Incidents of vramwatch itself: it is blind, cannot keep or tell what it sees, is misconfigured. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from vramwatch.core.forecast import Abstention
+from vramwatch.core.forecast import Reason as NoForecast
+from vramwatch.core.incidents import (
+    Belief,
+    Judgement,
+    Severity,
+    Standing,
+    State,
+    Subject,
+    Terms,
+    Transition,
+    advance,
+)
+from vramwatch.core.model import FaultKind, Instant, Poll, SubjectKind
+from vramwatch.core.verdicts import Cause, Evidence
+
+BLIND, CHANNEL, CONFIGURATION, STORE = "blind", "channel", "configuration", "store"
+
+HELD: Mapping[str, float] = {BLIND: 60.0, CHANNEL: 120.0, CONFIGURATION: 0.0, STORE: 60.0}
+"""Seconds that each must last before people are told: a driver restarts, a receiver is updated."""
+
+CLEAR_AFTER = 60.0
+
+MEANT = frozenset({FaultKind.RELEASED, FaultKind.STARTING, FaultKind.STOPPED, FaultKind.RECORDED})
+"""Faults that somebody asked for, or that are over by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What is wrong now. ``name``: its kind, and of a channel its name too; ``sentence`` says the rest."""
+
+    name: str
+    sentence: str
+    severity: Severity = Severity.WARNING
+
+    @property
+    def kind(self) -> str:
+        return self.name.partition(" ")[0]
+
+
+def blindness(poll: Poll) -> Trouble | None:
+    """Return that nothing at all can be read, against what was meant; None: something can."""
+    if poll.ledgers or not poll.missing or any(each.fault.kind in MEANT for each in poll.missing):
+        return None
+    return Trouble(BLIND, f"no GPU can be read: {poll.missing[0].fault.detail}", Severity.CRITICAL)
+
+
+class Troubles:
+    """How each trouble stands. Told at every poll what is wrong at it."""
+
+    def __init__(self) -> None:
+        self._standings: dict[str, Standing] = {}
+
+    def take_up(self, open_ones: Iterable[Transition], now: float) -> None:
+        """Go on from incidents that were open when the daemon ended; ``now``: see ``turn``."""
+        for each in open_ones:
+            incident = each.incident
+            if incident.subject.kind is SubjectKind.VRAMWATCH and incident.state is not State.RESOLVED:
+                name = incident.subject.owner or ""
+                self._standings[name] = Standing(incident, now, now, told_at=now)
+
+    def turn(self, troubles: Iterable[Trouble], at: Instant, now: float) -> tuple[Transition, ...]:
+        """Return how incidents move. ``now``: seconds that do not step."""
+        wrong = {each.name: each for each in troubles}
+        moved: list[Transition] = []
+        for name in [*wrong, *(name for name in self._standings if name not in wrong)]:
+            trouble = wrong.get(name)
+            before = self._standings.get(name, Standing())
+            if trouble is None and not before.is_open:
+                continue
+            belief = Belief(None) if trouble is None else _belief(trouble, before, at)
+            hold = HELD.get(name.partition(" ")[0], 0.0)
+            terms = Terms(hold=hold, clear_after=CLEAR_AFTER, clear_latest=CLEAR_AFTER, unexplained=0.0)
+            subject = Subject("", SubjectKind.VRAMWATCH, name)
+            after, transitions = advance(before, subject, belief, at, now, terms=terms)
+            self._standings[name] = after if after.is_open else replace(after, looks=0)
+            moved += transitions
+        return tuple(moved)
+
+
+def _belief(trouble: Trouble, before: Standing, at: Instant) -> Belief:
+    since = before.incident.opened if before.is_open and before.incident else at.wall
+    evidence = Evidence(trouble.sentence, {}, since, at.wall, 1)
+    judgement = Judgement(
+        trouble.kind, Cause.UNKNOWN, trouble.severity, evidence, None, Abstention(NoForecast.NO_RATE)
+    )
+    return Belief(judgement, fires=True, at_once=HELD.get(trouble.kind, 0.0) == 0.0)
