@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from tests.notices import digest, item, message, trial
 from tests.loopback import answering, receiving
+from tests.notices import digest, item, message, trial
 from vramwatch.core.incidents import Severity
 from vramwatch.core.messages import Host
 from vramwatch.core.outgoing import Delivered, Rejected, Retry
@@ -30,7 +30,7 @@ def test_a_phone_shows_the_headline_and_the_text_ends_with_the_command():
     pushed = request.json()
     assert (request.method, request.path) == ("POST", "/")
     assert pushed["topic"] == "gpu-alerts"
-    assert pushed["title"].startswith("gpu7: CRITICAL  chat on GPU 0: a leak, memory ends at ")
+    assert pushed["title"].startswith("gpu7: CRITICAL  chat on GPU 0: a leak, memory ends ")
     assert pushed["title"] not in pushed["message"]
     assert "unit chat.service" in pushed["message"]
     assert pushed["message"].splitlines()[-1].startswith("On gpu7 run:  ")

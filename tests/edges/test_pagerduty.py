@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.notices import digest, item, message, trial
 from tests.loopback import answering, receiving
+from tests.notices import digest, item, message, trial
 from vramwatch.core.incidents import Severity
 from vramwatch.core.outgoing import Delivered, Rejected, Retry
 from vramwatch.core.policy import Notice

@@ -8,8 +8,8 @@ import time
 import pytest
 from pydantic import ValidationError
 
-from tests.notices import HOST, KEY, MADE, digest, item, message, trial
 from tests.loopback import answering, receiving
+from tests.notices import HOST, KEY, MADE, digest, item, message, trial
 from vramwatch.core.messages import Host
 from vramwatch.core.outgoing import Delivered, Rejected
 from vramwatch.core.policy import Notice

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
-from vramwatch.core.couriers import Courier
+from vramwatch.core.couriers import Courier, Place, Reach
 from vramwatch.core.messages import Message
 from vramwatch.core.outgoing import Delivered, Outcome
 from vramwatch.core.units import Seconds
@@ -87,6 +87,12 @@ class Email(Notifier):
         if has_password and self.tls == "none":
             raise ValueError("tls: none would send the password for all to read; write starttls or implicit")
         return self
+
+    def reach(self) -> Reach:
+        return Reach(connect=self.timeout, read=self.timeout, total=3 * self.timeout)
+
+    def places(self) -> tuple[Place, ...]:
+        return ((self.host, self.port or PORTS[self.tls]),)
 
     def send(self, message: Message, courier: Courier) -> Outcome:
         # What MIME and SMTP import costs time and memory, for whoever has this channel alone.

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from vramwatch.core.couriers import Courier
+from vramwatch.core.couriers import Courier, Place, place_of
 from vramwatch.core.incidents import Severity
 from vramwatch.core.messages import Message, MessageKind, headline, plain
 from vramwatch.core.outgoing import Outcome
@@ -46,6 +46,10 @@ class Ntfy(Notifier):
         if not _TOPIC.fullmatch(self.secret("topic") or ""):
             raise ValueError("the topic is none; write 1 to 64 letters, digits, - or _")
         return self
+
+    def places(self) -> tuple[Place, ...]:
+        place = place_of(self.url)
+        return (place,) if place else ()
 
     def send(self, message: Message, courier: Courier) -> Outcome:
         token = self.secret("token")

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, PrivateAttr
 
-from vramwatch.core.couriers import Answer, Courier
+from vramwatch.core.couriers import Answer, Courier, Place, place_of
 from vramwatch.core.messages import (
     Host,
     Item,
@@ -63,6 +63,10 @@ class Pagerduty(Notifier):
     http: HttpReach = Field(HttpReach(), description="How PagerDuty is reached.")
 
     _progress: Progress = PrivateAttr(default_factory=Progress)
+
+    def places(self) -> tuple[Place, ...]:
+        place = place_of(self.url)
+        return (place,) if place else ()
 
     def send(self, message: Message, courier: Courier) -> Outcome:
         if message.kind is MessageKind.DIGEST:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from vramwatch.core.couriers import Courier
+from vramwatch.core.couriers import Courier, Place, Reach
 from vramwatch.core.entries import Entry, entries
 from vramwatch.core.messages import Message
 from vramwatch.core.outgoing import Delivered, Outcome, Retry
@@ -66,6 +66,13 @@ class Syslog(Notifier):
     timeout: Annotated[Seconds, Duration("1s", "2m")] = Field(
         Seconds(5.0), description="How long to wait for the receiver."
     )
+
+    def reach(self) -> Reach:
+        return Reach(connect=self.timeout, read=self.timeout, total=2 * self.timeout)
+
+    def places(self) -> tuple[Place, ...]:
+        place = _target(self.address)
+        return (place,) if place and self.transport == "tcp" else ()
 
     def send(self, message: Message, courier: Courier) -> Outcome:
         told = list(entries(message))
