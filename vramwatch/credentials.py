@@ -1,8 +1,11 @@
 """Secrets of the configuration: where they are written, and how they stay out of every log and message."""
 
 import os
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -36,6 +39,37 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash(self._text)
+
+
+TELLING = 6
+"""Characters from which on a part of an address is taken for a secret of its own, as a token in a path is."""
+
+
+class Mask:
+    """Takes secrets out of foreign text: receivers quote the address that they were called at."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        parts = {part for secret in secrets for part in _parts(secret) if part}
+        forms = {form for part in parts for form in (part, unquote(part), quote(part), quote(part, safe=""))}
+        longest_first = sorted(forms, key=len, reverse=True)
+        self._parts = re.compile("|".join(map(re.escape, longest_first)) or "(?!)", re.IGNORECASE)
+
+    def __call__(self, text: str) -> str:
+        return self._parts.sub("***", text)
+
+
+def _parts(secret: str) -> Iterator[str]:
+    """Yield a secret and, of an address, whatever a part of it gives away; its host is none."""
+    yield secret
+    if "://" not in secret:
+        return
+    try:
+        address = urlsplit(secret)
+        values = [value for _, value in parse_qsl(address.query)]
+    except ValueError:
+        return
+    told = (*address.path.split("/"), *values, address.username or "", address.password or "")
+    yield from (part for part in (address.path, address.query, *told) if len(part) >= TELLING)
 
 
 class SecretText:

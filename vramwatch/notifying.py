@@ -1,8 +1,9 @@
 """What every notifier is: its options, its secrets, and whether its receiver takes a key or an edit."""
 
 from typing import Annotated, ClassVar, Self
+from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from vramwatch.core.couriers import Courier, Place, Reach
 from vramwatch.core.messages import Message
@@ -12,17 +13,42 @@ from vramwatch.credentials import Secret, SecretFile, SecretText
 from vramwatch.options import AbsolutePath, Section, Text
 from vramwatch.quantities import Duration
 
+
+def check_address(url: str) -> str:
+    """Return ``url`` if HTTP can go there. Errors: ValueError, without the address: it may be a secret."""
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port out of range, half an IPv6 address
+        is_address = False
+    if not is_address or not url.isprintable() or " " in url:
+        raise ValueError("not an address; write https://host/path")
+    return url
+
+
+Address = Annotated[Text, AfterValidator(check_address)]
+"""An address that is no secret."""
+
 WrittenSecret = Annotated[Secret | None, SecretText()]
 SecretInFile = Annotated[Secret | None, SecretFile()]
+
+
+def _check_secret_address(name: str, address: str) -> None:
+    try:
+        check_address(address)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 class HttpReach(Section):
     """How an HTTP receiver is reached."""
 
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
     timeout: Annotated[Seconds, Duration("1s", "2m")] = Field(
         Seconds(10.0), description="How long to wait for a connection, and for each part of an answer."
     )
-    proxy: Text | None = Field(
+    proxy: WrittenSecret = Field(
         None, description="Proxy for this channel; null: as the environment says (HTTPS_PROXY, NO_PROXY)."
     )
     ca_file: AbsolutePath | None = Field(
@@ -38,10 +64,32 @@ class HttpReach(Section):
             connect=self.timeout,
             read=self.timeout,
             total=2 * self.timeout,
-            proxy=self.proxy,
+            proxy=self.proxy.reveal() if self.proxy else None,
             ca_file=str(self.ca_file) if self.ca_file else None,
             verify_tls=self.verify_tls,
         )
+
+
+class Progress:
+    """What a receiver has taken of the newest message, so that a retry sends it the rest alone.
+
+    For one thread. It lasts as long as the process: afterwards all of a message may be sent again.
+    """
+
+    def __init__(self) -> None:
+        self._key = ""
+        self._taken: set[str] = set()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Progress)  # two configurations are the same whatever was sent
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def of(self, key: str) -> set[str]:
+        """Return names of the parts that were taken of the message ``key``; add to it what is taken."""
+        if key != self._key:
+            self._key, self._taken = key, set()
+        return self._taken
 
 
 class Notifier(Section):
@@ -55,6 +103,9 @@ class Notifier(Section):
 
     NEEDED: ClassVar[tuple[str, ...]] = ()
     """Those of them without which it cannot work."""
+
+    ADDRESSES: ClassVar[tuple[str, ...]] = ()
+    """Those of its secrets that are addresses."""
 
     KEYED: ClassVar[bool] = False
     """Whether the receiver drops a message whose key it has had."""
@@ -78,6 +129,8 @@ class Notifier(Section):
                 raise ValueError(f"{name} and {name}_file are both written; leave one out")
             if name in self.NEEDED and written is None and in_file is None:
                 raise ValueError(f"without {name}; write {name}_file, or {name}: env:NAME")
+            if name in self.ADDRESSES and (address := self.secret(name)) is not None:
+                _check_secret_address(name, address)
         return self
 
     @property

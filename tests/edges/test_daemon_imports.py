@@ -21,3 +21,8 @@ def test_the_daemon_with_all_its_plug_ins_imports_neither_numpy_nor_scipy_nor_to
     imported = set(said.stdout.split())
     assert "vramwatch" in imported
     assert not imported & {"numpy", "scipy", "torch"}
+
+
+def test_a_daemon_that_tells_nobody_imports_neither_http_nor_smtp():
+    said = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
+    assert not set(said.stdout.split()) & {"requests", "urllib3", "smtplib"}

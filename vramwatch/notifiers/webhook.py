@@ -28,6 +28,7 @@ class Webhook(Notifier):
 
     SECRETS: ClassVar[tuple[str, ...]] = ("url", "signing_secret")
     NEEDED: ClassVar[tuple[str, ...]] = ("url",)
+    ADDRESSES: ClassVar[tuple[str, ...]] = ("url",)
     KEYED: ClassVar[bool] = True
 
     url: WrittenSecret = Field(None, description="Where to POST to; counts as a secret.")
