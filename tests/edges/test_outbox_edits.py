@@ -36,7 +36,6 @@ class Played:
     def begin(self):
         self.store = Store.open(self.path, "nvml", "0.1.0")
         self.outbox = Outbox(Desk(self.store), HOST, [self.line], 86400.0, lambda item: item)
-        self.outbox.begin()
 
     def end(self):
         self.outbox.close()
