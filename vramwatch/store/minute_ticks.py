@@ -7,12 +7,14 @@ detector sees the floor and the peak of every series as they were read; in which
 Of a minute in which nothing moved its last poll is told. What is no memory and no count (utilization,
 temperature, power) is told as its mean.
 
+A GPU that was not there at every poll of a minute may lack an end of its envelope, for a poll tells of all.
+
 Each figure is true by itself. Those of the first two polls may be of different seconds, so that together
 they need not balance.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from vramwatch.store.columns import Value
 from vramwatch.store.hours import Axis
@@ -42,7 +44,9 @@ class _GpuMinutes:
         self._notes = notes
         self._tracks = tracks
         self._listed = listed
-        self._carried = {id: track.carried for id, track in tracks.items() if track.carried is not None}
+        self._carried: dict[int, Value | None] = {
+            id: track.carried for id, track in tracks.items() if track.carried is not None
+        }
 
     def read(self, minute: int) -> dict[int, Rollup]:
         """Return what was read within ``minute``, by series."""
@@ -61,9 +65,13 @@ class _GpuMinutes:
         changes |= {id: _value(each, look, is_mean=id in traits.means) for id, each in read.items()}
         return GpuTick(self._gpu, self._notes[poll], sweep, self._listed, tuple(changes.items()))
 
-    def ended(self, minute: int) -> dict[int, Value | None]:
-        """Return the series that had no value any more at the end of ``minute``."""
-        return dict.fromkeys(id for id, track in self._tracks.items() if minute in track.ended)
+    def is_noted(self, poll: int) -> bool:
+        """Return whether it was read at ``poll``."""
+        return self._notes[poll] != 0
+
+    def end(self, minute: int) -> None:
+        """Have the next tick tell which series had no value any more at the end of ``minute``."""
+        self._carried |= dict.fromkeys(id for id, track in self._tracks.items() if minute in track.ended)
 
 
 def tell_minutes(
@@ -84,23 +92,29 @@ def tell_minutes(
         read = [book.read(minute) for book in books]
         numbers = [_sweep(sweeps, each) for each in read]
         has_moved = any(_moves(each, traits) for each in read)
-        for look, poll in _looks(stretch, has_moved=has_moved):
+        there = [book for book, each in zip(books, read, strict=True) if each]
+        for look, poll in _looks(_polls(stretch, there), has_moved=has_moved):
             at = poll, axis.seqs[poll]
-            told = [
+            told = (
                 book.tick(each, at, look, traits, number)
                 for book, each, number in zip(books, read, numbers, strict=True)
-            ]
-            if look == LAST:
-                told = [_with(each, book.ended(minute)) for each, book in zip(told, books, strict=True)]
+            )
             ticks.append(_tick(axis, poll, tuple(told)))
+        for book in books:
+            book.end(minute)
     return ticks, sweeps
 
 
-def _looks(stretch: Stretch, *, has_moved: bool) -> list[tuple[int, int]]:
-    """Return each look at a minute with its poll: as many as it has polls, at most three."""
-    start, end = stretch
-    polls = dict.fromkeys((start, (start + end) // 2, end - 1)) if has_moved else {end - 1: None}
-    return list(zip(((LAST,), (0, LAST), (0, 1, LAST))[len(polls) - 1], polls, strict=True))
+def _polls(stretch: Stretch, there: Sequence[_GpuMinutes]) -> Sequence[int]:
+    """Return the polls of a minute at which all that were read in it stood; all of them, where none is."""
+    whole = range(*stretch)
+    return [poll for poll in whole if all(book.is_noted(poll) for book in there)] or whole
+
+
+def _looks(polls: Sequence[int], *, has_moved: bool) -> list[tuple[int, int]]:
+    """Return each look at a minute with its poll: as many as there are ``polls``, at most three."""
+    chosen = dict.fromkeys((polls[0], polls[len(polls) // 2], polls[-1]) if has_moved else polls[-1:])
+    return list(zip(((LAST,), (0, LAST), (0, 1, LAST))[len(chosen) - 1], chosen, strict=True))
 
 
 def _moves(read: Mapping[int, Rollup], traits: Traits) -> bool:
@@ -123,10 +137,6 @@ def _sweep(sweeps: Sweeps, read: Mapping[int, Rollup]) -> int:
     number = len(sweeps)
     sweeps[number] = tuple(read)
     return number
-
-
-def _with(told: GpuTick, ended: Mapping[int, Value | None]) -> GpuTick:
-    return replace(told, changes=(*told.changes, *ended.items())) if ended else told
 
 
 def _tick(axis: Axis, poll: int, gpus: tuple[GpuTick, ...]) -> Tick:
