@@ -7,7 +7,7 @@ detector sees the floor and the peak of every series as they were read; in which
 Of a minute in which nothing moved its last poll is told. What is no memory and no count (utilization,
 temperature, power) is told as its mean.
 
-A GPU that was not there at every poll of a minute may lack an end of its envelope, for a poll tells of all.
+A GPU that was there for a part of a minute is told at three polls of that part.
 
 Each figure is true by itself. Those of the first two polls may be of different seconds, so that together
 they need not balance.
@@ -65,9 +65,16 @@ class _GpuMinutes:
         changes |= {id: _value(each, look, is_mean=id in traits.means) for id, each in read.items()}
         return GpuTick(self._gpu, self._notes[poll], sweep, self._listed, tuple(changes.items()))
 
-    def is_noted(self, poll: int) -> bool:
-        """Return whether it was read at ``poll``."""
-        return self._notes[poll] != 0
+    def silent(self, poll: int) -> GpuTick:
+        """Return how it stands at a poll of which nothing is told of it."""
+        changes = tuple(self._carried.items())
+        self._carried = {}
+        return GpuTick(self._gpu, self._notes[poll], 0, self._listed, changes)
+
+    def polls(self, stretch: Stretch) -> Sequence[int]:
+        """Return the polls of a minute at which it was there; all of them, where it was at none."""
+        whole = range(*stretch)
+        return [poll for poll in whole if self._notes[poll]] or whole
 
     def end(self, minute: int) -> None:
         """Have the next tick tell which series had no value any more at the end of ``minute``."""
@@ -92,12 +99,15 @@ def tell_minutes(
         read = [book.read(minute) for book in books]
         numbers = [_sweep(sweeps, each) for each in read]
         has_moved = any(_moves(each, traits) for each in read)
-        there = [book for book, each in zip(books, read, strict=True) if each]
-        for look, poll in _looks(_polls(stretch, there), has_moved=has_moved):
+        looks = [
+            _looks(book.polls(stretch), has_moved=has_moved) if each else {}
+            for book, each in zip(books, read, strict=True)
+        ]
+        for poll in sorted({poll for each in looks for poll in each} or {stretch[1] - 1}):
             at = poll, axis.seqs[poll]
             told = (
-                book.tick(each, at, look, traits, number)
-                for book, each, number in zip(books, read, numbers, strict=True)
+                book.tick(each, at, look[poll], traits, number) if poll in look else book.silent(poll)
+                for book, each, look, number in zip(books, read, looks, numbers, strict=True)
             )
             ticks.append(_tick(axis, poll, tuple(told)))
         for book in books:
@@ -105,16 +115,10 @@ def tell_minutes(
     return ticks, sweeps
 
 
-def _polls(stretch: Stretch, there: Sequence[_GpuMinutes]) -> Sequence[int]:
-    """Return the polls of a minute at which all that were read in it stood; all of them, where none is."""
-    whole = range(*stretch)
-    return [poll for poll in whole if all(book.is_noted(poll) for book in there)] or whole
-
-
-def _looks(polls: Sequence[int], *, has_moved: bool) -> list[tuple[int, int]]:
-    """Return each look at a minute with its poll: as many as there are ``polls``, at most three."""
+def _looks(polls: Sequence[int], *, has_moved: bool) -> dict[int, int]:
+    """Return poll -> look at a minute: as many as there are ``polls``, at most three."""
     chosen = dict.fromkeys((polls[0], polls[len(polls) // 2], polls[-1]) if has_moved else polls[-1:])
-    return list(zip(((LAST,), (0, LAST), (0, 1, LAST))[len(chosen) - 1], chosen, strict=True))
+    return dict(zip(chosen, ((LAST,), (0, LAST), (0, 1, LAST))[len(chosen) - 1], strict=True))
 
 
 def _moves(read: Mapping[int, Rollup], traits: Traits) -> bool:
