@@ -20,6 +20,7 @@ NAMES = (
     "start",
     "replay",
     "detection_cost",
+    "telling",
     "cost",
     "budget",
     "memory",
