@@ -302,6 +302,15 @@ def test_a_test_message_that_fails_is_not_tried_again(start):
     assert len(receiver.got) == 1
 
 
+def test_a_test_message_does_not_wait_for_what_is_tried_again_later(start):
+    receiver = Receiver([Retry("refused")])
+    daemon = start(line(AT_ONCE, Keyed(receiver=receiver)))
+    daemon.turn(fires())
+    pending = daemon.outbox.send("hook", MessageKind.TEST, "hello", daemon.now)
+    daemon.turn(after=0.1)
+    assert pending.wait(5.0) == Delivered("ok")
+
+
 def test_what_the_receiver_calls_a_message_comes_back_with_the_next_of_its_incidents(start):
     receiver = Receiver([Delivered("ok", "C1/17")])
     daemon = start(line(AT_ONCE, Keyed(receiver=receiver)))
