@@ -284,7 +284,7 @@ def test_programs_get_an_object_for_each_marked_incident_after_the_transitions(w
 
 def test_a_true_alarm_that_comes_later_is_told_with_by_how_much(marked, tmp_path):
     path = marked(RemarkKind.TRUE_ALARM)
-    later = configured(tmp_path, "detection: {warn_horizon: 20h}\n")
+    later = configured(tmp_path, "detection: {warn_horizon: 16h}\n")
     score = moves(path, "--config", later)[-1]
     told = replayed(path, "--config", later).stdout.splitlines()[-1]
     assert score["later_seconds"] > 60

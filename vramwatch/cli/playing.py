@@ -77,7 +77,7 @@ def play_history(
         run,
         minutes_until=history.minutes_until(since, until),
         doubt=doubt,
-        scores=_scores(history, run),
+        scores=_scores(history, run, until),
     )
 
 
@@ -91,11 +91,11 @@ def said_then(history: History, since: float, until: float) -> Sequence[Transiti
     return [move for move in moves if move.incident.id in stood]
 
 
-def _scores(history: History, run: Run) -> tuple[Score, ...]:
-    """Return how ``run`` does on the incidents that people have marked and that were open in its span."""
+def _scores(history: History, run: Run, until: float) -> tuple[Score, ...]:
+    """Return how ``run`` does on marked incidents that were open at its first poll, or opened later."""
     if run.span is None:
         return ()
-    then = said_then(history, *run.span)
+    then = said_then(history, run.span[0], until)
     marks = history.casebook.marks({move.incident.id for move in then})
     return scores(marks, then, run.transitions)
 
