@@ -232,7 +232,7 @@ class Sender(threading.Thread):
 
     def run(self) -> None:
         notifier = self._line.notifier
-        self.unreachable = _unreachable(notifier)
+        self.unreachable = unreachable(notifier)
         courier = None
         while (batch := self._next(notifier, courier)) is not None:
             courier = courier or self._line.open_courier(notifier.reach(), notifier.secrets())
@@ -254,7 +254,7 @@ class Sender(threading.Thread):
         while self.unreachable:
             with contextlib.suppress(queue.Empty):
                 return self.inbox.get(timeout=REACHED_EVERY)
-            self.unreachable = _unreachable(notifier)
+            self.unreachable = unreachable(notifier)
         return self.inbox.get()
 
     def _send(self, message: Message, courier: Courier) -> Outcome:
@@ -286,7 +286,7 @@ def attempt(line: Line, message: Message, courier: Courier) -> Outcome:
         return Retry(f"the notifier failed ({type(error).__name__})", is_uncertain=True)
 
 
-def _unreachable(notifier: Notifier) -> str | None:
+def unreachable(notifier: Notifier) -> str | None:
     """Return why none of a notifier's receivers takes a connection; None: one does, or nobody can say.
 
     Through a proxy nobody can: it is the proxy that connects.

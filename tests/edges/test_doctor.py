@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from contextlib import closing
 from dataclasses import replace
 
@@ -11,10 +12,13 @@ from click.testing import CliRunner
 from tests.nvml.driver import FakeDriver
 from tests.nvml.gpu import GIB, Process
 from tests.polls import holding, instant, ledger
+from tests.verdicts import EVIDENCE, transition
 from vramwatch.cli import main
 from vramwatch.clock import MonotonicClock
 from vramwatch.control import ControlServer
-from vramwatch.core.model import Poll
+from vramwatch.core.incidents import State, Subject
+from vramwatch.core.model import Poll, SubjectKind
+from vramwatch.sending import PROXY_VARIABLES
 from vramwatch.store import Store, location
 
 NOT_FOUND = 9
@@ -189,3 +193,88 @@ def test_without_a_store_root_is_told_where_the_daemon_would_make_one(with_drive
 def test_a_daemon_that_answers_is_well(with_driver, path, tmp_path):
     with closing(ControlServer(tmp_path / "control.sock", None, lambda request: {})):
         assert findings("--store", path)["daemon"]["grade"] == "ok"
+
+
+# --- what is wrong with vramwatch itself ----------------------------------------------------------
+
+
+def own(name, sentence, state=State.FIRING):
+    """A transition of vramwatch's own incident ``name``."""
+    made = transition(1, name.replace(" ", "-"), state, evidence=replace(EVIDENCE, sentence=sentence))
+    subject = Subject("", SubjectKind.VRAMWATCH, name)
+    return replace(made, incident=replace(made.incident, subject=subject))
+
+
+@pytest.fixture
+def troubled(tmp_path):
+    """Return what writes a store whose daemon had these troubles at its only poll."""
+    opened = []
+
+    def write(*transitions):
+        now = MonotonicClock(1).now()
+        store = Store.open(tmp_path / "s.db", "nvml", "0.1.0")
+        opened.append(store)
+        moved = tuple(replace(each, at=now) for each in transitions)
+        store.write(Poll(now, (ledger(now, holding(10)),), transitions=moved))
+        return tmp_path / "s.db"
+
+    yield write
+    for each in opened:
+        each.close()
+
+
+def test_a_channel_that_the_service_cannot_tell_anything_is_named_with_why(with_driver, troubled):
+    path = troubled(own("channel hook", "channel hook cannot be told anything: HTTP 403: no"))
+    found = findings("--store", path)["channel hook"]
+    assert found["grade"] == "warn"
+    assert found["text"].startswith("channel hook cannot be told anything: HTTP 403: no (since 2023-11-1")
+    assert found["remedy"].startswith("vramwatch check --send hook has the service try")
+    text = doctor("--store", path).stdout
+    assert "warn  channel hook: channel hook cannot be told anything: HTTP 403: no" in text
+    assert doctor("--store", path, "--strict").exit_code == 2
+
+
+def test_other_troubles_of_its_own_are_told_while_they_last(with_driver, troubled):
+    path = troubled(
+        own("configuration", "the configuration was kept as it was: c.yaml:3:1: no"),
+        own("store", "what is seen cannot be kept: disk full"),
+        own("store", "what is seen cannot be kept: disk full", State.RESOLVED),
+        transition(1, "a-leak", State.FIRING),
+    )
+    told = json.loads(doctor("--store", path, "--format", "json").stdout)
+    (found,) = (each for each in told if each["subject"] == "vramwatch")
+    assert found["text"].startswith("the configuration was kept as it was: c.yaml:3:1: no (since ")
+    assert "SIGHUP" in found["remedy"]
+    assert not any("disk full" in each["text"] or "leak" in each["text"] for each in told)
+
+
+def test_status_shows_them_too(troubled):
+    path = troubled(own("channel hook", "channel hook cannot be told anything: HTTP 403: no"))
+    shown = CliRunner().invoke(main, ["status", "--store", str(path)]).stdout
+    assert "WARNING  vramwatch: channel hook cannot be told anything: HTTP 403: no" in shown
+
+
+def test_a_receiver_that_this_shell_cannot_reach_is_a_warning_that_says_whose_network_it_is(
+    with_driver, path, tmp_path, monkeypatch
+):
+    for name in PROXY_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as alive, socket.create_server(("127.0.0.1", 0)) as dead:
+        ports = [each.getsockname()[1] for each in (alive, dead)]
+        dead.close()
+        config = tmp_path / "channels.yaml"
+        config.write_text(
+            "channels:\n"
+            f"  alive: {{webhook: {{url: 'http://127.0.0.1:{ports[0]}/hush-hush'}}}}\n"
+            f"  dead: {{webhook: {{url: 'http://127.0.0.1:{ports[1]}/hush-hush'}}}}\n"
+            "  log: {journal: {}}\n"
+        )
+        result = doctor("--store", path, "--config", config)
+    assert (
+        f"warn  channel dead: 127.0.0.1:{ports[1]} takes no connection (Connection refused), from this "
+        "shell, not from the service\n      -> vramwatch check --send dead has the service try\n"
+    ) in result.stdout
+    assert "channel alive" not in result.stdout
+    assert "channel log" not in result.stdout
+    assert "hush" not in result.output
+    assert result.exit_code == 0

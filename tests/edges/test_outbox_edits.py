@@ -59,7 +59,7 @@ class Played:
     def _is_under_way(self, now):
         self.outbox.turn(now)
         desk = Desk(self.store)
-        return desk.waiting("ops", 1) or desk.under_way()
+        return desk.waiting("ops", 1) or desk.under_way("ops")[0]
 
 
 @pytest.fixture

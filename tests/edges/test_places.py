@@ -2,10 +2,13 @@
 
 import pytest
 
+from vramwatch.notifiers.alertmanager import Alertmanager
 from vramwatch.notifiers.email import Email
+from vramwatch.notifiers.heartbeat import Heartbeat
 from vramwatch.notifiers.journal import Journal
 from vramwatch.notifiers.ntfy import Ntfy
 from vramwatch.notifiers.pagerduty import Pagerduty
+from vramwatch.notifiers.slack import Slack
 from vramwatch.notifiers.syslog import Syslog
 
 MAIL = {"host": "smtp.example.com", "sender": "a@example.com", "to": ["b@example.com"]}
@@ -23,6 +26,13 @@ MAIL = {"host": "smtp.example.com", "sender": "a@example.com", "to": ["b@example
         (Syslog(address="log.example.com:6514", transport="tcp"), (("log.example.com", 6514),)),
         (Syslog(address="log.example.com:514"), ()),  # no connection says whether anybody listens
         (Syslog(), ()),
+        (Slack(url="https://hooks.slack.com/services/T0/B0/hush"), (("hooks.slack.com", 443),)),
+        (Slack(token="xoxb-1-hush", channel="C0123456789"), (("slack.com", 443),)),
+        (
+            Alertmanager(urls=("http://am-0:9093", "https://am-1.example.com")),
+            (("am-0", 9093), ("am-1.example.com", 443)),
+        ),
+        (Heartbeat(url="https://hc.example.com/hush"), (("hc.example.com", 443),)),
         (Journal(), ()),
     ],
 )

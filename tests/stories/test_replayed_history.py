@@ -1,8 +1,10 @@
 """The past that the daemon stored, judged again: of samples, of minutes, by another configuration."""
 
 import json
+import shutil
 import time
 from contextlib import closing
+from datetime import UTC
 from math import inf
 
 import pytest
@@ -11,14 +13,18 @@ from click.testing import CliRunner
 from vramwatch import assembly
 from vramwatch.cli import main
 from vramwatch.config import load
+from vramwatch.core.incidents import Severity
 from vramwatch.core.ports import Feed
-from vramwatch.core.units import Seconds
+from vramwatch.core.records import moment
+from vramwatch.core.units import Seconds, show_seconds
+from vramwatch.core.wording import clock
 from vramwatch.daemon import Daemon
 from vramwatch.scenario.clock import SimulatedClock
 from vramwatch.scenario.schema import load_scenario
 from vramwatch.scenario.server import UPTIME, Server
 from vramwatch.sources.simulated import _Reads
-from vramwatch.store import History, Retention, Store
+from vramwatch.store import History, Remark, RemarkKind, Retention, Store
+from vramwatch.store.desk import Desk
 
 HOUR = 3600.0
 MIDNIGHT = 1_700_006_400.0
@@ -206,3 +212,80 @@ def test_a_rule_on_commands_that_cannot_be_compared_is_told_of_in_one_line(whole
     )
     by_unit = configured(tmp_path, 'owners:\n  - {name: talk, match: {unit: "chat.*"}}\n')
     assert replayed(whole, "--config", by_unit).stderr == ""
+
+
+# --- what people have marked ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def marked(whole, tmp_path):
+    """Return what marks the only incident, in a copy of the store, and returns the copy's path."""
+
+    def mark(*kinds):
+        path = tmp_path / "marked.db"
+        shutil.copy(whole, path)
+        (incident,) = {each.incident.id for each in kept(path)}
+        with closing(Store.open(path, "simulated", "test", Retention(raw=Seconds(7 * 24 * HOUR)))) as store:
+            for kind in kinds:
+                Desk(store).write_remark(Remark(incident, MIDNIGHT, kind, "anna", "", Severity.WARNING))
+        return path
+
+    return mark
+
+
+@pytest.fixture
+def quieter(tmp_path):
+    return configured(tmp_path, "detection: {warn_horizon: 3h, critical_within: 1h}\n")
+
+
+def test_a_configuration_is_held_against_what_people_have_marked(whole, marked, quieter):
+    path = marked(RemarkKind.FALSE_ALARM)
+    (opened, fired) = (each.at.wall for each in kept(whole)[:2])
+    lines = replayed(path, "--config", quieter).stdout.splitlines()
+    assert lines[-2:] == [
+        "Of 1 incident marked as a false alarm it fires for 0:",
+        f"    train.py on GPU 0, opened {clock(opened, UTC)}: does not fire",
+    ]
+    as_it_was = replayed(path).stdout.splitlines()
+    assert as_it_was[-2:] == [
+        "Of 1 incident marked as a false alarm it fires for 1:",
+        f"    train.py on GPU 0, opened {clock(opened, UTC)}: fires {clock(fired, UTC)}, as it did",
+    ]
+    assert "marked" not in replayed(whole).stdout
+
+
+def test_of_several_words_on_one_incident_the_newest_counts(marked):
+    path = marked(RemarkKind.FALSE_ALARM, RemarkKind.TRUE_ALARM, RemarkKind.ACK)
+    told = replayed(path, "--summary").stdout.splitlines()
+    assert told[1:] == ["  Of 1 incident marked as a true alarm it fires for 1."]
+
+
+def test_programs_get_an_object_for_each_marked_incident_after_the_transitions(whole, marked, quieter):
+    path = marked(RemarkKind.TRUE_ALARM)
+    first, fired = kept(whole)[:2]
+    *transitions, score = moves(path)
+    assert transitions == moves(whole)
+    assert score == {
+        "incident": first.incident.id,
+        "gpu": first.incident.subject.gpu,
+        "subject": {"kind": "owner", "owner": "program:1001/train.py"},
+        "marked": "true_alarm",
+        **moment("opened", first.at.wall),
+        **moment("fired", fired.at.wall),
+        **moment("fires", fired.at.wall),
+        "later_seconds": 0.0,
+    }
+    lost = moves(path, "--config", quieter)[-1]
+    assert (lost["fired"], lost["fires"], lost["later_seconds"]) == (fired.at.wall, None, None)
+    summary = json.loads(replayed(path, "--summary", "--format", "json").stdout)
+    assert [each.get("marked") for each in summary] == [None, "true_alarm"]
+    assert "true_alarm" not in replayed(path, "--format", "csv").stdout
+
+
+def test_a_true_alarm_that_comes_later_is_told_with_by_how_much(marked, tmp_path):
+    path = marked(RemarkKind.TRUE_ALARM)
+    later = configured(tmp_path, "detection: {warn_horizon: 16h}\n")
+    score = moves(path, "--config", later)[-1]
+    told = replayed(path, "--config", later).stdout.splitlines()[-1]
+    assert score["later_seconds"] > 60
+    assert told.endswith(f", {show_seconds(score['later_seconds'])} later")

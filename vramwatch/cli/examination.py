@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,8 +18,13 @@ from vramwatch.clock import MonotonicClock
 from vramwatch.config import Config
 from vramwatch.control import ControlError
 from vramwatch.core.errors import StoreError
-from vramwatch.core.model import FaultKind, MemoryBasis, Poll
+from vramwatch.core.incidents import Incident, Transition
+from vramwatch.core.model import FaultKind, MemoryBasis, Poll, SubjectKind
+from vramwatch.core.texts import clean
+from vramwatch.core.troubles import BLIND, CHANNEL, CONFIGURATION, STORE
 from vramwatch.core.units import MIB, show_bytes, show_seconds
+from vramwatch.core.wording import clock
+from vramwatch.sending import unreachable
 from vramwatch.store import History
 from vramwatch.store.location import locate
 
@@ -30,6 +36,15 @@ CLASHES = {
     "pynvml": "deprecated; it shadows nvidia-ml-py and slows every start: pip uninstall pynvml",
 }
 """Distribution -> what to do when it is installed beside ours."""
+
+
+TROUBLES = {
+    BLIND: "what is said of the driver and the GPUs above",
+    CHANNEL: "vramwatch check --send {channel} has the service try, and prints what its receiver answers",
+    CONFIGURATION: "mend the file and send the daemon SIGHUP: it goes on by the old one until then",
+    STORE: "make room, or mend what is said; the newest readings are kept in memory meanwhile",
+}
+"""Kind of trouble that the daemon has found -> what to do."""
 
 
 class Grade(StrEnum):
@@ -55,6 +70,7 @@ def examine(config: Config, store_path: Path | None) -> list[Finding]:
         _processes(),
         *_store(locate(store_path, config.store.path)),
         _daemon(config),
+        *_channels(config),
     ]
 
 
@@ -129,6 +145,7 @@ def _store(path: Path) -> Iterator[Finding]:
                 history.span(),
                 stored_status(history, path, MonotonicClock(first_seq=0).now(), None),
             )
+            troubles = [_trouble(each) for each in history.open_incidents() if _is_own(each.incident)]
     except StoreError as error:
         yield Finding("store", Grade.WARN, str(error), "vramwatch run begins one")
         return
@@ -142,6 +159,40 @@ def _store(path: Path) -> Iterator[Finding]:
     disk = os.statvfs(path.parent)
     if (free := disk.f_bavail * disk.f_frsize) < LITTLE_SPACE:
         yield Finding("disk", Grade.WARN, f"{show_bytes(free)} free at {path.parent}", "make room")
+    yield from troubles
+
+
+def _is_own(incident: Incident) -> bool:
+    return incident.subject.kind is SubjectKind.VRAMWATCH
+
+
+def _trouble(told: Transition) -> Finding:
+    """Return what the daemon has found wrong with vramwatch itself, as it was told last."""
+    incident = told.incident
+    name = incident.subject.owner or ""
+    kind, _, channel = name.partition(" ")
+    text = f"{clean(incident.judgement.evidence.sentence)} (since {clock(incident.opened, None)})"
+    remedy = TROUBLES.get(kind, "vramwatch why {id}").format(channel=channel, id=incident.id)
+    return Finding(name if channel else "vramwatch", Grade.WARN, text, remedy)
+
+
+def _channels(config: Config) -> list[Finding]:
+    """Return a warning for each channel whose receiver this shell cannot reach; all are tried at once."""
+    notifiers = {name: channel.notifier for name, channel in config.channels.items()}
+    if not notifiers:
+        return []
+    with ThreadPoolExecutor(len(notifiers)) as pool:
+        reasons = dict(zip(notifiers, pool.map(unreachable, notifiers.values()), strict=True))
+    return [
+        Finding(
+            f"channel {name}",
+            Grade.WARN,
+            f"{clean(why)}, from this shell, not from the service",
+            f"vramwatch check --send {name} has the service try",
+        )
+        for name, why in reasons.items()
+        if why
+    ]
 
 
 def _daemon(config: Config) -> Finding:

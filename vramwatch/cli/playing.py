@@ -9,6 +9,7 @@ from vramwatch.cli.assigning import Assigner
 from vramwatch.config import Config
 from vramwatch.core.episodes import MERGED_WITHIN
 from vramwatch.core.incidents import Subject, Transition
+from vramwatch.core.marks import Score, scores
 from vramwatch.core.model import Gpu, Poll
 from vramwatch.core.owners import OwnerRule
 from vramwatch.core.ports import Feed
@@ -39,6 +40,7 @@ class Run:
     lacking: tuple[tuple[Subject, Lack], ...] = ()  # of whom there was too little to judge at the end
     minutes_until: float | None = None  # unix seconds; up to then minutes alone were left of history
     doubt: str | None = None  # what could not be told of its owners, as a sentence
+    scores: tuple[Score, ...] = ()  # how it does on what people have marked; of files nobody has
 
 
 def play_file(name: str, path: Path, tz: str | None, config: Config, tell: Tell) -> Run:
@@ -71,7 +73,12 @@ def play_history(
     seen = _judge(assigner.polls(polls) if assigner else polls, config, lambda wall: tell(wall - since))
     run = seen.run(name, None)
     doubt = assigner.doubt if assigner else None
-    return replace(run, minutes_until=history.minutes_until(since, until), doubt=doubt)
+    return replace(
+        run,
+        minutes_until=history.minutes_until(since, until),
+        doubt=doubt,
+        scores=_scores(history, run, until),
+    )
 
 
 def said_then(history: History, since: float, until: float) -> Sequence[Transition]:
@@ -82,6 +89,15 @@ def said_then(history: History, since: float, until: float) -> Sequence[Transiti
     stood = {move.incident.id: move.incident.opened for move in history.last_moves(since, until)}
     moves = history.incidents(min(stood.values(), default=until), until)
     return [move for move in moves if move.incident.id in stood]
+
+
+def _scores(history: History, run: Run, until: float) -> tuple[Score, ...]:
+    """Return how ``run`` does on marked incidents that were open at its first poll, or opened later."""
+    if run.span is None:
+        return ()
+    then = said_then(history, run.span[0], until)
+    marks = history.casebook.marks({move.incident.id for move in then})
+    return scores(marks, then, run.transitions)
 
 
 def _played(config: Config, feed: Feed) -> Iterator[Poll]:

@@ -11,6 +11,7 @@ from vramwatch.cli.views.growth import Growth, growth_record, growth_rows
 from vramwatch.cli.views.incidents import COLUMNS as ENTRY_COLUMNS
 from vramwatch.cli.views.incidents import entry_record, entry_row
 from vramwatch.cli.views.records import COLUMNS, gpu_records, status_record, status_rows
+from vramwatch.cli.views.scores import score_record
 from vramwatch.cli.views.series_records import (
     STEP_COLUMNS,
     point_record,
@@ -26,6 +27,7 @@ from vramwatch.cli.views.transitions import COLUMNS as TRANSITION_COLUMNS
 from vramwatch.cli.views.transitions import TALLY_COLUMNS, tally_record, transition_row
 from vramwatch.core.episodes import Tally
 from vramwatch.core.incidents import Transition
+from vramwatch.core.marks import Score
 from vramwatch.core.messages import Host
 from vramwatch.core.model import Gpu
 from vramwatch.core.records import Json, transition_record
@@ -95,14 +97,21 @@ def print_growths(growths: Sequence[Growth], gpus: Mapping[str, Gpu], output_for
 
 
 def print_transitions(
-    told: Sequence[tuple[str, Transition]], output_format: str, *, names_files: bool
+    told: Sequence[tuple[str, Transition]],
+    output_format: str,
+    scores: Sequence[Score] = (),
+    *,
+    names_files: bool,
 ) -> None:
-    """Print one object a transition, as a list or one a line, or a row of CSV; each comes with its file."""
+    """Print one object a transition, as a list or one a line, or a row of CSV; each comes with its file.
+
+    After them one object a marked incident; CSV, whose rows are of one kind, has none.
+    """
     if output_format == "csv":
         _print_rows(TRANSITION_COLUMNS, (transition_row(each, file) for file, each in told))
         return
     records = ({**({"file": file} if names_files else {}), **transition_record(each)} for file, each in told)
-    _print_records(records, output_format)
+    _print_records(chain(records, map(score_record, scores)), output_format)
 
 
 def print_entries(entries: Sequence[Entry], host: Host, output_format: str) -> None:
@@ -121,12 +130,18 @@ def print_silences(silences: Sequence[Silence], output_format: str) -> None:
         _print_records(map(silence_record, silences), output_format)
 
 
-def print_tallies(tallies: Sequence[tuple[str, Tally]], output_format: str) -> None:
-    """Print one object a run, as a list or one a line, or a row of CSV; each comes with its name."""
+def print_tallies(
+    tallies: Sequence[tuple[str, Tally]], output_format: str, scores: Sequence[Score] = ()
+) -> None:
+    """Print one object a run, as a list or one a line, or a row of CSV; each comes with its name.
+
+    After them what ``print_transitions`` has after its own.
+    """
     if output_format == "csv":
         _print_rows(TALLY_COLUMNS, (tuple(tally_record(*each).values()) for each in tallies))
     else:
-        _print_records((tally_record(*each) for each in tallies), output_format)
+        records = (tally_record(*each) for each in tallies)
+        _print_records(chain(records, map(score_record, scores)), output_format)
 
 
 def _print_records(records: Iterable[Json], output_format: str) -> None:

@@ -55,7 +55,8 @@ def command(
     A FILE is CSV or .csv.gz: the columns of `vramwatch run --help`, what `vramwatch export` writes, or the
     log of `nvidia-smi --query-gpu=timestamp,index,uuid,memory.used,memory.total --format=csv -l 10`; "-" is
     standard input. Nothing is printed of a recording that cannot be read to its end. Of the store's history
-    minutes are judged, by their least, their most and their last, where samples are no longer kept.
+    minutes are judged, by their least, their most and their last, where samples are no longer kept; and
+    incidents of it that were marked (`vramwatch incidents mark`) are what the configuration is held against.
 
     \b
     vramwatch replay log.csv
@@ -81,7 +82,8 @@ def command(
         from vramwatch.cli.printing import print_transitions
 
         told = [(run.name, transition) for run in runs for transition in run.transitions]
-        print_transitions(told, output_format, names_files=len(files) > 1)
+        marked = [score for run in runs for score in run.scores]
+        print_transitions(told, output_format, marked, names_files=len(files) > 1)
 
 
 def _refuse_two_inputs(
@@ -162,14 +164,22 @@ def _print_summaries(runs: "Sequence[Run]", output_format: str) -> None:
         together = [episode for each in found for episode in each]
         tallies.append(("all", tally(together, sum(run.watched for run in runs))))
     if output_format == "text":
-        lacks = [*(lack_words(run.lacking, run.gpus) for run in runs), []]  # none of all together
-        for (name, each), told in zip(tallies, lacks, strict=False):
+        below = [*([*_marks_words(run), *lack_words(run.lacking, run.gpus)] for run in runs), []]
+        for (name, each), told in zip(tallies, below, strict=False):  # nothing below all together
             sys.stdout.writelines([f"{tally_line(name, each)}\n", *(f"  {words}\n" for words in told)])
     else:
-        print_tallies(tallies, output_format)
+        print_tallies(tallies, output_format, [score for run in runs for score in run.scores])
+
+
+def _marks_words(run: "Run") -> list[str]:
+    from vramwatch.cli.views.scores import count_words
+    from vramwatch.core.marks import Mark
+
+    return [f"{words}." for mark in Mark if (words := count_words(run.scores, mark))]
 
 
 def _print_text(runs: "Sequence[Run]", then: "Sequence[Transition] | None", zone: "ZoneInfo | None") -> None:
+    from vramwatch.cli.views.scores import score_lines
     from vramwatch.cli.views.terminal import terminal
     from vramwatch.cli.views.text import Tone, line, wrap
     from vramwatch.cli.views.verdict import compared_lines, minutes_words, played_line, verdict_lines
@@ -188,4 +198,5 @@ def _print_text(runs: "Sequence[Run]", then: "Sequence[Transition] | None", zone
             lines += verdict_lines(run.transitions, run.gpus, run.watched, target.width, zone, run.lacking)
         if then is not None:
             lines += compared_lines(then, run.transitions, run.gpus, target.width, zone)
+        lines += score_lines(run.scores, run.gpus, target.width, zone)
         target.show(lines)

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from vramwatch.core.couriers import Courier
+from vramwatch.core.couriers import Courier, Place, place_of
 from vramwatch.core.incidents import Severity, Transition
 from vramwatch.core.messages import Host, Item, Message, MessageKind, command_lines, full_id, sentences, title
 from vramwatch.core.model import SubjectKind
@@ -118,6 +118,9 @@ class Alertmanager(Notifier):
     @property
     def edits(self) -> bool:
         return True
+
+    def places(self) -> tuple[Place, ...]:
+        return tuple(place for url in self.urls if (place := place_of(url)))
 
     def send(self, message: Message, courier: Courier) -> Outcome:
         if message.kind is MessageKind.DIGEST:

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from vramwatch.core.couriers import Courier
+from vramwatch.core.couriers import Courier, Place, place_of
 from vramwatch.core.messages import Message, MessageKind, plain
 from vramwatch.core.outgoing import Outcome, Rejected
 from vramwatch.core.texts import clean
@@ -42,6 +42,10 @@ class Heartbeat(Notifier):
     @property
     def beat_every(self) -> float | None:
         return self.every
+
+    def places(self) -> tuple[Place, ...]:
+        place = place_of(self.secret("url") or "")
+        return (place,) if place else ()
 
     def send(self, message: Message, courier: Courier) -> Outcome:
         if message.kind in (MessageKind.INCIDENTS, MessageKind.DIGEST):

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from vramwatch.charts import chart
 from vramwatch.core.blockkit import as_it_stands, blocks, notification, without_blocks
-from vramwatch.core.couriers import Answer, Courier
+from vramwatch.core.couriers import Answer, Courier, Place, place_of
 from vramwatch.core.incidents import Severity
 from vramwatch.core.messages import Item, Message, title
 from vramwatch.core.outgoing import Delivered, Outcome, Rejected, Retry
@@ -74,7 +74,7 @@ _Posted = TypeVar("_Posted")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """Where a message stands: the id of its channel, and the timestamp that names it there."""
 
     channel: str
@@ -160,6 +160,10 @@ class Slack(Notifier):
     def edits(self) -> bool:
         return self.secret("token") is not None
 
+    def places(self) -> tuple[Place, ...]:
+        place = place_of(self.secret("url") or self.api_url)
+        return (place,) if place else ()
+
     def send(self, message: Message, courier: Courier) -> Outcome:
         try:
             if not self.edits:
@@ -211,7 +215,7 @@ class Slack(Notifier):
             return Delivered("posted; Slack does not say where")
         return Delivered("posted", str(place))
 
-    def _go_on(self, message: Message, place: Place, courier: Courier) -> Outcome:
+    def _go_on(self, message: Message, place: Location, courier: Courier) -> Outcome:
         """Edit the message at ``place`` and say in its thread what happened.
 
         The edit comes first: done twice, after a reply that failed, it does no harm.
@@ -233,7 +237,7 @@ class Slack(Notifier):
             return self._begin(message, courier)
         return Delivered(f"{done}; replied", str(place))
 
-    def _edit(self, message: Message, place: Place, courier: Courier) -> str:
+    def _edit(self, message: Message, place: Location, courier: Courier) -> str:
         """Have the message at ``place`` show how things stand; return what came of it in a few words."""
 
         def post(content: Json) -> str:
@@ -248,8 +252,8 @@ class Slack(Notifier):
                 raise
             return f"not edited: {refused.outcome.reason}"
 
-    def _post(self, message: Message, to: Json, courier: Courier) -> Place | None:
-        def post(content: Json) -> Place | None:
+    def _post(self, message: Message, to: Json, courier: Courier) -> Location | None:
+        def post(content: Json) -> Location | None:
             said = self._call("chat.postMessage", {**to, **content, **_AS_WRITTEN}, courier)
             return _parsed(f"{said.get('channel')}/{said.get('ts')}")
 
@@ -322,12 +326,12 @@ def _refused(error: str, outcome: Outcome, needed: str = "") -> Refused:
     return Refused(Retry(reason, after, is_uncertain=error in _MAY_HAVE_WORKED), error)
 
 
-def _place_of(message: Message) -> Place | None:
+def _place_of(message: Message) -> Location | None:
     """Return the message in which all of this one was told before; None: in none, or in several."""
     known = {item.reference for item in message.items}
     return _parsed(known.pop() or "") if len(known) == 1 else None
 
 
-def _parsed(reference: str) -> Place | None:
+def _parsed(reference: str) -> Location | None:
     found = _REFERENCE.fullmatch(reference)
-    return Place(found["channel"], found["ts"]) if found else None
+    return Location(found["channel"], found["ts"]) if found else None

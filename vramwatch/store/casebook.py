@@ -1,12 +1,13 @@
 """What is known of incidents, for the verbs: how they moved, whom they were told to, what people said."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from vramwatch.core.incidents import Transition
+from vramwatch.core.marks import Mark
 from vramwatch.core.policy import Case
 from vramwatch.core.silences import Silence
 from vramwatch.store import deliveries, telling
@@ -62,6 +63,11 @@ class Casebook:
             entry = Entry(telling.case(connection, incident), told.get(incident, ()), said.get(incident, ()))
             moves = telling.transitions_of(connection, incident)
             return Chain(entry, tuple(moves), tuple(telling.steps_of(connection, incident)))
+
+    def marks(self, ids: Collection[str]) -> Mapping[str, Mark]:
+        """Return what those of the incidents ``ids`` were marked as that were; the newest word counts."""
+        with self._reading() as connection:
+            return telling.marks(connection, ids)
 
     def last_digest(self) -> float | None:
         """Return when the newest digest was made, unix seconds; None: none ever was."""

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from vramwatch.core.incidents import Reason, Severity, State, Transition
+from vramwatch.core.marks import Mark
 from vramwatch.core.messages import MessageKind
 from vramwatch.core.model import Instant
 from vramwatch.core.policy import (
@@ -41,8 +42,12 @@ Accounts = Mapping[tuple[str, str], Account]
 class RemarkKind(StrEnum):
     ACK = "ack"
     RESOLVE = "resolve"
-    FALSE_ALARM = "false_alarm"
-    TRUE_ALARM = "true_alarm"
+    FALSE_ALARM = Mark.FALSE_ALARM.value
+    TRUE_ALARM = Mark.TRUE_ALARM.value
+
+
+MARKED = frozenset(RemarkKind(each.value) for each in Mark)
+"""What people say for whoever chooses the configuration later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +241,12 @@ def remarks(connection: Connection, ids: Collection[str]) -> Mapping[str, tuple[
         )
         found[row.incident] += (told,)
     return found
+
+
+def marks(connection: Connection, ids: Collection[str]) -> Mapping[str, Mark]:
+    """Return what those of the incidents ``ids`` were marked as that were; the newest word counts."""
+    said = (each for told in remarks(connection, ids).values() for each in told)
+    return {each.incident: Mark(each.kind.value) for each in said if each.kind in MARKED}
 
 
 # --- which incident is meant ----------------------------------------------------------------------
