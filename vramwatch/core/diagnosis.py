@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from vramwatch.core.floors import BEGUN, WARM_UP, kept_of, rise
 from vramwatch.core.forecast import Abstention, Exhaustion, Reason, seconds_left
 from vramwatch.core.hindcasts import USUAL, Width
+from vramwatch.core.lanes import DAY, HOUR, MINUTE, Lane
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.outlook import ONSET_TOLERANCE, Forecast, by_days, curve_of, is_straight, onset, outlook
 from vramwatch.core.saturation import LEAST_SAMPLES, Saturation
 from vramwatch.core.units import MIB, show_bytes, show_seconds
 from vramwatch.core.verdicts import Cause, Found, Rate, RuledOut
-from vramwatch.core.windows import DAY, HOUR, MINUTE, Lane, Layer, Window
+from vramwatch.core.windows import Layer, Window
 
 PRECEDENCE = (
     "out_of_memory",

@@ -6,10 +6,11 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import is_material
+from vramwatch.core.lanes import HOUR
 from vramwatch.core.trend import theil_sen
 from vramwatch.core.units import show_bytes
 from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdict
-from vramwatch.core.windows import GROWING, HOUR, Window
+from vramwatch.core.windows import GROWING, Window
 
 DAY_HOURS = 24
 MOST_DAYS = 14

@@ -7,9 +7,10 @@ from typing import Annotated, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import QUANTUM
+from vramwatch.core.lanes import MINUTE, MOMENT, Envelope, Lane
 from vramwatch.core.units import Seconds, show_bytes, show_seconds
 from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdict
-from vramwatch.core.windows import GROWING, MINUTE, MOMENT, Envelope, Lane, Window
+from vramwatch.core.windows import GROWING, Window
 from vramwatch.quantities import Duration
 
 LEAST_MOMENTS = 3

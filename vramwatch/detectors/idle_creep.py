@@ -7,10 +7,11 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import BEGUN, WARM_UP, is_material
+from vramwatch.core.lanes import MINUTE
 from vramwatch.core.saturation import saturation
 from vramwatch.core.units import show_bytes, show_seconds
 from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdict
-from vramwatch.core.windows import GROWING, IDLE_DUTY, MINUTE, Window
+from vramwatch.core.windows import GROWING, IDLE_DUTY, Window
 
 SETTLING = 4
 """Minutes of an idle stretch that count for nothing: what the work before left is still being given back."""

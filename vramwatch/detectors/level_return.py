@@ -4,10 +4,11 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vramwatch.core.lanes import DAY
 from vramwatch.core.recurrence import Return
 from vramwatch.core.units import show_bytes
 from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdict
-from vramwatch.core.windows import DAY, GROWING, Window
+from vramwatch.core.windows import GROWING, Window
 
 FOLLOWS = 0.25
 """The share of what half a day loses at the rate by which the floor of days must have risen at least."""

@@ -5,10 +5,11 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import is_material, rise
+from vramwatch.core.lanes import DAY
 from vramwatch.core.trend import theil_sen
 from vramwatch.core.units import show_bytes
 from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdict
-from vramwatch.core.windows import DAY, GROWING, Window
+from vramwatch.core.windows import GROWING, Window
 
 
 class NearFull(BaseModel):

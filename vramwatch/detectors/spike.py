@@ -5,10 +5,11 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vramwatch.core.lanes import DAY, HOUR
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.units import show_bytes, show_seconds
 from vramwatch.core.verdicts import Cause, Clear, Evidence, Found, Unknown, Verdict
-from vramwatch.core.windows import DAY, HOUR, Window
+from vramwatch.core.windows import Window
 
 SIMILAR = 0.7
 """A spike of this share of another's height is of its size."""
