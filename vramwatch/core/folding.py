@@ -11,10 +11,10 @@ from vramwatch.core.lanes import DAY, HOUR, MINUTE, MOMENT, Lane
 from vramwatch.core.model import Holding, Ledger, Origin, ProcessKey, SubjectKind
 from vramwatch.core.series import process_subject
 from vramwatch.core.sufficiency import SETTLED_AFTER, Lack, has_moved, lack, lack_of_all
+from vramwatch.core.traits import GROWING
 from vramwatch.core.verdicts import Flight
 from vramwatch.core.windows import (
     DEPARTURES_KEPT,
-    GROWING,
     LIVES_KEPT,
     PRESSED_OVER,
     Accident,

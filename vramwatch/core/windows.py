@@ -12,12 +12,6 @@ from vramwatch.core.lanes import DAY, HOUR, MINUTE, MINUTES_KEPT, Lane
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.verdicts import Flight
 
-ANYWHERE = frozenset({SubjectKind.PROCESS, SubjectKind.OWNER, SubjectKind.GPU})
-"""Windows in which an accident is looked for, on a Gpu also where its processes are known."""
-
-GROWING = frozenset({SubjectKind.PROCESS, SubjectKind.UNATTRIBUTED, SubjectKind.GPU})
-"""Windows in which growth is looked for; a Gpu's own only where nothing more specific holds its bytes."""
-
 PRESSED_OVER = 1800.0
 """Seconds over which the share of time in which requests wait for a full pool is taken."""
 
