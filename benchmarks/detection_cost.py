@@ -26,9 +26,10 @@ from vramwatch.config import load
 from vramwatch.config.shape import DetectionOptions
 from vramwatch.core.diagnosis import Diagnosis
 from vramwatch.core.incidents import Terms
+from vramwatch.core.lanes import Lane
 from vramwatch.core.model import Poll
 from vramwatch.core.units import GIB, KIB, MIB, Seconds
-from vramwatch.core.windows import Lane, Window
+from vramwatch.core.windows import Window
 from vramwatch.recording.progress import Progress
 from vramwatch.sources.replay import Replay
 from vramwatch.watch import Watch

@@ -6,7 +6,7 @@ The same for live polls, a replay and stored history; it owns no clock and reads
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from vramwatch.core.checkpoint import VERSION, put_down, take_up
 from vramwatch.core.comparing import Peer, beside_ranks, beside_versions
@@ -43,24 +43,22 @@ from vramwatch.core.model import (
 )
 from vramwatch.core.scenes import scene_of
 from vramwatch.core.sufficiency import Lack
+from vramwatch.core.traits import Traits
 from vramwatch.core.verdicts import INNOCENT, Cause, Evidence, Found, Verdict
-from vramwatch.core.windows import ANYWHERE, Accident, Window
+from vramwatch.core.windows import Accident, Window
 
 PRUNED_EVERY = 3600.0
+
+SWITCHED_OFF = Traits(0, frozenset())
 
 AFTERMATH = 60.0
 """Seconds after the end of a growth in which an accident of unknown cause is put down to it."""
 
 
 class Detector(Protocol):
-    """One growth pattern. Its name is that of its file.
+    """One growth pattern. Its name is that of its file."""
 
-    ``SEES``: the windows that it is shown. It may say more of itself: ``ALWAYS_TOLD``, that it fires
-    whether or not anybody can say when the memory ends; ``UNDER_LOAD``, that it looks where something is
-    asked, so that load may explain what it found.
-    """
-
-    SEES: frozenset[SubjectKind]
+    TRAITS: ClassVar[Traits]
 
     def examine(self, window: Window) -> Verdict: ...
 
@@ -170,7 +168,9 @@ class Watch:
 
     def _blamed(self, subject: Subject, diagnosis: Diagnosis | None) -> Subject:
         """Return whom an accident of a whole Gpu is put down to: whose growth there was to end in it."""
-        if diagnosis is None or diagnosis.pattern != "out_of_memory" or subject.kind is not SubjectKind.GPU:
+        if diagnosis is None or subject.kind is not SubjectKind.GPU:
+            return subject
+        if not self._traits(diagnosis.pattern).is_accident:
             return subject
         growing = [
             each
@@ -182,12 +182,15 @@ class Watch:
     def _examine(self, window: Window) -> Diagnosis | None:
         found: dict[str, Found] = {}
         for name, detector in self._detectors.items():
-            if window.kind not in detector.SEES or not (window.whole or detector.SEES is ANYWHERE):
+            traits = detector.TRAITS
+            if window.kind not in traits.sees or not (window.whole or traits.is_accident):
                 continue
             verdict = detector.examine(window)
             if isinstance(verdict, Found):
                 found[name] = verdict
-        return diagnose(window, found, width(self._scores)) if found else None
+        if not found:
+            return None
+        return diagnose(window, found, {name: self._traits(name) for name in found}, width(self._scores))
 
     def _follow(self, watched: Watched, standing: Standing | None) -> None:
         """See how far earlier forecasts of ``watched`` were off, and make others while it fires."""
@@ -229,7 +232,7 @@ class Watch:
         )
         explained = diagnosis.explained or cause in INNOCENT
         names = (diagnosis.pattern, *diagnosis.others)
-        is_told = any(self._says(name, "ALWAYS_TOLD") for name in names) or median <= self._terms.warn_horizon
+        is_told = any(self._traits(name).always_told for name in names) or median <= self._terms.warn_horizon
         fires = is_told and not explained and not diagnosis.premature
         return Belief(judgement, fires, diagnosis.found.is_urgent, (early, median), explained)
 
@@ -240,7 +243,7 @@ class Watch:
             return Belief(None)
         judged = standing.incident.judgement
         names = (judged.pattern, *judged.others)
-        looked_under_load = all(self._says(name, "UNDER_LOAD") for name in names)
+        looked_under_load = all(self._traits(name).under_load for name in names)
         if judged.pid != watched.pid or not looked_under_load:
             return Belief(None)
         gone = gone_with_load(watched.window, judged.evidence)
@@ -249,9 +252,10 @@ class Watch:
         load = replace(judged, cause=Cause.LOAD, evidence=gone, alternatives=())
         return Belief(load, explained=True, is_over=True)
 
-    def _says(self, name: str, what: str) -> bool:
-        """Whether the detector ``name`` says ``what`` of itself."""
-        return getattr(self._detectors.get(name), what, False)
+    def _traits(self, name: str) -> Traits:
+        """Return what the detector ``name`` says of itself; one that is switched off claims nothing."""
+        detector = self._detectors.get(name)
+        return SWITCHED_OFF if detector is None else detector.TRAITS
 
     def _compared(self, watched: Watched, diagnosis: Diagnosis) -> Evidence:
         """Return the evidence, beside earlier versions of the same owner and the other ranks of a service."""

@@ -8,9 +8,10 @@ from vramwatch import assembly
 from vramwatch.config import load
 from vramwatch.core.folding import GpuWindows, Watched
 from vramwatch.core.incidents import Transition
+from vramwatch.core.lanes import DAY, HOUR, Lane, Points
 from vramwatch.core.model import Ledger, SubjectKind
 from vramwatch.core.units import Seconds
-from vramwatch.core.windows import DAY, HOUR, Lane, Layer, Points
+from vramwatch.core.windows import Layer
 from vramwatch.recording.progress import Progress
 from vramwatch.sources.replay import Replay
 

@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 
 from tests.servers import CARD, DAY, HOUR, STEP, one, poll, torch
 from vramwatch.config.shape import DetectionOptions
+from vramwatch.core import diagnosis
 from vramwatch.core.diagnosis import (
     BY_LAYER,
     CLOSE,
     DECISIVE,
     GRAPH_PER_REQUEST,
     INSIDE,
-    PRECEDENCE,
-    diagnose,
     growth,
 )
 from vramwatch.core.folding import GpuWindows
@@ -29,6 +28,8 @@ from vramwatch.core.verdicts import Cause, Evidence, Found, Rate
 from vramwatch.core.windows import Layer
 
 START_MIB = 9000.0
+TRAITS = {name: each.TRAITS for name, each in DetectionOptions().detectors.on().items()}
+OUTSIDE_POOLS = [name for name, each in TRAITS.items() if not each.in_pool]
 
 
 def window_of(moments, kind=SubjectKind.PROCESS):
@@ -61,6 +62,10 @@ def found(window, hours=4.0, per_hour=600.0, **more):
         "it grew", {"growth_bytes": 1.0}, window.at(window.now - hours * HOUR), window.wall, 9
     )
     return Found(evidence, rate, **more)
+
+
+def diagnose(window, told):
+    return diagnosis.diagnose(window, told, TRAITS)
 
 
 def judged(window, *names, **more):
@@ -165,18 +170,18 @@ def test_an_accident_alone_says_nothing_of_its_cause():
 # --- precedence -------------------------------------------------------------------------------------
 
 
-def test_every_detector_that_there_is_has_its_place_in_the_precedence():
-    assert sorted(PRECEDENCE) == sorted(DetectionOptions().detectors.on())
-
-
 @settings(max_examples=30, deadline=None)
-@given(st.sets(st.sampled_from([n for n in PRECEDENCE if not n.startswith("pool")]), min_size=2, max_size=4))
+@given(
+    st.sets(
+        st.sampled_from([name for name, each in TRAITS.items() if not each.in_pool]), min_size=2, max_size=4
+    )
+)
 def test_the_surest_pattern_names_the_growth_in_whatever_order_they_were_found(names):
     window = window_of(shares(80))
     by_name = {
         name: found(window, hours=1.0, per_hour=100.0 * (i + 1)) for i, name in enumerate(sorted(names))
     }
-    ordered = sorted(names, key=PRECEDENCE.index)
+    ordered = sorted(names, key=lambda name: TRAITS[name].precedence)
     said = [diagnose(window, {name: by_name[name] for name in order}) for order in permutations(names)]
     assert all(each == said[0] for each in said)
     assert (said[0].pattern, *said[0].others) == tuple(ordered)

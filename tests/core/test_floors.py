@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vramwatch.core.floors import LEAST_GROWTH, QUANTUM, judge_floor, rise, slowing
+from vramwatch.core.lanes import HOUR, Lane, Points
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.saturation import Shape
 from vramwatch.core.units import GIB, MIB
 from vramwatch.core.verdicts import Clear, Found, Unknown
-from vramwatch.core.windows import HOUR, Lane, Load, Points, Window
+from vramwatch.core.windows import Load, Window
 
 CARD = 24 * GIB
 NOW = 1_700_000_000.0

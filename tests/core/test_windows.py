@@ -6,12 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vramwatch.core.units import GIB, MIB
-from vramwatch.core.windows import (
+from vramwatch.core.lanes import (
     HOUR,
     HOURS_KEPT,
     IDLE_FOR,
-    LONGEST_HOLE,
     MINUTE,
     MINUTES_KEPT,
     MOMENTS_KEPT,
@@ -21,9 +19,10 @@ from vramwatch.core.windows import (
     VALLEYS_KEPT,
     Envelope,
     Lane,
-    Load,
     Points,
 )
+from vramwatch.core.units import GIB, MIB
+from vramwatch.core.windows import LONGEST_HOLE, Load
 
 CARD = 24 * GIB
 BEGIN = 1_700_000_000.0 // HOUR * HOUR

@@ -115,7 +115,16 @@ def reloaded(tmp_path):
         file, path = tmp_path / "config.yaml", tmp_path / "history.db"
         file.write_text("{}")
         daemon = make(Hand([(0.0, blind()), (1.0, blind())], wall=judge._clockwork.before.wall), path, judge)
-        again = Reload(daemon, daemon._pipeline, judge, load(file, {}, {}), lambda: load(file, {}, {}))
+        again = Reload(
+            daemon,
+            daemon._pipeline,
+            judge,
+            None,
+            None,
+            None,
+            load(file, {}, {}),
+            lambda: load(file, {}, {}),
+        )
         file.write_text(text)
         daemon.call(again)
         daemon.run()

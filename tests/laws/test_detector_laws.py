@@ -66,7 +66,7 @@ def folded(moments):
 def verdicts(moments, name):
     """Return what one detector says of every window that it sees."""
     detector = DETECTORS[name]
-    return [detector.examine(window) for window in folded(moments) if window.kind in detector.SEES]
+    return [detector.examine(window) for window in folded(moments) if window.kind in detector.TRAITS.sees]
 
 
 @st.composite
@@ -104,7 +104,19 @@ def stories(draw):
 
 def test_detectors_are_found():
     assert len(DETECTORS) >= 16
-    assert all(frozenset(SubjectKind) >= detector.SEES for detector in DETECTORS.values())
+    assert all(frozenset(SubjectKind) >= detector.TRAITS.sees for detector in DETECTORS.values())
+
+
+def test_each_says_of_itself_what_goes_together_and_no_two_have_the_same_precedence():
+    traits = [detector.TRAITS for detector in DETECTORS.values()]
+    assert len({each.precedence for each in traits}) == len(traits)
+    assert not any(each.under_load and each.at_rest for each in traits)
+    assert not any(each.in_pool and each.sees != {SubjectKind.PROCESS} for each in traits)
+    assert all(
+        each.precedence > next(one.precedence for one in traits if one.is_accident)
+        for each in traits
+        if not each.is_accident
+    )
 
 
 @slowly
@@ -112,7 +124,7 @@ def test_detectors_are_found():
 def test_every_window_is_answered_with_a_verdict_that_can_be_checked(moments):
     for window in folded(moments):
         for detector in DETECTORS.values():
-            if window.kind not in detector.SEES:
+            if window.kind not in detector.TRAITS.sees:
                 continue
             verdict = detector.examine(window)
             assert isinstance(verdict, Found | Clear | Unknown)
@@ -141,7 +153,7 @@ def test_what_is_found_can_be_checked(story):
     found = 0
     for window in folded(moments):
         for detector in DETECTORS.values():
-            verdict = detector.examine(window) if window.kind in detector.SEES else None
+            verdict = detector.examine(window) if window.kind in detector.TRAITS.sees else None
             if isinstance(verdict, Found):
                 found += 1
                 can_be_checked(verdict.evidence, window)

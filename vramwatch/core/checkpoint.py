@@ -18,6 +18,7 @@ from vramwatch.core import (
     forecast,
     hindcasts,
     incidents,
+    lanes,
     model,
     recurrence,
     verdicts,
@@ -28,7 +29,7 @@ VERSION = 2
 """Of the state: one more whenever a class below gains, loses or renames a field."""
 
 _CLASSES: tuple[type, ...] = (
-    *(windows.Envelope, windows.Points, windows.Lane, windows.Load, windows.Window),
+    *(lanes.Envelope, lanes.Points, lanes.Lane, windows.Load, windows.Window),
     *(windows.Members, windows.Life, windows.Departure, windows.Accident),
     *(recurrence.Recurrence, recurrence.Ballot, recurrence.Plateaus),
     *(folding.Watched, folding.GpuWindows),

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from vramwatch.core.lanes import DAY
 from vramwatch.core.units import show_bytes
 from vramwatch.core.verdicts import Evidence, Rate
-from vramwatch.core.windows import DAY, Life
+from vramwatch.core.windows import Life
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,41 +5,20 @@ layers, what the driver shows cannot tell the classes inside a process apart, an
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from vramwatch.core.floors import BEGUN, WARM_UP, kept_of, rise
 from vramwatch.core.forecast import Abstention, Exhaustion, Reason, seconds_left
 from vramwatch.core.hindcasts import USUAL, Width
+from vramwatch.core.lanes import DAY, HOUR, MINUTE, Lane
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.outlook import ONSET_TOLERANCE, Forecast, by_days, curve_of, is_straight, onset, outlook
 from vramwatch.core.saturation import LEAST_SAMPLES, Saturation
+from vramwatch.core.traits import Traits
 from vramwatch.core.units import MIB, show_bytes, show_seconds
 from vramwatch.core.verdicts import Cause, Found, Rate, RuledOut
-from vramwatch.core.windows import DAY, HOUR, MINUTE, Lane, Layer, Window
-
-PRECEDENCE = (
-    "out_of_memory",
-    "pool_leak",
-    "level_return",
-    "same_state",
-    "event_floor",
-    "daily_floor",
-    "idle_creep",
-    "staircase",
-    "unattributed",
-    "process_count",
-    "restart_growth",
-    "fast_path",
-    "pool_pressure",
-    "spilled",
-    "near_full",
-    "spike",
-)
-"""Of several patterns on one subject the first names the incident and gives the rate: surest first."""
-
-POOLED = frozenset({"pool_leak", "pool_pressure"})
-"""Patterns inside a preallocated pool: it is the pool that will be exhausted."""
+from vramwatch.core.windows import Layer, Window
 
 BY_LAYER = {
     Layer.NON_TORCH: Cause.NON_TORCH,
@@ -68,9 +47,6 @@ SERVED_CLOSE = 300.0
 CLOSE = 2 * HOUR
 """With less time left nobody waits for a curve to show."""
 
-AT_REST = frozenset({"level_return", "same_state", "idle_creep", "pool_leak"})
-"""Patterns that look at memory only where nothing is asked."""
-
 INSIDE = (Cause.LEAK, Cause.KV_CACHE, Cause.FRAGMENTATION, Cause.AUTOGRAD, Cause.NON_TORCH)
 
 
@@ -96,29 +72,34 @@ class Diagnosis:
     straight: Rate | None = None
 
 
-def diagnose(window: Window, found: Mapping[str, Found], width: Width = USUAL) -> Diagnosis:
+def diagnose(
+    window: Window, found: Mapping[str, Found], traits: Mapping[str, Traits], width: Width = USUAL
+) -> Diagnosis:
     """Return the one diagnosis of all patterns ``found`` (by name, at least one) in ``window``.
 
-    ``width``: how wide intervals of forecasts must be told here.
+    ``traits``: of each that was found, by the same names. ``width``: how wide intervals of
+    forecasts must be told here.
     """
-    names = sorted(found, key=PRECEDENCE.index)
+    names = _surest_first(found, traits)
     main = names[0]
-    if main in POOLED and window.pool is not None:
+    in_pool = traits[main].in_pool
+    if in_pool and window.pool is not None:
         window = window.pool
     urgent = next((name for name in names if found[name].is_urgent), None)
     if urgent is not None:
         rate, curve = found[urgent].rate, None
     else:
-        rate, curve = _rate(window, found), curve_of(window)
+        rate, curve = _rate(window, found, traits), curve_of(window)
     forecast = outlook(window, rate, curve, urgent is not None, width.factor)
-    cause, ruled_out, alternatives = _cause(window, found, main, found.get(urgent or ""))
+    cause, ruled_out, alternatives = _cause(window, found, traits, found.get(urgent or ""))
     is_told = any(each.causes and each.rate is None for each in found.values())  # no growth, and no curve
     fits = isinstance(forecast, Abstention) and forecast.reason in (Reason.FITS, Reason.MAY_FIT)
     fits = fits and not is_told
     if fits and cause is not Cause.KV_CACHE and not found[main].causes:
         cause, alternatives = Cause.WARMUP, ()
         ruled_out = tuple(each for each in ruled_out if each.cause is not Cause.WARMUP)
-    is_early = urgent is None and "idle_creep" not in found and _is_premature(window, rate, forecast, curve)
+    is_seen = any(traits[name].sees_curve for name in names)
+    is_early = urgent is None and not is_seen and _is_premature(window, rate, forecast, curve)
     is_early |= urgent is None and cause is Cause.UNKNOWN and bool(window.layers)
     is_served = urgent is not None and cause is Cause.KV_CACHE and bool(window.running)
     is_early |= is_served and seconds_left(forecast, window.now)[1] > SERVED_CLOSE
@@ -135,14 +116,18 @@ def diagnose(window: Window, found: Mapping[str, Found], width: Width = USUAL) -
         premature=is_early and not is_told,
         others=tuple(names[1:]),
         alternatives=alternatives,
-        straight=rate if is_line and not is_early and main not in POOLED else None,
+        straight=rate if is_line and not is_early and not in_pool else None,
     )
 
 
-def _rate(window: Window, found: Mapping[str, Found]) -> Rate | None:
+def _surest_first(found: Iterable[str], traits: Mapping[str, Traits]) -> list[str]:
+    return sorted(found, key=lambda name: traits[name].precedence)
+
+
+def _rate(window: Window, found: Mapping[str, Found], traits: Mapping[str, Traits]) -> Rate | None:
     """Return the surest rate: by whole days, else that of the first pattern that has one."""
-    names = ("daily_floor", *sorted(found, key=PRECEDENCE.index))
-    rate = next((found[name].rate for name in names if name in found and found[name].rate), None)
+    names = sorted(_surest_first(found, traits), key=lambda name: not traits[name].by_days)
+    rate = next((found[name].rate for name in names if found[name].rate), None)
     return by_days(window, rate) if rate else None
 
 
@@ -207,11 +192,14 @@ Told = tuple[Cause, tuple[RuledOut, ...], tuple[Cause, ...]]
 """A cause, the causes that were ruled out, and those that cannot be told from it."""
 
 
-def _cause(window: Window, found: Mapping[str, Found], main: str, urgent: Found | None) -> Told:
-    names = sorted(found, key=PRECEDENCE.index)
+def _cause(
+    window: Window, found: Mapping[str, Found], traits: Mapping[str, Traits], urgent: Found | None
+) -> Told:
+    names = _surest_first(found, traits)
+    main = names[0]
     if told := next((found[name].causes for name in names if found[name].causes), ()):
         return told[0], (), told[1:]
-    if names == ["out_of_memory"]:
+    if all(traits[name].is_accident for name in names):
         return Cause.UNKNOWN, (), ()
     if window.kind is SubjectKind.UNATTRIBUTED and not window.withheld:
         nobody = "no process that is listed holds it"
@@ -219,7 +207,7 @@ def _cause(window: Window, found: Mapping[str, Found], main: str, urgent: Found 
     since = found[main].evidence.since - window.wall + window.now
     span = window.now - max(since, window.used.began)
     grown = growth(window.used, span)
-    outside = tuple(_ruled_out_by_state(window, main))
+    outside = tuple(_ruled_out_by_state(window, traits[main]))
     if not window.layers or grown <= 0:
         return Cause.LEAK, outside, INSIDE[1:]
     shares = {layer: growth(lane, span) / grown for layer, lane in window.layers.items()}
@@ -233,9 +221,9 @@ def _cause(window: Window, found: Mapping[str, Found], main: str, urgent: Found 
     return cause, ruled_out, ()
 
 
-def _ruled_out_by_state(window: Window, main: str) -> Iterator[RuledOut]:
+def _ruled_out_by_state(window: Window, main: Traits) -> Iterator[RuledOut]:
     """Yield what the pattern itself rules out: memory at rest is no load's, and an old process is warm."""
-    if main in AT_REST:
+    if main.at_rest:
         yield RuledOut(Cause.LOAD, "it is held where nothing is asked")
     if window.age > WARM_UP and window.started is not None:
         sentence = f"its process has run for {show_seconds(window.age)}"

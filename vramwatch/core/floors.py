@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from vramwatch.core.lanes import Points
 from vramwatch.core.saturation import Saturation, Shape, saturation
 from vramwatch.core.trend import mann_kendall, theil_sen
 from vramwatch.core.units import MIB, show_bytes, show_seconds
 from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdict
-from vramwatch.core.windows import Points, Window
+from vramwatch.core.windows import Window
 
 QUANTUM = 2 * MIB
 

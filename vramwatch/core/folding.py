@@ -7,22 +7,18 @@ from math import exp, inf
 from vramwatch.core.diagnosis import Diagnosis
 from vramwatch.core.floors import WARM_UP
 from vramwatch.core.hindcasts import Hindcast
+from vramwatch.core.lanes import DAY, HOUR, MINUTE, MOMENT, Lane
 from vramwatch.core.model import Holding, Ledger, Origin, ProcessKey, SubjectKind
 from vramwatch.core.series import process_subject
 from vramwatch.core.sufficiency import SETTLED_AFTER, Lack, has_moved, lack, lack_of_all
+from vramwatch.core.traits import GROWING
 from vramwatch.core.verdicts import Flight
 from vramwatch.core.windows import (
-    DAY,
     DEPARTURES_KEPT,
-    GROWING,
-    HOUR,
     LIVES_KEPT,
-    MINUTE,
-    MOMENT,
     PRESSED_OVER,
     Accident,
     Departure,
-    Lane,
     Layer,
     Life,
     Load,

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from math import ceil, log
 
 from vramwatch.core.forecast import Straight, straight
+from vramwatch.core.lanes import MINUTE, Lane
 from vramwatch.core.outlook import slope_of, swing_of
 from vramwatch.core.verdicts import Rate
-from vramwatch.core.windows import MINUTE, Lane, Window
+from vramwatch.core.windows import Window
 
 CONFIDENCE = 0.8
 

@@ -1,9 +1,10 @@
 """Whether growth was the load's: it came with the load, and went with it."""
 
 from vramwatch.core.floors import MORE_LOAD
+from vramwatch.core.lanes import MINUTE, MINUTES_KEPT, Lane
 from vramwatch.core.units import show_bytes
 from vramwatch.core.verdicts import Evidence
-from vramwatch.core.windows import MINUTE, MINUTES_KEPT, Lane, Window
+from vramwatch.core.windows import Window
 
 CAME_BACK = 0.1
 """The share of its growth that memory may still hold to have come back."""

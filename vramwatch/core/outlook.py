@@ -2,12 +2,13 @@
 
 from vramwatch.core.floors import WARM_UP, slowing
 from vramwatch.core.forecast import Abstention, Exhaustion, Reason, Straight, exhaustion, straight
+from vramwatch.core.lanes import DAY, HOUR, MINUTE, Lane, Points
 from vramwatch.core.peaks import Swing
 from vramwatch.core.saturation import LEAST_SAMPLES, Saturation, Shape
 from vramwatch.core.trend import Slope, seasonal_slope
 from vramwatch.core.units import MIB
 from vramwatch.core.verdicts import Rate
-from vramwatch.core.windows import DAY, HOUR, MINUTE, Lane, Points, Window
+from vramwatch.core.windows import Window
 
 HOURS_A_DAY = 24
 

@@ -4,7 +4,8 @@ from collections.abc import Collection
 from enum import StrEnum
 
 from vramwatch.core.floors import WARM_UP, is_material
-from vramwatch.core.windows import DAY, Window
+from vramwatch.core.lanes import DAY
+from vramwatch.core.windows import Window
 
 SETTLED_AFTER = 1800.0
 """Seconds after its warm-up that a life must have lasted, for what it settled at to mean something."""

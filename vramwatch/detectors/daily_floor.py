@@ -6,10 +6,12 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import is_material
+from vramwatch.core.lanes import HOUR
+from vramwatch.core.traits import Traits
 from vramwatch.core.trend import theil_sen
 from vramwatch.core.units import show_bytes
 from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdict
-from vramwatch.core.windows import GROWING, HOUR, Window
+from vramwatch.core.windows import Window
 
 DAY_HOURS = 24
 MOST_DAYS = 14
@@ -28,7 +30,7 @@ class DailyFloor(BaseModel):
         description="How much the least and the latest day must have risen, as a share of the mean one.",
     )
 
-    SEES: ClassVar = GROWING
+    TRAITS: ClassVar = Traits(precedence=60, by_days=True)
 
     def examine(self, window: Window) -> Verdict:
         hours = window.used.hours

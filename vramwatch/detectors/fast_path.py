@@ -7,9 +7,11 @@ from typing import Annotated, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import QUANTUM
+from vramwatch.core.lanes import MINUTE, MOMENT, Envelope, Lane
+from vramwatch.core.traits import Traits
 from vramwatch.core.units import Seconds, show_bytes, show_seconds
 from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdict
-from vramwatch.core.windows import GROWING, MINUTE, MOMENT, Envelope, Lane, Window
+from vramwatch.core.windows import Window
 from vramwatch.quantities import Duration
 
 LEAST_MOMENTS = 3
@@ -39,8 +41,7 @@ class FastPath(BaseModel):
         0.5, ge=0.2, le=1.0, description="Share of the growth that one block may have brought."
     )
 
-    SEES: ClassVar = GROWING
-    UNDER_LOAD: ClassVar = True
+    TRAITS: ClassVar = Traits(precedence=120, under_load=True)
     LENGTHS: ClassVar = (30.0, 60.0, 120.0)
 
     def examine(self, window: Window) -> Verdict:

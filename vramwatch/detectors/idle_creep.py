@@ -7,10 +7,12 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import BEGUN, WARM_UP, is_material
+from vramwatch.core.lanes import MINUTE
 from vramwatch.core.saturation import saturation
+from vramwatch.core.traits import Traits
 from vramwatch.core.units import show_bytes, show_seconds
 from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdict
-from vramwatch.core.windows import GROWING, IDLE_DUTY, MINUTE, Window
+from vramwatch.core.windows import IDLE_DUTY, Window
 
 SETTLING = 4
 """Minutes of an idle stretch that count for nothing: what the work before left is still being given back."""
@@ -30,7 +32,7 @@ class IdleCreep(BaseModel):
         0.1, ge=0.0, le=1.0, description="Bytes fallen, as a share of those risen, that are allowed."
     )
 
-    SEES: ClassVar = GROWING
+    TRAITS: ClassVar = Traits(precedence=70, at_rest=True, sees_curve=True)
 
     def examine(self, window: Window) -> Verdict:
         if window.load.duty is None:

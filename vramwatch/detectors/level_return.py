@@ -4,10 +4,12 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vramwatch.core.lanes import DAY
 from vramwatch.core.recurrence import Return
+from vramwatch.core.traits import Traits
 from vramwatch.core.units import show_bytes
 from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdict
-from vramwatch.core.windows import DAY, GROWING, Window
+from vramwatch.core.windows import Window
 
 FOLLOWS = 0.25
 """The share of what half a day loses at the rate by which the floor of days must have risen at least."""
@@ -38,7 +40,7 @@ class LevelReturn(BaseModel):
         description="How far the rate may be off, as a share: the interval of the forecast.",
     )
 
-    SEES: ClassVar = GROWING
+    TRAITS: ClassVar = Traits(precedence=30, at_rest=True)
 
     def examine(self, window: Window) -> Verdict:
         lane = window.used

@@ -5,10 +5,12 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import is_material, rise
+from vramwatch.core.lanes import DAY
+from vramwatch.core.traits import Traits
 from vramwatch.core.trend import theil_sen
 from vramwatch.core.units import show_bytes
 from vramwatch.core.verdicts import Clear, Evidence, Found, Rate, Unknown, Verdict
-from vramwatch.core.windows import DAY, GROWING, Window
+from vramwatch.core.windows import Window
 
 
 class NearFull(BaseModel):
@@ -28,7 +30,7 @@ class NearFull(BaseModel):
     least_points: int = Field(8, ge=4, le=256, description="Rests within the last day that are needed.")
     least_steps: int = Field(5, ge=1, le=256, description="In how many steps they must have risen.")
 
-    SEES: ClassVar = GROWING
+    TRAITS: ClassVar = Traits(precedence=150)
 
     def examine(self, window: Window) -> Verdict:
         lane = window.used

@@ -4,10 +4,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vramwatch.core.model import Origin
+from vramwatch.core.model import Origin, SubjectKind
+from vramwatch.core.traits import Traits
 from vramwatch.core.units import Seconds, show_bytes
 from vramwatch.core.verdicts import Clear, Evidence, Found, Verdict
-from vramwatch.core.windows import ANYWHERE, Window
+from vramwatch.core.windows import Window
 from vramwatch.quantities import Duration
 
 
@@ -20,8 +21,12 @@ class OutOfMemory(BaseModel):
         Seconds(3600.0), description="For how long an accident counts."
     )
 
-    SEES: ClassVar = ANYWHERE
-    ALWAYS_TOLD: ClassVar = True
+    TRAITS: ClassVar = Traits(
+        precedence=10,
+        sees=frozenset({SubjectKind.PROCESS, SubjectKind.OWNER, SubjectKind.GPU}),
+        always_told=True,
+        is_accident=True,
+    )
 
     def examine(self, window: Window) -> Verdict:
         recent = [each for each in window.accidents if window.now - each.time <= self.remembered]

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import judge_floor
 from vramwatch.core.model import SubjectKind
+from vramwatch.core.traits import Traits
 from vramwatch.core.verdicts import Unknown, Verdict
 from vramwatch.core.windows import Window
 
@@ -29,8 +30,9 @@ class PoolLeak(BaseModel):
     )
     least_steps: int = Field(4, ge=1, le=256, description="In how many steps it must have risen.")
 
-    SEES: ClassVar = frozenset({SubjectKind.PROCESS})
-    ALWAYS_TOLD: ClassVar = True
+    TRAITS: ClassVar = Traits(
+        precedence=20, sees=frozenset({SubjectKind.PROCESS}), always_told=True, at_rest=True, in_pool=True
+    )
 
     def examine(self, window: Window) -> Verdict:
         if window.running is None:

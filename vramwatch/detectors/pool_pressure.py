@@ -5,6 +5,7 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.model import SubjectKind
+from vramwatch.core.traits import Traits
 from vramwatch.core.units import show_bytes
 from vramwatch.core.verdicts import Cause, Clear, Evidence, Found, Unknown, Verdict
 from vramwatch.core.windows import PRESSED_OVER, Window
@@ -22,8 +23,9 @@ class PoolPressure(BaseModel):
         description="Share of the last half hour in which requests must have waited for the full pool.",
     )
 
-    SEES: ClassVar = frozenset({SubjectKind.PROCESS})
-    ALWAYS_TOLD: ClassVar = True
+    TRAITS: ClassVar = Traits(
+        precedence=130, sees=frozenset({SubjectKind.PROCESS}), always_told=True, in_pool=True
+    )
 
     def examine(self, window: Window) -> Verdict:
         if window.waiting is None:

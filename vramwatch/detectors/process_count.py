@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import is_material
 from vramwatch.core.model import SubjectKind
+from vramwatch.core.traits import Traits
 from vramwatch.core.units import Seconds, show_bytes, show_seconds
 from vramwatch.core.verdicts import Cause, Clear, Evidence, Found, Rate, Unknown, Verdict
 from vramwatch.core.windows import Window
@@ -30,7 +31,7 @@ class ProcessCount(BaseModel):
         description="After so many times the usual time between two without another, it has come to rest.",
     )
 
-    SEES: ClassVar = frozenset({SubjectKind.OWNER})
+    TRAITS: ClassVar = Traits(precedence=100, sees=frozenset({SubjectKind.OWNER}))
 
     def examine(self, window: Window) -> Verdict:
         members = window.members

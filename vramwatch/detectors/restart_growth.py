@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import QUANTUM, is_material
 from vramwatch.core.model import SubjectKind
+from vramwatch.core.traits import Traits
 from vramwatch.core.trend import theil_sen
 from vramwatch.core.units import show_bytes
 from vramwatch.core.verdicts import Cause, Clear, Evidence, Found, Rate, Unknown, Verdict
@@ -25,7 +26,7 @@ class RestartGrowth(BaseModel):
         description="Lives of processes, one after the other, that must have settled higher each time.",
     )
 
-    SEES: ClassVar = frozenset({SubjectKind.OWNER})
+    TRAITS: ClassVar = Traits(precedence=110, sees=frozenset({SubjectKind.OWNER}))
 
     def examine(self, window: Window) -> Verdict:
         members = window.members

@@ -5,8 +5,9 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import judge_floor
+from vramwatch.core.traits import Traits
 from vramwatch.core.verdicts import Verdict
-from vramwatch.core.windows import GROWING, Window
+from vramwatch.core.windows import Window
 
 
 class SameState(BaseModel):
@@ -31,7 +32,7 @@ class SameState(BaseModel):
     )
     least_steps: int = Field(4, ge=1, le=256, description="In how many steps it must have risen.")
 
-    SEES: ClassVar = GROWING
+    TRAITS: ClassVar = Traits(precedence=40, at_rest=True)
 
     def examine(self, window: Window) -> Verdict:
         return judge_floor(

@@ -5,10 +5,12 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vramwatch.core.lanes import DAY, HOUR
 from vramwatch.core.model import SubjectKind
+from vramwatch.core.traits import Traits
 from vramwatch.core.units import show_bytes, show_seconds
 from vramwatch.core.verdicts import Cause, Clear, Evidence, Found, Unknown, Verdict
-from vramwatch.core.windows import DAY, HOUR, Window
+from vramwatch.core.windows import Window
 
 SIMILAR = 0.7
 """A spike of this share of another's height is of its size."""
@@ -34,8 +36,9 @@ class Spike(BaseModel):
     )
     rare: int = Field(3, ge=1, le=168, description="How many spikes of that size there may have been.")
 
-    SEES: ClassVar = frozenset({SubjectKind.GPU, SubjectKind.PROCESS})
-    ALWAYS_TOLD: ClassVar = True
+    TRAITS: ClassVar = Traits(
+        precedence=160, sees=frozenset({SubjectKind.GPU, SubjectKind.PROCESS}), always_told=True
+    )
 
     def examine(self, window: Window) -> Verdict:
         lane = window.used

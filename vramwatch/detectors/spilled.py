@@ -5,6 +5,7 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.model import SubjectKind
+from vramwatch.core.traits import Traits
 from vramwatch.core.units import show_bytes
 from vramwatch.core.verdicts import Cause, Clear, Evidence, Found, Unknown, Verdict
 from vramwatch.core.windows import Window
@@ -19,8 +20,7 @@ class Spilled(BaseModel):
         0.02, ge=0.0, le=1.0, description="Share of the model beside the GPU from which it is told."
     )
 
-    SEES: ClassVar = frozenset({SubjectKind.PROCESS})
-    ALWAYS_TOLD: ClassVar = True
+    TRAITS: ClassVar = Traits(precedence=140, sees=frozenset({SubjectKind.PROCESS}), always_told=True)
 
     def examine(self, window: Window) -> Verdict:
         size, on_gpu = window.told.get("model_bytes"), window.told.get("model_gpu_bytes")

@@ -5,8 +5,9 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.floors import is_material, judge_floor
+from vramwatch.core.traits import Traits
 from vramwatch.core.verdicts import Clear, Verdict
-from vramwatch.core.windows import GROWING, Window
+from vramwatch.core.windows import Window
 
 
 class Staircase(BaseModel):
@@ -34,8 +35,7 @@ class Staircase(BaseModel):
     )
     least_steps: int = Field(6, ge=1, le=256, description="In how many steps it must have risen.")
 
-    SEES: ClassVar = GROWING
-    UNDER_LOAD: ClassVar = True
+    TRAITS: ClassVar = Traits(precedence=80, under_load=True)
 
     def examine(self, window: Window) -> Verdict:
         minutes = window.used.minutes

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.core.model import SubjectKind
+from vramwatch.core.traits import Traits
 from vramwatch.core.units import MIB, Seconds, show_bytes, show_seconds
 from vramwatch.core.verdicts import Cause, Clear, Evidence, Found, Rate, Unknown, Verdict
 from vramwatch.core.windows import Departure, Window
@@ -32,8 +33,7 @@ class Unattributed(BaseModel):
         0.04, ge=0.0, le=1.0, description="Share of the capacity from which one departure is enough."
     )
 
-    SEES: ClassVar = frozenset({SubjectKind.UNATTRIBUTED})
-    ALWAYS_TOLD: ClassVar = True
+    TRAITS: ClassVar = Traits(precedence=90, sees=frozenset({SubjectKind.UNATTRIBUTED}), always_told=True)
 
     def examine(self, window: Window) -> Verdict:
         least = max(256 * MIB, self.least_share * window.capacity)
