@@ -17,6 +17,7 @@ from vramwatch.cli.views.incidents import list_lines
 from vramwatch.core.forecast import Exhaustion
 from vramwatch.core.incidents import Reason, Severity, State, Subject
 from vramwatch.core.model import SubjectKind
+from vramwatch.core.silences import FIELDS
 from vramwatch.core.units import GIB, Bytes
 from vramwatch.core.verdicts import Cause, Evidence, RuledOut
 from vramwatch.store import History, Store
@@ -328,3 +329,8 @@ def test_a_receiver_that_does_not_take_it_makes_exit_code_1(past, status, word):
     assert reply.stdout.startswith(f"hook: {word}, from this shell, not from the service: ")
     assert "sorry" in reply.stdout
     assert "hush" not in reply.stdout
+
+
+def test_a_silence_may_name_every_field_that_a_channel_may_be_narrowed_by():
+    options = {each.name for each in main.get_command(None, "silence").commands["add"].params}
+    assert set(FIELDS) <= options

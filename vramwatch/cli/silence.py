@@ -33,6 +33,7 @@ def command() -> None:
 @click.option("--user", help="By name or uid.")
 @click.option("--unit", help="Of systemd units.")
 @click.option("--container", help="Of containers, by name.")
+@click.option("--image", help="Of container images.")
 @click.option("--pod", help="Of pods.")
 @click.option("--namespace", help="Of namespaces.")
 @click.option("--job", help="Of Slurm jobs, by number.")
