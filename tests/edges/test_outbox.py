@@ -4,13 +4,16 @@ import os
 import random
 import time
 from collections import Counter, defaultdict
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import pytest
 
+from tests.loopback import answering, receiving
+from tests.mailboxes import mail_server
 from tests.polls import instant, poll
+from tests.slack_server import CHANNEL, TOKEN, Slack
 from tests.verdicts import transition
 from vramwatch.alerting import Alerting
 from vramwatch.core.errors import StoreError
@@ -18,8 +21,13 @@ from vramwatch.core.incidents import Reason, State
 from vramwatch.core.messages import Host, MessageKind
 from vramwatch.core.outgoing import Delivered, Rejected, Retry
 from vramwatch.core.policy import Channel, Notice, Withholding
+from vramwatch.notifiers.email import Email
+from vramwatch.notifiers.pagerduty import Pagerduty
+from vramwatch.notifiers.slack import Slack as SlackNotifier
+from vramwatch.notifiers.webhook import Webhook
 from vramwatch.notifying import Notifier
 from vramwatch.outbox import Outbox
+from vramwatch.posting import HttpCourier
 from vramwatch.sending import Line
 from vramwatch.store import History, Store
 from vramwatch.store.desk import Desk
@@ -464,3 +472,50 @@ def _assert_repetitions_are_known(channel, receiver):
         for message in receiver.got:
             assert message.may_be_repeat or message.key not in seen
             seen.add(message.key)
+
+
+# --- a storm --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def receivers_of_all_kinds():
+    """Yield notifiers that speak to servers on loopback, and what counts the messages each has had."""
+    taken = answering(202, '{"status":"success"}')
+    with Slack() as slack, mail_server() as mails, receiving(taken) as pages, receiving(taken) as hook:
+        to = {"sender": "a@example.com", "to": ["b@example.com"], "tls": "none"}
+        yield {
+            "bot": (
+                SlackNotifier(token=TOKEN, channel=CHANNEL, api_url=slack.api),
+                lambda: len(slack.called("chat.postMessage")),
+            ),
+            "room": (SlackNotifier(url=slack.hook), lambda: len(slack.called("hook"))),
+            "pager": (Pagerduty(routing_key="r" * 32, url=pages.url), lambda: len(pages.requests)),
+            "mail": (Email(host="127.0.0.1", port=mails.port, **to), lambda: len(mails.mails)),
+            "hook": (Webhook(url=hook.url), lambda: len(hook.requests)),
+        }
+
+
+def test_a_storm_is_at_most_one_message_a_group_interval_on_every_channel(start, path):
+    with receivers_of_all_kinds() as receivers:
+        channels = [Channel(name) for name in receivers]
+        lines = [Line(each, receivers[each.name][0], HttpCourier) for each in channels]
+        daemon = start(*lines)
+        came = defaultdict(list)  # channel -> when each message came
+
+        def turn(*moved, after):
+            daemon.turn(*moved, after=after)
+            for name, (_, count) in receivers.items():
+                came[name] += [daemon.now] * (count() - len(came[name]))
+
+        for number in range(64):
+            turn(fires(f"i{number}", owner=f"unit:s{number}.service"), after=60 / 64)
+        for _ in range(120):
+            turn(after=10.0)
+        daemon.close()
+    for channel in channels:
+        times = came[channel.name]
+        assert len(times) == 2, f"{channel.name}: {times}"  # what had come by then, and all the rest
+        assert times[1] - times[0] >= channel.group_interval
+    for number in range(64):
+        told = {each.step.channel: each.delivery.outcome for each in chain(path, f"i{number}")}
+        assert told == dict.fromkeys(receivers, "delivered")
