@@ -161,7 +161,7 @@ class House:
             thread = threading.Thread(target=asking)
             thread.start()
             threads.append(thread)
-            wait_for(lambda: not daemon._errands.empty() or not thread.is_alive())
+            wait_for(lambda: not daemon._errands.is_empty or not thread.is_alive())
 
         for seq, question in (between or {}).items():
             hand.between[seq] = lambda seq=seq, question=question: begin(seq, question)
