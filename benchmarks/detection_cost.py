@@ -23,7 +23,7 @@ from benchmarks.replay import GOALS, RUNS, rows_of, written
 from vramwatch.assembly import assemble
 from vramwatch.cli.playing import play_file
 from vramwatch.config import load
-from vramwatch.config.shape import DetectionOptions
+from vramwatch.config.detection import DetectionOptions
 from vramwatch.core.diagnosis import Diagnosis
 from vramwatch.core.incidents import Terms
 from vramwatch.core.lanes import Lane

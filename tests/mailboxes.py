@@ -7,7 +7,7 @@ import email.policy
 import ssl
 from dataclasses import dataclass, field
 
-from tests.loopback import Exchange, receiving
+from tests.receivers import Exchange, receiving
 
 
 @dataclass

@@ -6,7 +6,7 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
@@ -14,12 +14,12 @@ import pytest
 
 from tests.nvml.driver import FakeDriver
 from tests.nvml.gpu import MIB, Process
+from tests.waiting import PATIENCE
 from vramwatch.core.model import Ask, FaultKind, Instant, MemoryBasis, Reading, Readings
 from vramwatch.core.units import Seconds
 from vramwatch.driver.keeper import Keeper
 
 DEADLINE, START_DEADLINE = Seconds(1.0), Seconds(10.0)
-PATIENCE = 20.0  # seconds that a process may take to end or to arrive somewhere on a busy machine
 
 EVERYTHING = Ask(lists=None, slow=True)
 MEMORY_ALONE = Ask(lists=frozenset(), slow=False)
@@ -91,14 +91,6 @@ def contextfd(fd: int) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Return when ``is_so``; for what another process does in its own time."""
-    deadline = time.monotonic() + PATIENCE
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def tells_the_truth(reading: Reading, driver: FakeDriver) -> bool:

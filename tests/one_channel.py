@@ -3,9 +3,9 @@
 from contextlib import closing
 from dataclasses import replace
 
-from tests.listening import until
 from tests.polls import instant, poll
 from tests.verdicts import transition
+from tests.waiting import wait_until
 from vramwatch.core.incidents import Reason, Severity, State
 from vramwatch.core.messages import Host, Item, Message
 from vramwatch.core.policy import Channel, Notice, Notify
@@ -78,7 +78,7 @@ class Office:
         """Take a turn, and let what it hands out come to its end without taking another that sends."""
         self.outbox.turn(instant(seq).wall)
         route = self.outbox._routes["pager"]
-        until(lambda: len(route._handed) == route.sender.sent.qsize())
+        wait_until(lambda: len(route._handed) == route.sender.sent.qsize())
 
     def close(self):
         self.outbox.close()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from tests.polls import BOOT, START
-from vramwatch.config.shape import DetectionOptions
+from vramwatch.config.detection import DetectionOptions
 from vramwatch.core.incidents import State, Terms, Transition
 from vramwatch.core.model import (
     Event,

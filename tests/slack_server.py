@@ -4,11 +4,11 @@ It refuses what Slack documents that it refuses, so that a test of what was sent
 """
 
 import json
-import threading
 from collections import deque
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl
+
+from tests.receivers import answering, receiving
 
 TOKEN = "xoxb-1-secret-token"
 CHANNEL = "C0123456789"
@@ -53,25 +53,12 @@ class Slack:
     shared: list = field(default_factory=list)
 
     def __enter__(self):
-        slack = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                slack._answer(self)
-
-            def log_message(self, *_):
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.origin = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-        self._thread.start()
+        self._receiving = receiving(self._answer)
+        self.origin = self._receiving.__enter__().url
         return self
 
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def __exit__(self, *raised):
+        self._receiving.__exit__(*raised)
 
     @property
     def api(self):
@@ -84,48 +71,40 @@ class Slack:
     def refuse(self, method, error, status=200, headers=None, times=1, **more):
         """Refuse the next ``times`` calls of ``method``."""
         body = json.dumps({"ok": False, "error": error, **more}) if method != "hook" else error
-        self.answers.setdefault(method, deque()).extend([(status, body.encode(), headers or {})] * times)
+        self.answers.setdefault(method, deque()).extend([(status, body, headers or {})] * times)
 
     def called(self, method):
         return [arguments for name, arguments in self.requests if name == method]
 
-    def _answer(self, handler):
-        body = handler.rfile.read(int(handler.headers["Content-Length"]))
-        path = handler.path
+    def _answer(self, exchange):
+        request = exchange.request
+        path = request.path
         method = (
             "hook" if path == HOOK else "upload" if path.startswith("/upload/") else path.rpartition("/")[2]
         )
         if method == "upload":
-            arguments = body
-        elif handler.headers["Content-Type"].startswith("application/x-www-form-urlencoded"):
-            arguments = dict(parse_qsl(body.decode()))
+            arguments = request.body
+        elif request.headers["content-type"].startswith("application/x-www-form-urlencoded"):
+            arguments = dict(parse_qsl(request.body.decode()))
         else:
-            arguments = json.loads(body)
+            arguments = request.json
         self.requests.append((method, arguments))
         waiting = self.answers.get(method)
-        if waiting:
-            status, told, headers = waiting.popleft()
-        else:
-            status, told, headers = self._do(method, arguments, handler)
-        handler.send_response(status)
-        for name, value in headers.items():
-            handler.send_header(name, value)
-        handler.send_header("Content-Length", str(len(told)))
-        handler.end_headers()
-        handler.wfile.write(told)
+        status, told, headers = waiting.popleft() if waiting else (*self._do(method, arguments, request), {})
+        lines = "".join(f"{name}: {value}\n" for name, value in headers.items())
+        answering(status, told, lines)(exchange)
 
-    def _do(self, method, arguments, handler):
+    def _do(self, method, arguments, request):
         if method == "hook":
             is_good = arguments.get("text") and not faults(arguments.get("blocks", []))
-            return (200, b"ok", {}) if is_good else (400, b"invalid_blocks", {})
+            return (200, "ok") if is_good else (400, "invalid_blocks")
         if method == "upload":
-            self.files[handler.path.rpartition("/")[2]] = arguments
-            return 200, f"OK - {len(arguments)}".encode(), {}
-        told = self._call(method, arguments, handler)
-        return 200, json.dumps(told).encode(), {}
+            self.files[request.path.rpartition("/")[2]] = arguments
+            return 200, f"OK - {len(arguments)}"
+        return 200, json.dumps(self._call(method, arguments, request))
 
-    def _call(self, method, arguments, handler):
-        if handler.headers["Authorization"] != f"Bearer {TOKEN}":
+    def _call(self, method, arguments, request):
+        if request.headers["authorization"] != f"Bearer {TOKEN}":
             return {"ok": False, "error": "invalid_auth"}
         if faults(arguments.get("blocks", [])):
             return {"ok": False, "error": "invalid_blocks"}

@@ -1,17 +1,16 @@
-"""A daemon whose polls, time and verdicts are told beforehand, its control socket, and a local receiver."""
+"""A daemon whose polls, time and verdicts are told beforehand, its control socket."""
 
 import contextlib
-import http.server
-import json
 import os
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from tests.edges.test_daemon import SEEING, Hand
+from tests.receivers import Receiver, answering, receiving
 from tests.verdicts import transition
+from tests.waiting import PATIENCE, wait_until
 from vramwatch import control
 from vramwatch.assembly import tell
 from vramwatch.config import load
@@ -27,51 +26,10 @@ from vramwatch.pipeline import Pipeline
 from vramwatch.store import Store
 from vramwatch.watch import Watch
 
-PATIENCE = 20.0
 SUBJECT = Subject("GPU-hand", SubjectKind.OWNER, "unit:chat.service")
 TELL = "{mode: tell, group_wait: 0s, group_interval: 0s}"
 
 SCENE = Scene("0", "NVIDIA H100", 80 << 30, 60 << 30, 17 << 30, "chat", unit="chat.service", user="alice")
-
-
-def wait_for(holds):
-    """Ask again and again, for what another thread does."""
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.005)
-
-
-class Receiver:
-    """Takes what is posted, and answers as it is told."""
-
-    def __init__(self) -> None:
-        self.status, self.answer = 200, b"ok"
-        self.got: list[dict] = []
-        receiver = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                receiver.got.append(json.loads(body))
-                self.send_response(receiver.status)
-                self.send_header("Content-Length", str(len(receiver.answer)))
-                self.end_headers()
-                self.wfile.write(receiver.answer)
-
-            def log_message(self, *_) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/hush"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
-        self.thread.start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
 
 
 class Scripted(Watch):
@@ -107,6 +65,11 @@ class House:
     replies: list = field(default_factory=list)
 
     @property
+    def told(self) -> list[dict]:
+        """What the receiver got."""
+        return [request.json for request in self.receiver.got]
+
+    @property
     def store(self):
         return self.folder / "vramwatch.db"
 
@@ -118,7 +81,7 @@ class House:
         """Write the configuration anew, and return its file."""
         file = self.folder / "config.yaml"
         entries = "".join(
-            f"\n  {name}: {{webhook: {{url: '{self.receiver.url}'}}}}" for name in self.channels
+            f"\n  {name}: {{webhook: {{url: '{self.receiver.url}/hush'}}}}" for name in self.channels
         )
         file.write_text(
             f"host: {{name: gpu7}}\nstore: {{path: {self.store}}}\nsource: simulated\n"
@@ -161,7 +124,7 @@ class House:
             thread = threading.Thread(target=asking)
             thread.start()
             threads.append(thread)
-            wait_for(lambda: not daemon._errands.empty() or not thread.is_alive())
+            wait_until(lambda: not daemon._errands.is_empty or not thread.is_alive())
 
         for seq, question in (between or {}).items():
             hand.between[seq] = lambda seq=seq, question=question: begin(seq, question)
@@ -178,12 +141,12 @@ class House:
 def _settle(outbox) -> None:
     """Wait until what was handed to the channels' threads has been answered."""
     routes = outbox._routes.values()
-    wait_for(lambda: all(len(route._handed) == route.sender.sent.qsize() for route in routes))
+    wait_until(lambda: all(len(route._handed) == route.sender.sent.qsize() for route in routes))
 
 
 @contextlib.contextmanager
 def house(folder, **options) -> Iterator[House]:
-    with closing(Receiver()) as receiver:
+    with receiving(answering(200, "ok")) as receiver:
         yield House(folder, receiver, **options)
 
 

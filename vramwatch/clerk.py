@@ -18,6 +18,7 @@ from vramwatch.core.policy import Acknowledgement, Case
 from vramwatch.core.silences import Matcher, Silence
 from vramwatch.core.texts import clean
 from vramwatch.core.units import parse_seconds, show_seconds
+from vramwatch.errands import Later, Reply
 from vramwatch.judging import Judge
 from vramwatch.outbox import Outbox
 from vramwatch.store import Remark, RemarkKind
@@ -32,9 +33,6 @@ LONGEST_SILENCE = 365 * 86400.0
 SEND_WITHIN = 55.0
 """Seconds that a test message has to be answered."""
 
-Later = Callable[[], Mapping[str, Any]]
-"""Waits for a reply, on the thread of whoever asked."""
-
 _NUMBERED = re.compile(r"s(\d+)")
 
 
@@ -47,7 +45,7 @@ class Clerk:
         self._alerting = alerting
         self._outbox = outbox
         self._now = 0.0
-        self._verbs: Mapping[str, Callable[[Request], Mapping[str, Any] | Later]] = {
+        self._verbs: Mapping[str, Callable[[Request], Reply | Later]] = {
             "ack": self._acknowledge,
             "resolve": self._resolve,
             "mark": self._mark,
@@ -60,7 +58,7 @@ class Clerk:
     def verbs(self) -> Iterable[str]:
         return self._verbs
 
-    def do(self, request: Request, now: float) -> Mapping[str, Any] | Later:
+    def do(self, request: Request, now: float) -> Reply | Later:
         """Carry ``request`` out at ``now`` (unix seconds); return its reply, or what waits for it."""
         self._now = now
         try:
@@ -70,7 +68,7 @@ class Clerk:
 
     # --- incidents --------------------------------------------------------------------------------
 
-    def _acknowledge(self, request: Request) -> Mapping[str, Any]:
+    def _acknowledge(self, request: Request) -> Reply:
         case = self._case(request)
         remark = self._remark(request, case, RemarkKind.ACK)
         if case.incident.state is State.RESOLVED:
@@ -80,7 +78,7 @@ class Clerk:
         self._alerting.acknowledge(case.incident.id, told)
         return _reply(remark)
 
-    def _resolve(self, request: Request) -> Mapping[str, Any]:
+    def _resolve(self, request: Request) -> Reply:
         case = self._case(request)
         remark = self._remark(request, case, RemarkKind.RESOLVE)
         if case.incident.state is State.RESOLVED:
@@ -89,7 +87,7 @@ class Clerk:
         self._judge.dismiss(case.incident)
         return _reply(remark)
 
-    def _mark(self, request: Request) -> Mapping[str, Any]:
+    def _mark(self, request: Request) -> Reply:
         try:
             kind = RemarkKind(str(request.arguments.get("as")))
         except ValueError:
@@ -115,7 +113,7 @@ class Clerk:
 
     # --- silences ---------------------------------------------------------------------------------
 
-    def _silence(self, request: Request) -> Mapping[str, Any]:
+    def _silence(self, request: Request) -> Reply:
         reason = _text(request, "reason")
         if not reason:
             raise ControlError("a silence needs a reason, for those who wonder")
@@ -150,7 +148,7 @@ class Clerk:
         numbers = [_NUMBERED.fullmatch(each.id) for each in self._desk.silences()]
         return f"s{max((int(match[1]) for match in numbers if match), default=0) + 1}"
 
-    def _expire(self, request: Request) -> Mapping[str, Any]:
+    def _expire(self, request: Request) -> Reply:
         id = str(request.arguments.get("silence", ""))
         ended = self._alerting.expire(id, self._now)
         if ended is None:
@@ -181,7 +179,7 @@ def no_channel(name: str, there: Iterable[str]) -> str:
     return f"no channel {name[:SHOWN]!r}; there are: {known}"
 
 
-def outcome_record(outcome: Outcome | None) -> Mapping[str, Any]:
+def outcome_record(outcome: Outcome | None) -> Reply:
     """Return what a receiver answered; None: nothing yet."""
     if outcome is None:
         return {"outcome": "unknown", "detail": f"no answer within {SEND_WITHIN:g} s"}
@@ -189,7 +187,7 @@ def outcome_record(outcome: Outcome | None) -> Mapping[str, Any]:
     return {"outcome": type(outcome).__name__.lower(), "detail": detail}
 
 
-def _reply(remark: Remark) -> Mapping[str, Any]:
+def _reply(remark: Remark) -> Reply:
     return {"incident": remark.incident, "author": remark.author}
 
 

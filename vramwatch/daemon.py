@@ -6,17 +6,14 @@ newest polls in bounded memory and says so.
 """
 
 import logging
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from math import inf
-from typing import Any
 
 from vramwatch.alerting import Alerting
 from vramwatch.backlog import Backlog
-from vramwatch.clerk import Clerk, Later
+from vramwatch.clerk import Clerk
 from vramwatch.cold import ColdJobs
 from vramwatch.control import ControlError, Request
 from vramwatch.core import oom_sightings
@@ -31,17 +28,18 @@ from vramwatch.core.model import (
     Instant,
     Ledger,
     Missing,
-    Pace,
     Poll,
 )
 from vramwatch.core.ports import Feed, Sightings
 from vramwatch.core.troubles import CHANNEL, CONFIGURATION, STORE, Trouble, blindness
-from vramwatch.core.units import Seconds, parse_seconds, show_seconds
+from vramwatch.core.units import Seconds, show_seconds
 from vramwatch.digesting import Digests
+from vramwatch.errands import Errands, Later, Reply
 from vramwatch.judging import Judge
 from vramwatch.logbook import Logbook
 from vramwatch.outbox import Outbox
 from vramwatch.pipeline import Pipeline
+from vramwatch.releasing import RELEASED_INTERVAL, Releasing
 from vramwatch.store import Store
 from vramwatch.store.desk import Desk
 from vramwatch.watch import Watch
@@ -52,12 +50,6 @@ CLOCK_STEP = 2.0
 
 STALL_POLLS, STALL_SECONDS = 5, 10.0
 """A hole of so many intervals and so many seconds between two polls is kept as a Gap."""
-
-RELEASE_DEFAULT, RELEASE_LONGEST = Seconds(900.0), Seconds(86400.0)
-"""How long the GPUs are let go of when nobody says, and at most."""
-
-RELEASED_INTERVAL = Seconds(1.0)
-"""How often a released daemon turns: each turn is a known Gap, and resume takes effect at once."""
 
 HOLDERS_INTERVAL = Seconds(60.0)
 """How often the holder of a ghost is looked for: it walks every process's open files."""
@@ -75,25 +67,6 @@ STUCK_POLLS, STUCK_SECONDS = 10, 30.0
 """A turn that is so many intervals and so many seconds late counts as stuck."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """The GPUs are let go of. Times: boottime seconds, wall seconds."""
-
-    until: float
-    until_wall: float
-    author: str
-
-
-@dataclass(slots=True)
-class _Errand:
-    """Something another thread wants done between two turns."""
-
-    do: Callable[[], Mapping[str, Any] | Later]
-    done: threading.Event = field(default_factory=threading.Event)
-    reply: Mapping[str, Any] | Later = field(default_factory=dict)
-    refusal: ControlError | None = None
 
 
 class Daemon:
@@ -128,10 +101,10 @@ class Daemon:
         self._digests = digests
         self._clerk = Clerk(Desk(store), self._judge, alerting, outbox) if alerting and outbox else None
         self._lost = 0  # polls, as the backlog counted them when the judge heard of it
-        self._errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
+        self._errands = Errands(feed.clock.wake)
+        self._releasing = Releasing(feed.source, self.note)
         self._now = Instant(0, 0.0, 0.0, "")
         self._events: list[Event] = [Event(EventKind.STARTED, "vramwatch started")]
-        self._release: Release | None = None
         self._before: Poll | None = None
         self._logbook = Logbook()
         self._polls = 0
@@ -151,35 +124,23 @@ class Daemon:
     def stop(self) -> None:
         self._feed.clock.stop()
 
-    def answer(self, request: Request) -> Mapping[str, Any]:
+    def answer(self, request: Request) -> Reply:
         """Carry out a verb between two turns and return its reply. Errors: ControlError refuses it."""
-        verbs: dict[str, Callable[[Request], Mapping[str, Any] | Later]] = {
+        verbs: dict[str, Callable[[Request], Reply | Later]] = {
             "ping": self._say_hello,
-            "release": self._let_go,
-            "resume": self._take_up,
+            "release": lambda asked: self._releasing.let_go(asked, self._now),
+            "resume": self._releasing.take_up,
             "forget": self._forget,
         }
         if clerk := self._clerk:
             verbs |= dict.fromkeys(clerk.verbs, lambda asked: clerk.do(asked, self._now.wall))
         if request.verb not in verbs:
             raise ControlError(f"the daemon knows no verb {request.verb!r}; it knows {', '.join(verbs)}")
-        errand = _Errand(lambda: verbs[request.verb](request))
-        self._errands.put(errand)
-        self._feed.clock.wake()
-        if not errand.done.wait(10.0):
-            raise ControlError("the daemon is busy with a poll that does not end; see vramwatch status")
-        if errand.refusal:
-            raise errand.refusal
-        return errand.reply() if callable(errand.reply) else errand.reply
+        return self._errands.ask(lambda: verbs[request.verb](request))
 
     def call(self, do: Callable[[], None]) -> None:
         """Have ``do`` called before the next turn. From a signal handler too."""
-
-        def errand() -> Mapping[str, Any]:
-            do()
-            return {}
-
-        self._errands.put(_Errand(errand))
+        self._errands.call(do)
 
     def vitals(self) -> Vitals:
         pace = self._before.pace if self._before else None
@@ -205,7 +166,8 @@ class Daemon:
         try:
             self._judge.begin()
             while (at := self._feed.clock.wait(interval)) is not None:
-                self._run_errands(at)
+                self._now = at
+                self._errands.run()
                 interval = self._turn(at)
                 self._use_the_time(at, interval)
                 if self._cold is None:
@@ -217,15 +179,7 @@ class Daemon:
         """Take one turn and return how long to wait for the next."""
         self._turn_began = time.monotonic()
         at = self._mind_the_clock(kept_instant(at))
-        if self._release and at.boottime >= self._release.until:
-            self._events.append(
-                Event(
-                    EventKind.RELEASE_FORGOTTEN,
-                    f"the release asked for by {self._release.author} ended by its time; taking the GPUs up",
-                )
-            )
-            self._end_release()
-        poll = self._released_poll(at, self._release) if self._release else self._pipeline.turn(at)
+        poll = self._releasing.poll(at) or self._pipeline.turn(at)
         poll = replace(poll, events=(*self._events, *poll.events, *self._hear(poll)))
         self._events = []
         self._logbook.tell(poll)
@@ -344,40 +298,10 @@ class Daemon:
 
     # --- what an operator asks for ----------------------------------------------------------------
 
-    def _run_errands(self, at: Instant) -> None:
-        self._now = at
-        while not self._errands.empty():
-            errand = self._errands.get_nowait()
-            try:
-                errand.reply = errand.do()
-            except ControlError as refusal:
-                errand.refusal = refusal
-            errand.done.set()
-
-    def _say_hello(self, request: Request) -> Mapping[str, Any]:
+    def _say_hello(self, request: Request) -> Reply:
         return {"polls": self._polls, "blind": self._logbook.blind}
 
-    def _let_go(self, request: Request) -> Mapping[str, Any]:
-        try:
-            asked = request.arguments.get("for")
-            span = RELEASE_DEFAULT if asked is None else parse_seconds(str(asked))
-        except ValueError as error:
-            raise ControlError(str(error)) from None
-        if not 0 < span <= RELEASE_LONGEST:
-            raise ControlError(f"--for must be more than 0 and at most {show_seconds(RELEASE_LONGEST)}")
-        self._release = Release(self._now.boottime + span, self._now.wall + span, request.author)
-        self._feed.source.release()
-        self.note(Event(EventKind.RELEASED, f"for {show_seconds(span)}", author=request.author))
-        return {"until": self._release.until_wall, "for_seconds": span}
-
-    def _take_up(self, request: Request) -> Mapping[str, Any]:
-        if self._release is None:
-            raise ControlError("the GPUs are not released; nothing to resume")
-        self.note(Event(EventKind.RESUMED, "the GPUs are taken up again", author=request.author))
-        self._end_release()
-        return {}
-
-    def _forget(self, request: Request) -> Mapping[str, Any]:
+    def _forget(self, request: Request) -> Reply:
         """Delete an owner's or a user's history. What was deleted is not named in the log either."""
         owner, user = (request.arguments.get(name) for name in ("owner", "user"))
         if (owner is None) == (user is None):
@@ -396,19 +320,6 @@ class Daemon:
             " ".join(f"{name}={count}" for name, count in counts.items()),
         )
         return counts
-
-    def _end_release(self) -> None:
-        self._release = None
-        self._feed.source.resume()
-
-    def _released_poll(self, at: Instant, release: Release) -> Poll:
-        until = time.strftime("%H:%M:%S", time.localtime(release.until_wall))
-        fault = Fault(FaultKind.RELEASED, f"released by {release.author} until {until}")
-        return Poll(
-            at,
-            missing=(Missing(None, fault),),
-            pace=Pace(RELEASED_INTERVAL, RELEASED_INTERVAL, 0.0),
-        )
 
     def note(self, event: Event) -> None:
         """Have ``event`` stored with the next poll; called between two turns."""

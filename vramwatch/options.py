@@ -1,10 +1,13 @@
 """What every section of the configuration is made of, also those that plug-ins bring."""
 
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.functional_validators import AfterValidator
+
+from vramwatch.quantities import duration_text
 
 
 class Section(BaseModel):
@@ -16,6 +19,35 @@ class Section(BaseModel):
     @classmethod
     def _nothing_below_is_all_defaults(cls, value: Any) -> Any:
         return {} if value is None else value
+
+
+class Misfit(ValueError):
+    """Options of one section that are good alone and do not go together: option -> sentence."""
+
+    def __init__(self, sentences: Mapping[str, str]) -> None:
+        super().__init__("; ".join(sentences.values()))
+        self.sentences = sentences
+
+
+def refuse_disorder(section: Section, ordered: Iterable[tuple[str, str]], bases: Container[str] = ()) -> None:
+    """Refuse a ``section`` of which the first option of a pair, a duration, is above the second.
+
+    To blame is the option that was written; of two that were, the one that is none of the ``bases``, on
+    which others depend. Errors: Misfit.
+    """
+    misfits: dict[str, str] = {}
+    for pair in ordered:
+        lesser, greater = pair
+        low, high = (duration_text(getattr(section, option)) for option in pair)
+        if getattr(section, lesser) <= getattr(section, greater):
+            continue
+        blamed = max(pair, key=lambda option: (option in section.model_fields_set, option not in bases))
+        if blamed == lesser:
+            misfits[lesser] = f"{low} is above {greater}; write at most {high}, or raise {greater}"
+        else:
+            misfits[greater] = f"{high} is below {lesser}; write at least {low}, or lower {lesser}"
+    if misfits:
+        raise Misfit(misfits)
 
 
 def _absolute(path: Path) -> Path:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.servers import CARD, DAY, HOUR, STEP, one, poll, torch
-from vramwatch.config.shape import DetectionOptions
+from vramwatch.config.detection import DetectionOptions
 from vramwatch.core import diagnosis
 from vramwatch.core.diagnosis import (
     BY_LAYER,

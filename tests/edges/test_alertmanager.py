@@ -10,9 +10,9 @@ from datetime import datetime
 import pytest
 from pydantic import ValidationError
 
-from tests.listening import listening
 from tests.one_channel import CRITICAL, HOST, SCENE, Office, firing, resolved, sent, told
 from tests.polls import START, holding, instant, ledger, owner, tenant
+from tests.receivers import receiving
 from vramwatch.assembly import channels
 from vramwatch.config import load
 from vramwatch.core.forecast import Exhaustion
@@ -43,7 +43,7 @@ SINCE = START + 7.5
 
 @pytest.fixture
 def peer():
-    with listening() as one:
+    with receiving() as one:
         yield one
 
 
@@ -57,7 +57,7 @@ def to(*peers, **options):
 
 
 def posted(peer, number=-1):
-    return peer.got[number].json()
+    return peer.got[number].json
 
 
 def unix(text):
@@ -224,17 +224,17 @@ def test_the_watchdog_beats_where_it_is_asked_for_and_not_else(peer):
 
 
 def test_every_peer_is_told(peer):
-    with listening() as other:
+    with receiving() as other:
         outcome = sent(to(peer, other), told(firing(7)))
         assert posted(peer)[0]["labels"] == posted(other)[0]["labels"]
     assert outcome == Delivered(f"HTTP 200 from {peer.netloc}, HTTP 200 from {other.netloc}")
 
 
 def test_one_peer_that_takes_it_is_enough_and_the_others_are_named(peer):
-    with listening() as gone:
+    with receiving() as gone:
         pass
-    with listening() as broken:
-        broken.answer = (500, {}, b"out of disk")
+    with receiving() as broken:
+        broken.answers(500, "out of disk")
         outcome = sent(to(gone, broken, peer), told(firing(7)))
     assert isinstance(outcome, Delivered)
     assert outcome.detail.startswith(f"HTTP 200 from {peer.netloc}; not told: {gone.netloc}: ")
@@ -242,8 +242,8 @@ def test_one_peer_that_takes_it_is_enough_and_the_others_are_named(peer):
 
 
 def test_a_peer_that_failed_is_told_last_the_next_time(peer):
-    with listening() as broken:
-        broken.answer = (500, {}, b"")
+    with receiving() as broken:
+        broken.answers(500)
         notifier = to(broken, peer)
         for _ in range(2):
             sent(notifier, told(firing(7)))
@@ -252,14 +252,15 @@ def test_a_peer_that_failed_is_told_last_the_next_time(peer):
 
 
 def test_when_none_takes_it_a_retry_helps_unless_all_refuse_it(peer):
-    with listening() as other:
-        peer.answer, other.answer = (429, {"Retry-After": "7"}, b""), (429, {"Retry-After": "9"}, b"")
+    with receiving() as other:
+        peer.answers(429, headers="Retry-After: 7\n")
+        other.answers(429, headers="Retry-After: 9\n")
         assert sent(to(peer, other), told(firing(7))).after == 7.0
-        other.answer = (400, {}, b"bad labels")
+        other.answers(400, "bad labels")
         mixed = sent(to(peer, other), told(firing(7)))
         assert isinstance(mixed, Retry)
         assert mixed.reason == f"{peer.netloc}: HTTP 429; {other.netloc}: HTTP 400: bad labels"
-        peer.answer = (400, {}, b"")
+        peer.answers(400)
         assert isinstance(sent(to(peer, other), told(firing(7))), Rejected)
 
 
@@ -275,11 +276,11 @@ def test_a_peer_below_a_path_is_found_however_its_address_is_written(peer):
 
 def test_a_token_or_a_password_goes_with_each_request_and_comes_back_in_no_answer(peer):
     sent(to(peer, token="t0ken"), told(firing(7)))
-    assert peer.got[-1].headers["Authorization"] == "Bearer t0ken"
+    assert peer.got[-1].headers["authorization"] == "Bearer t0ken"
     pair = base64.b64encode("ops:påss".encode()).decode()
-    peer.answer = (401, {}, f"you sent påss, in {pair}".encode())
+    peer.answers(401, f"you sent påss, in {pair}")
     outcome = sent(to(peer, username="ops", password="påss"), told(firing(7)))
-    assert peer.got[-1].headers["Authorization"] == f"Basic {pair}"
+    assert peer.got[-1].headers["authorization"] == f"Basic {pair}"
     assert outcome == Rejected(f"{peer.netloc}: HTTP 401: you sent ***, in ***")
 
 
@@ -315,7 +316,7 @@ def test_what_was_told_and_stands_is_posted_again_with_every_beat(peer, path):
         for seq in (1, 30, 59, 61, 100, 121, 122):
             office.turn(seq)
         assert {each["startsAt"] for at in (2, 3) for each in posted(peer, at)} == {iso(START + 30)}
-        assert [named(each.json()) for each in peer.got] == [
+        assert [named(each.json) for each in peer.got] == [
             [],
             ["chat warning"],
             ["chat warning"],
@@ -363,7 +364,7 @@ def test_an_incident_that_returns_is_known_by_how_it_stood_then(peer, path):
         office.turn(2)
         office.poll(3, firing(3, scene=moved), notices=[Notice.OPENED])
         office.turn(3)
-        images = [alert["labels"]["image"] for each in peer.got for alert in each.json()]
+        images = [alert["labels"]["image"] for each in peer.got for alert in each.json]
         assert images == [SCENE.image, SCENE.image, moved.image]
 
 

@@ -36,7 +36,7 @@ def silences(service):
 
 
 def notices(service):
-    return [item["notice"] for message in service.receiver.got for item in message["incidents"]]
+    return [item["notice"] for message in service.told for item in message["incidents"]]
 
 
 def test_an_acknowledged_incident_is_repeated_no_more_and_its_author_is_the_kernels(service):
@@ -66,7 +66,7 @@ def test_what_is_dismissed_is_resolved_with_the_next_poll_and_told_so(service):
     assert (last.incident.state, last.reason, last.at.seq) == (State.RESOLVED, Reason.DISMISSED, 11)
     assert last.scene is not None
     assert notices(service) == ["opened", "resolved"]
-    assert "somebody said that it is over" in service.receiver.got[-1]["headline"]
+    assert "somebody said that it is over" in service.told[-1]["headline"]
 
 
 def test_a_mark_is_kept_as_it_was_given_also_of_what_is_over(service):
@@ -132,7 +132,7 @@ def test_a_silence_holds_back_until_it_is_expired_and_its_ids_are_short_and_neve
 def test_observing_ends_by_one_command_and_what_still_stands_is_told_then(service):
     service.alerting = "{group_wait: 0s}"
     service.life(FIRES, 20)
-    assert not service.receiver.got
+    assert not service.told
     (reply,) = service.life({}, 40, {22: asks("expire", silence=OBSERVE)})
     assert reply["id"] == OBSERVE
     assert notices(service) == ["opened"]
@@ -147,17 +147,17 @@ def test_a_service_that_is_told_to_tell_observes_no_longer_after_its_restart(ser
 
 
 def test_a_test_message_is_sent_by_the_daemon_and_its_answer_comes_back(service):
-    service.receiver.answer = b"thanks"
+    service.receiver.answers(200, "thanks")
     (reply,) = service.life({}, 12, {5: asks("send", channel="hook")})
     assert reply["outcome"] == "delivered"
-    (message,) = service.receiver.got
+    (message,) = service.told
     assert message["kind"] == "test"
     assert message["headline"].startswith("gpu7: TEST")
     assert author() in message["text"]
 
 
 def test_a_receiver_that_does_not_take_a_test_message_is_quoted(service):
-    service.receiver.status, service.receiver.answer = 404, b"no such hook"
+    service.receiver.answers(404, "no such hook")
     (reply,) = service.life({}, 12, {5: asks("send", channel="hook")})
     assert reply["outcome"] == "rejected"
     assert "404" in reply["detail"]

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.edges.test_check import check
-from tests.loopback import receiving
 from tests.notices import message
+from tests.receivers import receiving
 from vramwatch.config import effective, load
 from vramwatch.core.errors import ConfigError
 from vramwatch.credentials import MASKED, Mask, Secret

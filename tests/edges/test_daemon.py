@@ -172,7 +172,7 @@ def ask_between(daemon, hand, seq, verb, **arguments):
     def begin():
         thread = threading.Thread(target=ask)
         thread.start()
-        while daemon._errands.empty():
+        while daemon._errands.is_empty:
             pass
 
     hand.between[seq] = begin

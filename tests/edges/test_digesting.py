@@ -9,7 +9,8 @@ import pytest
 
 from tests.edges.test_store_telling import firing, notify, send
 from tests.polls import gpu, holding, instant, ledger, owner
-from tests.telling import Receiver, wait_for
+from tests.receivers import receiving
+from tests.waiting import wait_until
 from vramwatch.assembly import digest_plan, tell
 from vramwatch.config import load
 from vramwatch.core.digests import Period
@@ -163,8 +164,8 @@ def test_the_configuration_says_who_wants_it(tmp_path):
 
 def test_a_digest_that_is_not_taken_at_first_is_sent_again_whatever_fires_meanwhile(path):
     """The outbox lets notices that failed leave anew with newer ones; a digest holds none."""
-    with closing(Store.open(path, "nvml", "0.1.0")) as store, closing(Receiver()) as receiver:
-        receiver.status = 503
+    with closing(Store.open(path, "nvml", "0.1.0")) as store, receiving() as receiver:
+        receiver.answers(503)
         file = path.with_name("config.yaml")
         file.write_text(
             "source: simulated\nalerting: {mode: tell, group_wait: 0s}\n"
@@ -173,15 +174,15 @@ def test_a_digest_that_is_not_taken_at_first_is_sent_again_whatever_fires_meanwh
         _, outbox = tell(load(file, {}, {}), store)
         outbox.send("hook", MessageKind.DIGEST, "the digest", MORNING)
         turned(outbox, MORNING, lambda: len(receiver.got) == 1)
-        receiver.status = 200
+        receiver.answers(200)
         each = next(iter(night(0.0)))
         steps = (replace(notify("a"), due=MORNING),)
         store.write(replace(each, transitions=(replace(firing(1, "a"), at=each.at),), steps=steps))
         outbox.expect(steps)
         turned(outbox, MORNING + 600, lambda: len(receiver.got) == 3)
         outbox.close()
-    assert [message["kind"] for message in receiver.got] == ["digest", "digest", "incidents"]
-    assert receiver.got[0]["key"] == receiver.got[1]["key"]
+    assert [request.json["kind"] for request in receiver.got] == ["digest", "digest", "incidents"]
+    assert receiver.got[0].json["key"] == receiver.got[1].json["key"]
 
 
 def turned(outbox, now, holds):
@@ -193,4 +194,4 @@ def turned(outbox, now, holds):
         outbox.turn(next(seconds))
         return holds()
 
-    wait_for(turn)
+    wait_until(turn)

@@ -12,7 +12,7 @@ from docs.plots.pages import names, refreshed, replays
 from docs.plots.playing import play
 from docs.plots.recording import recording
 from tests.servers import fired, patterns
-from vramwatch.config.shape import DetectionOptions
+from vramwatch.config.detection import DetectionOptions
 from vramwatch.core.verdicts import Cause
 
 LARGEST = 40_000

@@ -6,9 +6,9 @@ from itertools import pairwise
 import pytest
 from pydantic import ValidationError
 
-from tests.loopback import certificate, receiving, tls_of
 from tests.mailboxes import mail_server
 from tests.notices import KEY, MADE, digest, item, message, trial
+from tests.receivers import certificate, receiving, tls_of
 from vramwatch.core.messages import Host, plain
 from vramwatch.core.outgoing import Delivered, Rejected, Retry
 from vramwatch.core.policy import Notice

@@ -3,23 +3,15 @@
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pynvml
 import pytest
 
-from tests.nvml.client import LIST, LIST_CALL, MEMORY, MEMORY_CALL, PATIENCE, Client
+from tests.nvml.client import LIST, LIST_CALL, MEMORY, MEMORY_CALL, Client
 from tests.nvml.driver import FakeDriver
 from tests.nvml.gpu import GIB, InUseError, Process
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.002)
-
+from tests.waiting import wait_until
 
 # --- GPUs that come and go ------------------------------------------------------------------------
 

@@ -8,9 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from tests.edges.test_daemon import SEEING, Hand, blind, make
-from tests.listening import listening
 from tests.one_channel import HOST, Office, firing, sent, told
 from tests.polls import START
+from tests.receivers import receiving
+from tests.waiting import wait_until
 from vramwatch import assembly
 from vramwatch.config import load
 from vramwatch.core.errors import StoreError
@@ -28,7 +29,7 @@ SECRET = "/ping/7f3a"
 
 @pytest.fixture
 def switch():
-    with listening() as one:
+    with receiving() as one:
         yield one
 
 
@@ -99,12 +100,12 @@ def test_a_clock_that_is_set_back_stops_no_beat(switch, path):
 def test_a_call_that_fails_is_told_once_and_that_it_works_again(switch, path, caplog):
     caplog.set_level(logging.INFO, "vramwatch.outbox")
     with closing(Office(path, calling(switch))) as office:
-        switch.answer = (404, {}, b"no such check")
+        switch.answers(404, "no such check")
         office.turn(0)
         office.turn(60)
         assert office.outbox.failing == {"pager": "HTTP 404: no such check"}
         office.turn(120)
-        switch.answer = (200, {}, b"")
+        switch.answers(200)
         office.turn(180)
         office.turn(181)
         assert office.outbox.failing == {}
@@ -118,7 +119,7 @@ def test_a_call_that_fails_is_told_once_and_that_it_works_again(switch, path, ca
 
 def test_a_receiver_that_asks_for_time_gets_it(switch, path):
     with closing(Office(path, calling(switch, every="10s"))) as office:
-        switch.answer = (429, {"Retry-After": "100"}, b"")
+        switch.answers(429, headers="Retry-After: 100\n")
         for seq in (0, 1, 11, 90, 102):
             office.turn(seq)
     assert len(switch.got) == 2
@@ -136,7 +137,7 @@ def test_a_beat_that_is_under_way_when_the_configuration_is_read_again_becomes_n
 
 
 def test_a_url_that_cannot_be_reached_is_in_no_reason(path):
-    with listening() as gone:
+    with receiving() as gone:
         notifier = calling(gone)
     outcome = sent(notifier, kind=MessageKind.HEARTBEAT)
     assert isinstance(outcome, Retry)
@@ -156,7 +157,8 @@ def watched(hand, path, switch):
 
 def test_a_daemon_that_is_blind_beats_for_of_that_it_tells_itself(switch, path):
     watched(Hand([(0.0, blind())]), path, switch).run()
-    assert len(switch.wait_for(1)) == 1
+    wait_until(lambda: switch.got)
+    assert len(switch.got) == 1
 
 
 def test_a_daemon_that_cannot_write_its_store_does_not_beat(switch, path, monkeypatch):

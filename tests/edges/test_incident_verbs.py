@@ -241,7 +241,7 @@ def test_why_tells_what_was_withheld_and_why(service):
 
 
 def test_why_tells_of_a_receiver_that_does_not_take_it(service):
-    service.receiver.status, service.receiver.answer = 503, b"overloaded"
+    service.receiver.answers(503, "overloaded")
     service.life(PAST, 16)
     told = sections(call(service, "why", ID).stdout)["Whom it was told to"]
     assert "not taken yet" in told
@@ -307,24 +307,24 @@ def test_silences_are_added_listed_and_expired(service):
 
 
 def test_a_test_message_goes_through_the_daemon_and_its_answer_is_printed(service):
-    service.receiver.answer = b"thanks"
+    service.receiver.answers(200, "thanks")
     (reply,) = service.life({}, 16, {5: calls("check", "--send", "hook")})
     assert reply.stdout == "hook: delivered, from the service: HTTP 200: thanks\n"
-    assert "Sent from a shell" not in service.receiver.got[0]["text"]
+    assert "Sent from a shell" not in service.told[0]["text"]
 
 
 def test_without_a_daemon_it_is_sent_from_this_shell_and_says_so(past):
     past.receiver.got.clear()
     reply = call(past, "check", "--send", "hook")
     assert reply.stdout == "hook: delivered, from this shell, not from the service: HTTP 200: ok\n"
-    (message,) = past.receiver.got
+    (message,) = past.told
     assert message["kind"] == "test"
     assert "Sent from a shell, not from the service." in message["text"]
 
 
 @pytest.mark.parametrize(("status", "word"), [(404, "rejected"), (503, "not taken now")])
 def test_a_receiver_that_does_not_take_it_makes_exit_code_1(past, status, word):
-    past.receiver.status, past.receiver.answer = status, b"sorry"
+    past.receiver.answers(status, "sorry")
     reply = call(past, "check", "--send", "hook", code=1)
     assert reply.stdout.startswith(f"hook: {word}, from this shell, not from the service: ")
     assert "sorry" in reply.stdout

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from tests.loopback import answering, receiving
 from tests.notices import digest, item, message, trial
+from tests.receivers import answering, receiving
 from vramwatch.core.incidents import Severity
 from vramwatch.core.messages import Host
 from vramwatch.core.outgoing import Delivered, Rejected, Retry
@@ -22,12 +22,12 @@ def send(told, script=ACCEPTED, **options):
         courier = HttpCourier(notifier.reach(), notifier.secrets())
         outcome = notifier.send(told, courier)
         courier.close()
-    return server.requests[0], outcome
+    return server.got[0], outcome
 
 
 def test_a_phone_shows_the_headline_and_the_text_ends_with_the_command():
     request, outcome = send(message())
-    pushed = request.json()
+    pushed = request.json
     assert (request.method, request.path) == ("POST", "/")
     assert pushed["topic"] == "gpu-alerts"
     assert pushed["title"].startswith("gpu7: CRITICAL  chat on GPU 0: a leak, memory ends ")
@@ -50,7 +50,7 @@ def test_a_phone_shows_the_headline_and_the_text_ends_with_the_command():
     ],
 )
 def test_how_loud_it_is_says_how_grave_it_is(told, priority, emoji):
-    pushed = send(told, tags=("gpu",))[0].json()
+    pushed = send(told, tags=("gpu",))[0].json
     assert pushed["priority"] == priority
     assert pushed["tags"] == [emoji, "gpu7", "gpu"]
 
@@ -64,14 +64,14 @@ def test_a_token_is_sent_to_the_server_and_told_to_nobody():
 
 
 def test_names_in_any_script_arrive_whole():
-    pushed = send(message(host=Host("größe-猫")), click="https://grafana.example/d/1")[0].json()
+    pushed = send(message(host=Host("größe-猫")), click="https://grafana.example/d/1")[0].json
     assert pushed["title"].startswith("größe-猫: ")
     assert pushed["click"] == "https://grafana.example/d/1"
 
 
 def test_a_long_text_stays_a_message_and_keeps_its_last_line():
     names = [item(f"{number:012x}") for number in range(200)]
-    pushed = send(message(*names, host=Host("ü" * 60)))[0].json()
+    pushed = send(message(*names, host=Host("ü" * 60)))[0].json
     assert 3000 < len(pushed["message"].encode()) <= 4096
     assert pushed["message"].splitlines()[-1].endswith("run:  vramwatch incidents --open")
     assert len(pushed["title"]) <= 250

@@ -12,7 +12,8 @@ import pytest
 
 import vramwatch
 from tests.nvml.driver import FakeDriver
-from tests.nvml_polls import DEADLINE, EVERYTHING, kill_at_random, polling, wait_for_end, wait_until
+from tests.nvml_polls import DEADLINE, EVERYTHING, kill_at_random, polling, wait_for_end
+from tests.waiting import wait_until
 from vramwatch.core.model import EventKind, FaultKind
 from vramwatch.core.ports import Source
 from vramwatch.driver.keeper import Keeper

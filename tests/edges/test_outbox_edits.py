@@ -9,6 +9,7 @@ import pytest
 from tests.incidents import HOST, SCENE, item
 from tests.polls import START, poll
 from tests.slack_server import CHANNEL, TOKEN, Slack
+from tests.waiting import PATIENCE, wait_until
 from vramwatch.core.messages import Host
 from vramwatch.core.outgoing import Waiting, deliveries
 from vramwatch.core.policy import Channel, Notice, Notify
@@ -19,8 +20,6 @@ from vramwatch.posting import HttpCourier
 from vramwatch.sending import Line
 from vramwatch.store import Store
 from vramwatch.store.desk import Desk
-
-PATIENCE = 10.0
 
 
 class Played:
@@ -74,13 +73,6 @@ def played(tmp_path, slack):
     one = Played(tmp_path / "vramwatch.db", slack)
     yield one
     one.end()
-
-
-def wait_until(happens):
-    until = time.monotonic() + PATIENCE
-    while not happens():
-        assert time.monotonic() < until, "it does not happen"
-        time.sleep(0.005)
 
 
 def called(name, notice=Notice.OPENED, **told):

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.loopback import answering, receiving
 from tests.notices import digest, item, message, trial
+from tests.receivers import answering, receiving
 from vramwatch.core.incidents import Severity
 from vramwatch.core.outgoing import Delivered, Rejected, Retry
 from vramwatch.core.policy import Notice
@@ -31,8 +31,8 @@ class Service:
             courier = HttpCourier(notifier.reach(), notifier.secrets())
             outcome = notifier.send(told, courier)
             courier.close()
-        self.paths = [each.path for each in server.requests]
-        self.events = [each.json() for each in server.requests]
+        self.paths = [each.path for each in server.got]
+        self.events = [each.json for each in server.got]
         for event in self.events:
             if event.get("event_action") == "trigger":
                 self.open[event["dedup_key"]] = event["payload"]

@@ -9,7 +9,7 @@ import tracemalloc
 
 import pytest
 
-from tests.loopback import answering, certificate, receiving, tls_of
+from tests.receivers import answering, certificate, receiving, tls_of
 from vramwatch.core.couriers import Answer, Reach
 from vramwatch.core.outgoing import Delivered, Rejected, Retry
 from vramwatch.posting import ANSWER_MOST, HttpCourier, retry_after
@@ -66,8 +66,8 @@ def test_an_answer_comes_back_as_it_was_given_and_the_connection_is_used_again()
                 200, "grüße".encode(), {"x-id": "7", "content-length": "7"}
             )
         assert receiver.connections == 1
-    request = receiver.requests[0]
-    assert (request.method, request.json()) == ("POST", {"a": "ü"})
+    request = receiver.got[0]
+    assert (request.method, request.json) == ("POST", {"a": "ü"})
     assert request.headers["content-type"] == "application/json"
     assert request.headers["x-mine"] == "1"
     assert request.headers["user-agent"].startswith("vramwatch/")
@@ -265,7 +265,7 @@ def test_a_redirect_within_the_origin_is_followed_with_the_body(status):
 
     with receiving(script) as receiver, carrying() as courier:
         assert courier.post(f"{receiver.url}/old", {"a": 1}).status == 200
-    assert [(each.method, each.path, each.json()) for each in receiver.requests] == [
+    assert [(each.method, each.path, each.json) for each in receiver.got] == [
         ("POST", "/old", {"a": 1}),
         ("POST", "/new", {"a": 1}),
     ]
@@ -275,7 +275,7 @@ def test_a_circle_of_redirects_ends():
     with receiving(answering(307, headers=f"Location: /{SECRET}\n")) as receiver:
         answer = post(receiver.url)
     assert answer == Rejected("the receiver redirects more than 3 times")
-    assert len(receiver.requests) == 4
+    assert len(receiver.got) == 4
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_a_redirect_to_another_origin_is_refused_by_name(location):
     assert isinstance(answer, Rejected)
     assert "redirects" in answer.reason
     assert SECRET.lower() not in told(answer).lower()
-    assert len(receiver.requests) == 1
+    assert len(receiver.got) == 1
 
 
 @pytest.mark.parametrize("status", [301, 302, 303])
@@ -312,11 +312,11 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_unless_the_configurati
         refused = post(url)
         assert isinstance(refused, Retry)
         assert "self-signed certificate" in refused.reason
-        assert receiver.requests == []
+        assert receiver.got == []
         trusting = Reach(1, 1, 2, ca_file=str(pair[0]))
         assert post(url, trusting).status == 200
         assert post(url, Reach(1, 1, 2, verify_tls=False)).status == 200
-        assert len(receiver.requests) == 2
+        assert len(receiver.got) == 2
 
 
 def test_a_certificate_for_another_name_is_refused(tmp_path):
@@ -325,7 +325,7 @@ def test_a_certificate_for_another_name_is_refused(tmp_path):
         answer = post(f"https://127.0.0.1:{receiver.port}", Reach(1, 1, 2, ca_file=str(pair[0])))
     assert isinstance(answer, Retry)
     assert "TLS with 127.0.0.1 fails" in answer.reason
-    assert receiver.requests == []
+    assert receiver.got == []
 
 
 def test_a_missing_file_of_certificates_is_told():
@@ -340,11 +340,11 @@ def test_the_proxy_of_the_environment_is_used_and_its_exceptions_are_kept(monkey
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("http_proxy", proxy.url)
         assert courier.post("http://receiver.example/hook", {}).body == b"through the proxy"
-        assert proxy.requests[0].path == "http://receiver.example/hook"
+        assert proxy.got[0].path == "http://receiver.example/hook"
         with receiving(answering(200, "direct")) as receiver:
             monkeypatch.setenv("no_proxy", "127.0.0.1")
             assert courier.post(receiver.url, {}).body == b"direct"
-    assert len(proxy.requests) == 1
+    assert len(proxy.got) == 1
 
 
 def test_a_proxy_of_the_channel_is_used_and_is_as_bounded_as_a_receiver():
@@ -356,7 +356,7 @@ def test_a_proxy_of_the_channel_is_used_and_is_as_bounded_as_a_receiver():
         reach = Reach(QUICK.connect, QUICK.read, QUICK.total, proxy=proxy.url)
         answer = post("https://receiver.example", reach)
     assert isinstance(answer, Retry)
-    assert proxy.requests[0].method == "CONNECT"
+    assert proxy.got[0].method == "CONNECT"
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,7 @@ def test_a_fault_of_slacks_own_may_have_posted_all_the_same(slack):
     assert outcome.is_uncertain
 
 
-@pytest.mark.parametrize("body", [b"<html>log in to the hotel</html>", b"[]", b"", b"null"])
+@pytest.mark.parametrize("body", ["<html>log in to the hotel</html>", "[]", "", "null"])
 def test_what_is_no_answer_of_slacks_is_tried_again(slack, body):
     slack.answers["chat.postMessage"] = deque([(200, body, {})])
     assert isinstance(send(bot(slack), message(item())), Retry)

@@ -8,8 +8,8 @@ import time
 import pytest
 from pydantic import ValidationError
 
-from tests.loopback import receiving
 from tests.notices import KEY, item, message, trial
+from tests.receivers import receiving
 from vramwatch.core.incidents import Severity
 from vramwatch.core.messages import Host
 from vramwatch.core.outgoing import Delivered, Retry

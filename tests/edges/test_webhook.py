@@ -8,8 +8,8 @@ import time
 import pytest
 from pydantic import ValidationError
 
-from tests.loopback import answering, receiving
 from tests.notices import HOST, KEY, MADE, digest, item, message, trial
+from tests.receivers import answering, receiving
 from vramwatch.core.messages import Host
 from vramwatch.core.outgoing import Delivered, Rejected
 from vramwatch.core.policy import Notice
@@ -24,12 +24,12 @@ def send(told, script=None, **options):
         courier = HttpCourier(notifier.reach(), notifier.secrets())
         outcome = notifier.send(told, courier)
         courier.close()
-    return receiver.requests[0], outcome
+    return receiver.got[0], outcome
 
 
 def test_the_message_arrives_as_json_of_the_documented_form():
     request, outcome = send(message(item(), item("ffffffffffff", Notice.RESOLVED)))
-    told = request.json()
+    told = request.json
     assert outcome == Delivered("HTTP 200: ok")
     assert (request.method, request.path) == ("POST", "/hook?a=1")
     assert request.headers["content-type"] == "application/json"
@@ -49,7 +49,7 @@ def test_the_message_arrives_as_json_of_the_documented_form():
 
 @pytest.mark.parametrize("told", [trial(), digest()])
 def test_tests_and_digests_have_the_same_form_without_incidents(told):
-    sent = send(told)[0].json()
+    sent = send(told)[0].json
     assert (sent["kind"], sent["incidents"]) == (str(told.kind), [])
     assert told.text in sent["text"]
 
@@ -57,7 +57,7 @@ def test_tests_and_digests_have_the_same_form_without_incidents(told):
 def test_the_key_is_the_same_each_time_so_that_a_repetition_can_be_dropped():
     requests = [send(message())[0] for _ in range(2)]
     assert {each.headers["idempotency-key"] for each in requests} == {KEY}
-    assert {each.json()["key"] for each in requests} == {KEY}
+    assert {each.json["key"] for each in requests} == {KEY}
     assert requests[0].body == requests[1].body
 
 
@@ -94,7 +94,7 @@ def test_a_template_makes_the_body_whatever_the_names_hold():
     evil = '"}, {"x": "$key ${host} \\ \n'
     template = '{"title": $headline, "list": [$host, $severity, $kind], "all": $message, "cost": "$$5"}'
     told = message(item(owner=f"rule:{evil}", scene=None), host=Host(evil))
-    sent = send(told, template=template)[0].json()
+    sent = send(told, template=template)[0].json
     assert sent["list"] == [evil, "critical", "incidents"]
     assert sent["cost"] == "$5"
     assert sent["all"]["schema"] == "vramwatch.message/1"
@@ -134,6 +134,6 @@ def test_what_the_receiver_refuses_is_told_in_its_words():
 
 
 def test_it_is_told_of_as_a_repetition_where_it_may_be_one():
-    sent = send(message(may_be_repeat=True))[0].json()
+    sent = send(message(may_be_repeat=True))[0].json
     assert sent["may_be_repeat"] is True
     assert json.dumps(HOST.name) in json.dumps(sent)

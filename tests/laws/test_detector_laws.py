@@ -24,7 +24,7 @@ from tests.servers import (
     torch,
     watch,
 )
-from vramwatch.config.shape import DetectionOptions
+from vramwatch.config.detection import DetectionOptions
 from vramwatch.core.folding import GpuWindows
 from vramwatch.core.incidents import State
 from vramwatch.core.model import SubjectKind

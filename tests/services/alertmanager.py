@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.listening import until
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "deploy" / "alertmanager"
@@ -61,7 +61,7 @@ class Peer:
         storage = f"--storage.path={self.folder / str(self._starts)}"
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen([*self._command, storage], stdout=log, stderr=log)
-        until(self._is_ready, every=0.1)
+        wait_until(self._is_ready, every=0.1)
 
     def stop(self):
         self._process.kill()
@@ -139,7 +139,7 @@ def redirected(name, listener, folder):
 def notices(listener):
     """Return what was told so far: (receiver, status, the names of the alerts in it)."""
     return [
-        (each.path[1:], each.json()["status"], sorted(map(name_of, each.json()["alerts"])))
+        (each.path[1:], each.json["status"], sorted(map(name_of, each.json["alerts"])))
         for each in list(listener.got)
     ]
 

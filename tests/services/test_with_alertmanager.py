@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.listening import listening, until
 from tests.one_channel import CRITICAL, WARNING, Office, firing, resolved, sent, told
 from tests.polls import START
+from tests.receivers import receiving
 from tests.services.alertmanager import (
     EXAMPLES,
     Peer,
@@ -21,6 +21,7 @@ from tests.services.alertmanager import (
     started,
     telling,
 )
+from tests.waiting import wait_until
 from vramwatch.core.incidents import Reason
 from vramwatch.core.messages import Heard, Host, MessageKind
 from vramwatch.core.outgoing import Delivered
@@ -36,7 +37,7 @@ SLACK = 3.0
 @pytest.fixture
 def page():
     """The receiver that Alertmanager tells."""
-    with listening() as one:
+    with receiving() as one:
         yield one
 
 
@@ -73,7 +74,7 @@ class Live:
         return False
 
     def until(self, holds):
-        until(lambda: holds() or self.turn())
+        wait_until(lambda: holds() or self.turn())
 
 
 @contextmanager
@@ -109,7 +110,7 @@ def test_when_vramwatch_is_gone_its_alerts_end_and_when_it_is_back_they_fire_aga
     with office(tmp_path, one) as live:
         live.tell(firing(1), notices=[Notice.OPENED])
         live.until(lambda: page.got)
-    until(lambda: len(page.got) > 1)
+    wait_until(lambda: len(page.got) > 1)
     assert [status for _, status, _ in notices(page)] == ["firing", "resolved"]
     with office(tmp_path, one) as live:
         live.until(lambda: len(page.got) > 2)
@@ -162,7 +163,7 @@ def test_a_watchdog_that_is_no_longer_posted_is_told_of(page, tmp_path):
             live.until(lambda: page.got)
             live.go(HELD)
         assert notices(page) == [("silence", "firing", ["VramwatchWatchdog none firing"])]
-        until(lambda: len(page.got) > 1)
+        wait_until(lambda: len(page.got) > 1)
     assert notices(page)[1] == ("silence", "resolved", ["VramwatchWatchdog none resolved"])
 
 
@@ -170,17 +171,17 @@ def test_a_watchdog_that_is_no_longer_posted_is_told_of(page, tmp_path):
 
 
 def test_two_peers_and_a_dead_one_are_told_and_page_once(page, tmp_path):
-    with listening() as dead:
+    with receiving() as dead:
         pass
     first = Peer(tmp_path / "a", telling(page), clustered=True)
     second = Peer(tmp_path / "b", telling(page), clustered=True, joins=first.gossip)
     with started(first, second):
-        until(lambda: len(first.ask("/api/v2/status")["cluster"]["peers"]) == 2)
+        wait_until(lambda: len(first.ask("/api/v2/status")["cluster"]["peers"]) == 2)
         outcome = sent(Alertmanager(urls=(dead.url, first.url, second.url)), told(firing(1)))
         assert isinstance(outcome, Delivered)
         assert f"not told: {dead.netloc}" in outcome.detail
         assert severities(first) == severities(second) == ["warning"]
-        until(lambda: page.got)
+        wait_until(lambda: page.got)
         time.sleep(2 * SLACK)
     assert notices(page) == [("page", "firing", ["chat warning firing"])]
 
@@ -192,16 +193,16 @@ def test_one_bad_roll_out_on_forty_servers_is_one_page(page, tmp_path):
         notifier = Alertmanager(urls=(peer.url,))
         for host in hosts:
             sent(notifier, told(opened[host.name]), host=host)
-        until(lambda: page.got)
+        wait_until(lambda: page.got)
         time.sleep(SLACK)
         ((receiver, status, names),) = notices(page)
         assert (receiver, status, len(names)) == ("pager", "firing", 40)
-        assert page.got[0].json()["commonLabels"]["image"] == "registry.local/chat:7"
+        assert page.got[0].json["commonLabels"]["image"] == "registry.local/chat:7"
         for host in hosts:
             before = Heard(opened[host.name], opened[host.name], time.time())
             over = resolved(9, f"chat-{host.name}")
             sent(notifier, told(over, Notice.RESOLVED, heard=before), host=host)
-        until(lambda: notices(page)[-1][1] == "resolved")
+        wait_until(lambda: notices(page)[-1][1] == "resolved")
     assert {status for _, status, _ in notices(page)[:-1]} == {"firing"}
 
 
@@ -241,8 +242,8 @@ def test_the_example_tells_people_who_how_much_and_what_to_run_where(page, tmp_p
         for name in ("gpu1", "gpu2"):
             sent(notifier, told(firing(1, f"a-{name}")), host=Host(name))
             sent(notifier, told(firing(1, f"b-{name}", CRITICAL)), host=Host(name))
-        page.wait_for(2)
-    said = {each.path: each.json() for each in page.got}
+        wait_until(lambda: len(page.got) > 1)
+    said = {each.path: each.json for each in page.got}
     (shown,) = said["/slack"]["attachments"]
     assert shown["title"] == "FIRING  chat on 2 GPUs"
     lines = shown["text"].splitlines()

@@ -45,7 +45,7 @@ from tests.servers import (
 )
 from vramwatch import assembly
 from vramwatch.config import load
-from vramwatch.config.shape import DetectionOptions
+from vramwatch.config.detection import DetectionOptions
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.incidents import Reason, Severity, State
 from vramwatch.core.model import GhostKind, Origin, SubjectKind

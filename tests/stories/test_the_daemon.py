@@ -10,14 +10,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import closing
 
 import pytest
 
-from tests.telling import Receiver
+from tests.receivers import answering, receiving
+from tests.waiting import PATIENCE, wait_until
 
 VRAMWATCH = [sys.executable, "-m", "vramwatch"]
-PATIENCE = 20.0
 
 
 class House:
@@ -80,13 +79,6 @@ class House:
 
     def until_ready(self):
         wait_until(lambda: self.health()[0] == 200, "the daemon is ready")
-
-
-def wait_until(holds, what):
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {PATIENCE} s: {what}"
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -179,7 +171,7 @@ def test_a_changed_configuration_is_taken_up_by_sighup_and_a_bad_one_is_refused(
 
 
 def test_a_channel_that_is_new_in_the_configuration_is_told_after_sighup(house):
-    with closing(Receiver()) as receiver, house.running() as daemon:
+    with receiving(answering(200, "ok")) as receiver, house.running() as daemon:
         house.until_ready()
         assert "no channel is configured" in house.say("check", "--send", "hook").stderr
         channels = f"{{hook: {{webhook: {{url: '{receiver.url}'}}}}}}"
@@ -190,7 +182,7 @@ def test_a_channel_that_is_new_in_the_configuration_is_told_after_sighup(house):
         assert house.say("silence", "list").stdout == ""  # and it observes no longer
         said = stop(daemon)
     assert "tells incidents to hook; " in said
-    assert receiver.got[-1]["kind"] == "test"
+    assert receiver.got[-1].json["kind"] == "test"
 
 
 def test_kill_9_loses_nothing_and_the_time_without_a_daemon_is_a_known_gap(house):

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from vramwatch.config.places import Document, Fault, Location, Place, shown
-from vramwatch.config.shape import Misfit
+from vramwatch.options import Misfit
 
 _NOT_A_LIST = frozenset({"tuple_type", "list_type", "set_type", "frozen_set_type"})
 _QUOTED = re.compile(r"'([^']*)'")  # pydantic lists the accepted words as: 'a', 'b' or 'c'
