@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import pytest
-from tests.loopback import answering, receiving
 
 from tests.mailboxes import mail_server
 from tests.polls import instant, poll
+from tests.receivers import answering, receiving
 from tests.slack_server import CHANNEL, TOKEN, Slack
 from tests.verdicts import transition
 from vramwatch.alerting import Alerting
