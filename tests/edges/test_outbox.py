@@ -489,9 +489,9 @@ def receivers_of_all_kinds():
                 lambda: len(slack.called("chat.postMessage")),
             ),
             "room": (SlackNotifier(url=slack.hook), lambda: len(slack.called("hook"))),
-            "pager": (Pagerduty(routing_key="r" * 32, url=pages.url), lambda: len(pages.requests)),
+            "pager": (Pagerduty(routing_key="r" * 32, url=pages.url), lambda: len(pages.got)),
             "mail": (Email(host="127.0.0.1", port=mails.port, **to), lambda: len(mails.mails)),
-            "hook": (Webhook(url=hook.url), lambda: len(hook.requests)),
+            "hook": (Webhook(url=hook.url), lambda: len(hook.got)),
         }
 
 
