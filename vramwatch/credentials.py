@@ -53,9 +53,19 @@ class Mask:
         forms = {form for part in parts for form in (part, unquote(part), quote(part), quote(part, safe=""))}
         longest_first = sorted(forms, key=len, reverse=True)
         self._parts = re.compile("|".join(map(re.escape, longest_first)) or "(?!)", re.IGNORECASE)
+        self._forms = [form.lower() for form in longest_first]
 
     def __call__(self, text: str) -> str:
-        return self._parts.sub("***", text)
+        masked = self._parts.sub("***", text)
+        tail = masked[-LONGEST:].lower()
+        cut = max((_begun(form, tail) for form in self._forms), default=0)
+        return f"{masked[:-cut]}***" if cut else masked
+
+
+def _begun(form: str, text: str) -> int:
+    """Return how many characters of ``form`` ``text`` ends with: an answer may break off within a secret."""
+    sizes = range(min(len(form), len(text)), TELLING - 1, -1)
+    return next((size for size in sizes if text.endswith(form[:size])), 0)
 
 
 def _parts(secret: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ from tests.notices import message
 from tests.receivers import receiving
 from vramwatch.config import effective, load
 from vramwatch.core.errors import ConfigError
-from vramwatch.credentials import MASKED, Mask, Secret
+from vramwatch.credentials import MASKED, TELLING, Mask, Secret
 from vramwatch.posting import HttpCourier
 
 WORD = "hush-hush-0123456789"
@@ -165,6 +165,11 @@ def test_two_secrets_are_equal_where_text_and_origin_are():
 )
 def test_a_mask_leaves_no_secret_in_a_text(secret, before, after):
     assert secret not in Mask([secret])(f"{before}{secret}{after}")
+
+
+@given(st.integers(TELLING, len(WORD)))
+def test_of_a_secret_within_which_an_answer_breaks_off_no_part_is_left(size):
+    assert Mask([URL])(f"no such path: {WORD[:size]}") == "no such path: ***"
 
 
 @given(st.text(max_size=200))

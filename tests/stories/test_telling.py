@@ -3,6 +3,7 @@
 import contextlib
 import json
 import signal
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tests import loopback
 from tests.receivers import Receiver, receiving
 from tests.slack_server import CHANNEL, TOKEN, Slack
-from tests.stories.test_the_daemon import House, stop, wait_until
+from tests.stories.test_the_daemon import PATIENCE, House, stop, wait_until
 
 CALM = """
 seed: 1
@@ -131,7 +133,14 @@ class Town:
 
 
 def first_ones(messages):
-    return [each for each in messages if REPETITION not in json.dumps(each)]
+    """Return ``messages`` without those that say of themselves that they may be a repetition of another.
+
+    Where there is no other, they were none: the kill came before the request.
+    """
+    told = list(messages)
+    sure = [each for each in told if REPETITION not in json.dumps(each)]
+    kinds = {each["text"].split()[1] for each in sure}
+    return sure + [each for each in told if each not in sure and each["text"].split()[1] not in kinds]
 
 
 @pytest.mark.parametrize("killed_when", ["the first hears of it", "all have heard of it"])
@@ -174,7 +183,8 @@ def _assert_slack_shows_it_once(told, whole):
 
     ``whole``: all had heard of it before the kill; else an opening may have been overtaken by its end.
     """
-    (post,) = told.posts
+    post, *others = told.posts
+    assert not others
     newest = (told.slack.called("chat.update") or [post])[-1]
     assert newest["text"].startswith("gpu7: RESOLVED")
     replies = first_ones(each for each in told.slack.called("chat.postMessage") if "thread_ts" in each)
@@ -205,3 +215,134 @@ def test_what_a_new_service_would_have_told_is_kept_back_while_it_observes(house
             daemon.wait()
     assert "channel=hook notice=opened because=observe detail='observing for " in withheld
     assert receiver.got == []
+
+
+# --- bad configurations ---------------------------------------------------------------------------
+
+
+def faulty(house, channels):
+    """Write a configuration with ``channels``, a line each from the fourth on."""
+    house.config.write_text(
+        f"source: simulated\nstore: {{path: {house.store}}}\nchannels:\n"
+        + "".join(f"  {channel}\n" for channel in channels)
+    )
+
+
+@pytest.mark.parametrize("verb", ["check", "run"])
+def test_faults_of_channels_end_check_and_start_with_78_and_each_is_told_with_its_place(house, verb):
+    faulty(
+        house,
+        [
+            "a: {carrier_pigeon: {loft: north}}",
+            "b: {webhook: {url: hush-hush-no-address}}",
+            "c: {webhook: {url_file: /nowhere/at/all}}",
+            "d: {webhook: {url: 'http://127.0.0.1/', template: '{\"a\": $nonsense}'}}",
+        ],
+    )
+    done = house.say(verb)
+    assert done.returncode == 78
+    for place, words in (
+        ("4:7: channels.a.carrier_pigeon: ", "no such option; accepted: "),
+        ("5:16: channels.b.webhook: ", "url: not an address"),
+        ("6:27: channels.c.webhook.url_file: ", "/nowhere/at/all cannot be read"),
+        ("7:53: channels.d.webhook.template: ", "no field $nonsense; accepted: $key, "),
+    ):
+        assert f"{house.config}:{place}{words}" in done.stderr
+    assert "hush" not in done.stdout + done.stderr
+    assert not house.store.exists()
+
+
+def test_a_bad_channel_at_sighup_leaves_the_old_ones_which_tell_of_it_and_of_its_end(house, scenario):
+    with receiving() as receiver:
+        channels = {"hook": {"webhook": {"url": receiver.url}}}
+        configure(house, scenario, channels)
+        scenario.write_text(CALM)
+        with house.running() as daemon:
+            house.until_ready()
+            configure(house, scenario, {**channels, "bad": {"carrier_pigeon": {}}})
+            daemon.send_signal(signal.SIGHUP)
+            wait_until(lambda: receiver.got, "the refused configuration is told")
+            configure(house, scenario, channels)
+            daemon.send_signal(signal.SIGHUP)
+            wait_until(lambda: len(receiver.got) > 1, "its end is told")
+            said = stop(daemon)
+    assert [notice for _, _, notice, _ in notices(receiver)] == ["opened", "resolved"]
+    headline = receiver.got[0].json["headline"]
+    assert "the configuration was kept as it was: " in headline
+    assert f"{house.config}:" in headline
+    assert "channels.bad.carrier_pigeon: no such option" in headline
+    assert "configuration kept as it was because=" in said
+
+
+# --- secrets --------------------------------------------------------------------------------------
+
+HUSH = "hush-hush-0123456789"
+
+
+def test_no_secret_is_written_anywhere_though_the_receiver_quotes_all_of_them(house, scenario):
+    quoting = Quoting()
+    with quoting as url:
+        headers = {"Authorization": f"Bearer {HUSH}-bearer", "X-Key": f"{HUSH}-header"}
+        hook = {"url": f"{url}/{HUSH}-path/in?key={HUSH}-query", "signing_secret": f"{HUSH}-signing"}
+        channels = {
+            "hook": {"webhook": {**hook, "headers": headers}},
+            "bot": {"slack": {"token": f"xoxb-{HUSH}", "channel": CHANNEL, "api_url": url}},
+            "room": {"slack": {"url": f"{url}/services/{HUSH}"}},
+            "pager": {"pagerduty": {"routing_key": HUSH, "url": url}},
+            "phone": {"ntfy": {"topic": f"{HUSH}-topic", "token": f"{HUSH}-token", "url": url}},
+            "alerts": {"alertmanager": {"urls": [url], "username": "me", "password": HUSH}},
+            "beat": {"heartbeat": {"url": f"{url}/{HUSH}", "every": "1s"}},
+        }
+        configure(house, scenario, channels)
+        with house.config.open("a") as config:
+            config.write("log: {level: debug}\n")
+        scenario.write_text(RUNAWAY)
+        with house.running() as daemon:
+            log: list[str] = []
+            reader = threading.Thread(target=lambda: log.extend(daemon.stderr))  # or its pipe fills
+            reader.start()
+            wait_until(lambda: len(quoting.paths) == len(channels), "every channel was tried")
+            sends = [house.say("check", "--send", name) for name in channels]
+            (incident,) = (
+                each["incident"]
+                for each in json.loads(house.say("incidents", "--format", "json").stdout)
+                if each["subject"]["kind"] == "owner"
+            )
+            report = house.store.with_name("report.html")
+            verbs = [
+                house.say("check"), house.say("check", "--print"), house.say("why", incident),
+                house.say("report", incident, "-o", str(report)), house.say("doctor"), house.say("status"),
+                house.say("incidents", "--format", "json"),
+            ]  # fmt: skip
+            daemon.send_signal(signal.SIGTERM)
+            assert daemon.wait(PATIENCE) == 0
+            reader.join()
+    written = [*log, report.read_text(), *(done.stdout + done.stderr for done in (*sends, *verbs))]
+    assert any("outcome=" in line for line in log)
+    assert all("HTTP 500" in done.stdout for done in sends)
+    for part in ("path", "query", "bearer", "header", "token"):
+        assert f"{HUSH}-{part}" in "".join(quoting.said)  # the receiver did quote them
+    assert not [text for text in written if HUSH in text]
+    for file in house.store.parent.glob("history.db*"):
+        assert HUSH.encode() not in file.read_bytes()
+
+
+class Quoting:
+    """A receiver that refuses everything, and quotes the whole request as it does."""
+
+    def __init__(self):
+        self.said, self.paths = [], set()
+
+    def __enter__(self):
+        self._server = loopback.receiving(self._answer)
+        return self._server.__enter__().url
+
+    def __exit__(self, *raised):
+        self._server.__exit__(*raised)
+
+    def _answer(self, exchange):
+        told = exchange.request
+        headers = " ".join(f"{name}: {value}" for name, value in told.headers.items())
+        self.paths.add(told.path)
+        self.said.append(f"{told.path} {headers}")
+        loopback.answering(500, f"{told.path} {headers}"[:250])(exchange)

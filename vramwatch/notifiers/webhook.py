@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from vramwatch.core.couriers import Courier, Place, place_of
 from vramwatch.core.messages import Message, headline, plain, record
 from vramwatch.core.outgoing import Outcome
+from vramwatch.credentials import TELLING, Secret, SecretText
 from vramwatch.notifying import HttpReach, Notifier, SecretInFile, WrittenSecret
 from vramwatch.options import Text
 
@@ -37,7 +38,9 @@ class Webhook(Notifier):
         None, description=f"Signs each body: {SIGNATURE}, HMAC-SHA256 over {TIMESTAMP}, a full stop, body."
     )
     signing_secret_file: SecretInFile = Field(None, description="A file that holds it.")
-    headers: Mapping[Text, Text] = Field({}, description="Headers to send beside our own.")
+    headers: Mapping[Text, Annotated[Secret, SecretText()]] = Field(
+        {}, description="Headers to send beside our own; what they hold counts as a secret."
+    )
     template: Annotated[str, Field(max_length=65536)] | None = Field(
         None,
         description=(
@@ -65,13 +68,20 @@ class Webhook(Notifier):
             raise ValueError(f"no JSON once its fields are filled in: {error}") from None
         return template
 
+    def secrets(self) -> tuple[str, ...]:
+        """Return, beside its own, what its headers hold, and a token that stands there behind its scheme."""
+        held = [header.reveal() for header in self.headers.values()]
+        parts = (part for each in held for part in (each, each.rpartition(" ")[2]))
+        return (*super().secrets(), *(part for part in parts if len(part) >= TELLING))
+
     def places(self) -> tuple[Place, ...]:
         place = place_of(self.secret("url") or "")
         return (place,) if place else ()
 
     def send(self, message: Message, courier: Courier) -> Outcome:
         body = self._body(message)
-        sent = {**self.headers, "Content-Type": "application/json", KEY: message.key}
+        headers = {name: header.reveal() for name, header in self.headers.items()}
+        sent = {**headers, "Content-Type": "application/json", KEY: message.key}
         secret = self.secret("signing_secret")
         if secret is not None:
             stamp = str(int(time.time()))
