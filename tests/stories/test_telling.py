@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests import loopback
-from tests.receivers import Receiver, receiving
+from tests.receivers import Receiver, answering, receiving
 from tests.slack_server import CHANNEL, TOKEN, Slack
 from tests.stories.test_the_daemon import PATIENCE, House, stop, wait_until
 
@@ -334,7 +333,7 @@ class Quoting:
         self.said, self.paths = [], set()
 
     def __enter__(self):
-        self._server = loopback.receiving(self._answer)
+        self._server = receiving(self._answer)
         return self._server.__enter__().url
 
     def __exit__(self, *raised):
@@ -345,4 +344,4 @@ class Quoting:
         headers = " ".join(f"{name}: {value}" for name, value in told.headers.items())
         self.paths.add(told.path)
         self.said.append(f"{told.path} {headers}")
-        loopback.answering(500, f"{told.path} {headers}"[:250])(exchange)
+        answering(500, f"{told.path} {headers}"[:250])(exchange)
