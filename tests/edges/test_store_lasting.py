@@ -366,3 +366,23 @@ def test_polls_that_wait_outlive_a_write_that_fails(path, monkeypatch):
         (row,) = history.series(kind=SubjectKind.GPU, quantity=USED_BYTES)
         assert [p.wall - START for p in history.readings([row], 0, 2e9)] == [1, 2, 3, 4, 5, 6]
         assert history.at(START + 4).at == instant(4)
+
+
+def test_after_an_owner_was_forgotten_new_processes_can_come_and_go(path):
+    """What was read together with the forgotten and without them is then the same twice."""
+    kept, gone = (owner(name) for name in ("kept", "gone"))
+    crowds = [(7,), (7, 8), (7, 9), (7,)]
+    with closing(opened(path)) as store:
+        for seq, pids in enumerate(crowds, 1):
+            moment = at(seq, MIDNIGHT + seq)
+            held = [holding(pid, Bytes(pid * GIB), kept if pid == 7 else gone) for pid in pids]
+            store.write(Poll(moment, (ledger(moment, *held),)))
+        store.forget(gone.key)
+        for seq in range(5, 9):
+            moment = at(seq, MIDNIGHT + seq)
+            store.write(
+                Poll(moment, (ledger(moment, *(holding(pid, Bytes(GIB), kept) for pid in (7, 10 + seq))),))
+            )
+    with closing(History.open(path)) as history:
+        last = history.latest()
+    assert [each.pid for each in last.ledgers[0].holdings] == [7, 18]

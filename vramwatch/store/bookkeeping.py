@@ -95,7 +95,7 @@ class Book:
             return 0
         found = hour.sweeps.get(read)
         if found is None:
-            found = hour.sweeps[read] = len(hour.sweeps) + 1
+            found = hour.sweeps[read] = max(hour.sweeps.values(), default=0) + 1
             row = {"hour": hour.id, "id": found, "series": json.dumps(read, separators=(",", ":"))}
             self._connection.execute(insert(t.sweep), row)
         return found

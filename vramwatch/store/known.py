@@ -126,7 +126,8 @@ def known_process(row: Row[Any]) -> KnownProcess:
 def _recall_hour(connection: Connection, known: Known) -> None:
     row = connection.execute(select(t.hour).order_by(t.hour.c.id.desc()).limit(1)).one()
     known.hour = KnownHour(row.id, row.wall)
-    for each in connection.execute(select(t.sweep).where(t.sweep.c.hour == row.id)):
+    # Where an owner was forgotten two may be alike; the last of all stays known, and numbers go on from it.
+    for each in connection.execute(select(t.sweep).where(t.sweep.c.hour == row.id).order_by(t.sweep.c.id)):
         known.hour.sweeps[tuple(json.loads(each.series))] = each.id
 
 
