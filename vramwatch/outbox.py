@@ -69,7 +69,11 @@ class Outbox:
         before, self._routes = self._routes, {}
         for line in lines:
             known = before.pop(line.channel.name, None)
-            self._routes[line.channel.name] = known.replaced(line) if known else Route(line, self._sketch)
+            if known is None:
+                known = Route(line, self._sketch)
+            elif known.line != line:  # what is alike goes on, so that nothing in its hands is sent twice
+                known = known.replaced(line)
+            self._routes[line.channel.name] = known
         for route in before.values():
             route.sender.stop()
 

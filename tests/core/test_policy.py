@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.polls import instant
 from tests.verdicts import transition
+from vramwatch.core.forecast import Exhaustion
 from vramwatch.core.incidents import Severity, State
 from vramwatch.core.policy import (
     OBSERVE,
@@ -256,6 +257,13 @@ def test_what_comes_and_goes_is_told_no_more_until_it_has_stood_for_an_hour():
         "opened 4 times in 6h; told once it has stood for 1h",
     )
     assert told.hear(replace(case(at=now), openings=opened), now + HOUR).notice is Notice.OPENED
+
+
+def test_what_comes_and_goes_is_told_even_so_where_memory_ends_before_it_could_have_stood():
+    opened = tuple(NOW + 600 * n for n in range(4))
+    now = opened[-1]
+    soon = case(at=now, forecast=Exhaustion(now + 1700, now + 1500, now + 2000))
+    assert Told().hear(replace(soon, openings=opened), now).notice is Notice.OPENED
 
 
 def test_a_repeat_interval_over_which_the_clock_was_set_back_is_not_told_at_once():

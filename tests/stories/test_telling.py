@@ -263,7 +263,7 @@ def test_a_bad_channel_at_sighup_leaves_the_old_ones_which_tell_of_it_and_of_its
             wait_until(lambda: receiver.got, "the refused configuration is told")
             configure(house, scenario, channels)
             daemon.send_signal(signal.SIGHUP)
-            wait_until(lambda: len(receiver.got) > 1, "its end is told")
+            wait_until(lambda: "resolved" in [each[2] for each in notices(receiver)], "its end is told")
             said = stop(daemon)
     assert [notice for _, _, notice, _ in notices(receiver)] == ["opened", "resolved"]
     headline = receiver.got[0].json["headline"]

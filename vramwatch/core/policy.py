@@ -7,6 +7,7 @@ any restart, and answers with a step, or with one that is withheld and the reaso
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from vramwatch.core.forecast import Exhaustion
 from vramwatch.core.incidents import Incident, Severity, State, Transition
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.silences import EVERYTHING, Matcher, QuietHours, Silence
@@ -269,8 +270,16 @@ def _flapping(notice: Notice, case: Case, moment: Moment) -> Obstacle | None:
     recent = [each for each in case.openings if moment.now - each < limits.within]
     if len(recent) < limits.flapping or moment.now - case.newest.at.wall >= limits.settled:
         return None
+    if notice is Notice.OPENED and _ends_within(limits.settled, case, moment):  # it would be told too late
+        return None
     often = f"opened {len(recent)} times in {show_seconds(limits.within)}"
     return Withholding.FLAPPING, f"{often}; told once it has stood for {show_seconds(limits.settled)}"
+
+
+def _ends_within(seconds: float, case: Case, moment: Moment) -> bool:
+    """Return whether memory may end within so many seconds from now."""
+    forecast = case.incident.judgement.forecast
+    return isinstance(forecast, Exhaustion) and forecast.low - moment.now <= seconds
 
 
 def openings_after(openings: tuple[float, ...], opened: float) -> tuple[float, ...]:
