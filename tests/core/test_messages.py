@@ -85,6 +85,14 @@ def test_what_is_repeated_says_that_it_still_stands():
     assert headline(about(Item(Notice.REPEATED, LEAK))).startswith("gpu7: STILL CRITICAL  chat on GPU 0")
 
 
+def test_what_is_told_later_counts_from_then_and_says_of_when_its_figures_are():
+    later = Item(Notice.REPEATED, LEAK, told_at=LEAK.at.wall + 4 * 3600)
+    text = plain(about(later), UTC)
+    assert text.startswith("gpu7: STILL CRITICAL  chat on GPU 0: a leak, memory ends in 20h 59m\n")
+    assert "The figures are of 2023-11-14 22:13, when it moved last." in text
+    assert "The figures are of" not in plain(about(Item(Notice.OPENED, LEAK, told_at=LEAK.at.wall + 60)))
+
+
 def test_causes_that_cannot_be_told_apart_are_named():
     assert "It may as well be fragmentation of the allocator" in plain(
         about(Item(Notice.OPENED, judged(LEAK, alternatives=(Cause.FRAGMENTATION,))))

@@ -24,6 +24,9 @@ from vramwatch.core.wording import BECAUSE, CAUSES, clock, forecast_words, rate_
 SCHEMA = "vramwatch.message/1"
 """Name and version of what ``record`` returns; the number rises when a reader would have to change."""
 
+OLD_AFTER = 600.0
+"""Seconds after which figures are told with their time."""
+
 DETAILED = 5
 """Incidents of one message that are told in full; of the others a line each."""
 
@@ -71,7 +74,7 @@ class Item:
     ``siblings``: how many other incidents, still open, were told in that same message. ``course``: bytes
     that its subject held in each step of ``COURSE_SPAN`` up to when the message was made, oldest first; None
     where nobody knows, may be empty. ``heard``: for channels whose notifier ``LAPSES``, where the receiver
-    has taken anything of it before.
+    has taken anything of it before. ``told_at``: when it is told, unix seconds; None: when it moved.
     """
 
     notice: Notice
@@ -80,6 +83,7 @@ class Item:
     siblings: int = 0
     course: tuple[float | None, ...] = ()
     heard: Heard | None = None
+    told_at: float | None = None
 
     @property
     def incident(self) -> Incident:
@@ -149,7 +153,8 @@ def _ends(item: Item) -> str:
     if not isinstance(forecast, Exhaustion):
         return ""
     what = "its budget" if "budget_bytes" in judgement.evidence.numbers else "memory"
-    return f", {what} ends in {show_seconds(max(0.0, forecast.at - item.transition.at.wall))}"
+    now = item.transition.at.wall if item.told_at is None else item.told_at
+    return f", {what} ends in {show_seconds(max(0.0, forecast.at - now))}"
 
 
 def subject_name(subject: Subject, scene: Scene | None) -> str:
@@ -197,10 +202,18 @@ def sentences(item: Item, zone: tzinfo | None = None) -> tuple[str, ...]:
         _pace(item, zone),
         _forecast(item, zone),
         f"Why ({judgement.pattern}): {clean(judgement.evidence.sentence)}",
+        _as_of(item, zone),
         "" if item.is_over else _not_told_apart(incident),
         "" if item.is_over else advice(incident, item.transition.scene),
     )
     return tuple(each for each in told if each)
+
+
+def _as_of(item: Item, zone: tzinfo | None) -> str:
+    """Return of when the figures are, where that is not now: an incident is judged when it moves."""
+    moved = item.transition.at.wall
+    is_old = item.told_at is not None and item.told_at - moved > OLD_AFTER
+    return f"The figures are of {clock(moved, zone)}, when it moved last" if is_old else ""
 
 
 def _forecast(item: Item, zone: tzinfo | None) -> str:

@@ -69,11 +69,18 @@ def _row(entry: Entry, gpus: Mapping[str, Gpu], now: float, zone: tzinfo | None)
     has_end = isinstance(forecast, Exhaustion) and incident.state is not State.RESOLVED
     ends = show_when(forecast.at, now, zone) if isinstance(forecast, Exhaustion) and has_end else "-"
     what = f"{subject_words(incident.subject, gpus)}: {what_words(incident)}"
-    said = f", {', '.join(dict.fromkeys(SAID[each.kind] for each in entry.remarks))}" if entry.remarks else ""
+    said = "".join(f", {each}" for each in dict.fromkeys(SAID[each] for each in _standing_remarks(entry)))
     opened = show_when(incident.opened, now, zone)
     told = ", ".join(map(clean, entry.told)) or "-"
     grade = judgement.severity.upper() if incident.state is State.FIRING else str(judgement.severity)
     return incident.id[:ID_SHOWN], grade, str(incident.state), opened, ends, told, what + said
+
+
+def _standing_remarks(entry: Entry) -> list[RemarkKind]:
+    """Return what people said that still holds: what was over since is no longer acknowledged."""
+    is_acknowledged = entry.case.acknowledged is not None
+    kinds = [each.kind for each in entry.remarks]
+    return [kind for kind in kinds if kind is not RemarkKind.ACK or is_acknowledged]
 
 
 def _table_line(cells: Sequence[str], widths: Sequence[int], look: Tone) -> Line:
