@@ -1,5 +1,6 @@
 """What tests of every folder are handed."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -27,3 +28,15 @@ def fresh_client(driver: FakeDriver) -> Iterator[Client]:
     one = Client(driver)
     yield one
     one.close()
+
+
+@pytest.fixture
+def in_utc(monkeypatch, tmp_path):
+    """No configuration of this machine counts, and local time is UTC."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("VRAMWATCH_CONFIG", raising=False)
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()

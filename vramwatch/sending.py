@@ -19,11 +19,11 @@ from vramwatch.core.outgoing import (
     Delivered,
     Delivery,
     Outcome,
-    Rejected,
     Retry,
     Waiting,
     may_leave,
     next_attempt,
+    settled,
 )
 from vramwatch.core.policy import Channel
 from vramwatch.notifying import Notifier
@@ -36,6 +36,8 @@ REACHED_EVERY = 60.0
 """Seconds between two attempts to connect to a receiver that could not be reached."""
 
 PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+"""Where requests finds a proxy (its documentation, Proxies)."""
+
 FOLLOWED = 16
 """Messages that wait for what may follow them; older ones go without."""
 
@@ -197,10 +199,7 @@ class Route:
         attempts = delivery.attempts + 1
         if pending := self._pending.pop(delivery.key, None):
             pending.end(outcome)
-        if isinstance(outcome, Retry) and (
-            delivery.kind is MessageKind.TEST or now - delivery.made > give_up_after
-        ):
-            outcome = Rejected(f"given up after {attempts} attempts; the last: {outcome.reason}")
+        outcome = settled(delivery, outcome, now, give_up_after)
         _log(delivery, outcome, attempts)
         self._has_sent = True
         self._failing = None if isinstance(outcome, Delivered) else outcome.reason

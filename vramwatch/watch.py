@@ -437,8 +437,8 @@ class Watch:
 
 
 def _with_scene(moved: Transition, poll: Poll) -> Transition:
-    incident = moved.incident
-    return replace(moved, scene=scene_of(poll.ledgers, incident.subject, incident.judgement.pid))
+    subject, pid = moved.incident.subject, moved.incident.judgement.pid
+    return replace(moved, scene=scene_of(poll.ledgers, subject.gpu, subject.kind, subject.owner, pid))
 
 
 def subject_of(gpu: str, watched: Watched) -> Subject:

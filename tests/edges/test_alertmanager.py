@@ -111,7 +111,7 @@ def test_the_image_of_its_container_is_a_label_so_that_a_roll_out_can_be_told(pe
     container = Container("0" * 64, "docker", "chat-1", "registry.local/chat:7")
     at = instant(7)
     seen = ledger(at, holding(4100, tenant=tenant(4100, container=container)))
-    scene = scene_of([seen], Subject(seen.gpu.uuid, SubjectKind.OWNER, owner().key), 4100)
+    scene = scene_of([seen], seen.gpu.uuid, SubjectKind.OWNER, owner().key, 4100)
     sent(to(peer), told(firing(7, scene=scene)))
     labels = posted(peer)[0]["labels"]
     assert (labels["image"], labels["container"]) == ("registry.local/chat:7", "chat-1")

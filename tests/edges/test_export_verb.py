@@ -4,7 +4,6 @@ import csv
 import gzip
 import io
 import stat
-import time
 from contextlib import closing
 from dataclasses import replace
 
@@ -39,15 +38,7 @@ BARE = Owner("program:1000/app.py", "app.py", OwnerKind.PROGRAM)
 GONE = Fault(FaultKind.HUNG, "no answer")
 
 
-@pytest.fixture(autouse=True)
-def in_utc(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.delenv("VRAMWATCH_CONFIG", raising=False)
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("in_utc")
 
 
 def of(pid, who, started=1_699_000_000.25):

@@ -1,7 +1,6 @@
 """``vramwatch history`` of who comes and goes, and of recordings with holes."""
 
 import re
-import time
 from contextlib import closing
 
 import pytest
@@ -18,15 +17,7 @@ LOADED = frozenset({5, 6, 20, 21, 22, 40})
 """Minutes in which Ollama is there."""
 
 
-@pytest.fixture(autouse=True)
-def in_utc(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.delenv("VRAMWATCH_CONFIG", raising=False)
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("in_utc")
 
 
 def record(path, walls, there):

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import time
 from contextlib import closing
 
 import pytest
@@ -22,15 +21,7 @@ MIDNIGHT = 1_700_006_400.0  # a whole hour of the clock
 CHAT, TRAIN = owner("chat"), owner("train")
 
 
-@pytest.fixture(autouse=True)
-def in_utc(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.delenv("VRAMWATCH_CONFIG", raising=False)
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("in_utc")
 
 
 @pytest.fixture

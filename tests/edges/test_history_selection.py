@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from contextlib import closing
 from dataclasses import replace
 
@@ -17,15 +16,7 @@ from vramwatch.store import Store
 CHAT, TRAIN = owner("chat"), owner("train")
 
 
-@pytest.fixture(autouse=True)
-def in_utc(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.delenv("VRAMWATCH_CONFIG", raising=False)
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("in_utc")
 
 
 # --- whose processes ----------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import time
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC
@@ -35,15 +34,7 @@ SECONDS = 600
 NOBODY = 65534
 
 
-@pytest.fixture(autouse=True)
-def in_utc(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.delenv("VRAMWATCH_CONFIG", raising=False)
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("in_utc")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import io
 import json
 import subprocess
 import sys
-import time
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC
@@ -33,15 +32,7 @@ HOUR = 3600.0
 DAY = 24 * HOUR
 
 
-@pytest.fixture(autouse=True)
-def in_utc(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.delenv("VRAMWATCH_CONFIG", raising=False)
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("in_utc")
 
 
 class Growth(Watch):

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from contextlib import closing
 from datetime import UTC
 from math import inf
@@ -61,15 +60,7 @@ owners:
 """
 
 
-@pytest.fixture(autouse=True)
-def in_utc(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.delenv("VRAMWATCH_CONFIG", raising=False)
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("in_utc")
 
 
 def lived(folder, name, raw, configuration="", hours=HOURS):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from vramwatch.core.incidents import Incident
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.scenes import Scene
-from vramwatch.core.verdicts import Cause
+from vramwatch.core.verdicts import OUT_OF_MEMORY, Cause
 
 _ADVICE: Mapping[Cause, str] = {
     Cause.LEAK: "A restart gives the memory back and buys the same time again; the fault is in the server",
@@ -35,7 +35,7 @@ def advice(incident: Incident, scene: Scene | None) -> str:
     """Return a sentence on what can be done; empty where the cause says nothing."""
     if incident.subject.kind is SubjectKind.VRAMWATCH:
         return ""
-    if incident.judgement.pattern == "out_of_memory":
+    if incident.judgement.pattern == OUT_OF_MEMORY:
         return _OUT_OF_MEMORY
     return _ADVICE.get(incident.judgement.cause, "")
 

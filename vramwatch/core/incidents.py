@@ -8,14 +8,11 @@ import hashlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import inf
-from typing import TYPE_CHECKING
 
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.model import Instant, SubjectKind
+from vramwatch.core.scenes import Scene
 from vramwatch.core.verdicts import Cause, Evidence, Rate, RuledOut
-
-if TYPE_CHECKING:
-    from vramwatch.core.scenes import Scene
 
 
 class State(StrEnum):
@@ -98,7 +95,7 @@ class Transition:
     at: Instant
     incident: Incident
     reason: Reason
-    scene: "Scene | None" = None
+    scene: Scene | None = None
 
 
 CLEAR_SHARE = 0.1

@@ -108,7 +108,7 @@ def newest_of_each(waiting: Iterable[Waiting]) -> tuple[tuple[Waiting, ...], tup
 def may_leave(waiting: Sequence[Waiting], channel: Channel, last_left: float | None, now: float) -> bool:
     """Return whether what waits for ``channel`` leaves now (unix seconds).
 
-    ``last_left``: when a message left for it last. Who has less than a group interval left until memory
+    ``last_left``: when a message left for it last. Who has less than two group intervals left until memory
     ends is not kept waiting for one.
     """
     if not any(each.due <= now for each in waiting):
@@ -164,6 +164,17 @@ def next_attempt(attempts: int, outcome: Retry, chance: float) -> float:
     wait = min(LATEST_AGAIN, FIRST_AGAIN * 2.0 ** min(attempts - 1, 16))
     wait *= 0.5 + 0.5 * chance
     return max(wait, min(outcome.after or 0.0, LONGEST_ASKED))
+
+
+def settled(delivery: Delivery, outcome: Outcome, now: float, give_up_after: float) -> Outcome:
+    """Return ``outcome`` of an attempt at ``now``, or that the message is given up.
+
+    That is where nobody has taken it for ``give_up_after`` seconds. A test is tried once: somebody waits.
+    """
+    is_late = delivery.kind is MessageKind.TEST or now - delivery.made > give_up_after
+    if not isinstance(outcome, Retry) or not is_late:
+        return outcome
+    return Rejected(f"given up after {delivery.attempts + 1} attempts; the last: {outcome.reason}")
 
 
 def message_of(delivery: Delivery, host: Host, items: tuple[Item, ...], is_keyed: bool) -> Message:

@@ -12,6 +12,7 @@ from vramwatch.core.incidents import Incident, Severity, State, Transition
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.silences import EVERYTHING, Matcher, QuietHours, Silence
 from vramwatch.core.units import show_seconds
+from vramwatch.core.verdicts import OUT_OF_MEMORY
 
 
 class Notice(StrEnum):
@@ -37,9 +38,6 @@ class Withholding(StrEnum):
 
 
 OPENINGS_KEPT = 32
-
-OUT_OF_MEMORY = "out_of_memory"
-"""The pattern of an accident, which is told whatever else is told of its incident."""
 
 OBSERVE = "observe"
 """The silence that a fresh service starts with: its id."""

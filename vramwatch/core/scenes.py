@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from vramwatch.core.incidents import Subject
 from vramwatch.core.model import Holding, Ledger, SubjectKind
 
 
@@ -35,19 +34,24 @@ class Scene:
     image: str | None = None
 
 
-def scene_of(ledgers: Sequence[Ledger], subject: Subject, pid: int | None) -> Scene | None:
-    """Return the scene of ``subject`` in one poll's ``ledgers``; None: its Gpu was not read."""
-    ledger = next((each for each in ledgers if each.gpu.uuid == subject.gpu), None)
+def scene_of(
+    ledgers: Sequence[Ledger], gpu: str, kind: SubjectKind, owner: str | None, pid: int | None
+) -> Scene | None:
+    """Return the scene of a Subject in one poll's ``ledgers``; None: its Gpu was not read.
+
+    ``gpu``: a UUID; ``owner``: an Owner's key, where ``kind`` is OWNER.
+    """
+    ledger = next((each for each in ledgers if each.gpu.uuid == gpu), None)
     if ledger is None:
         return None
     scene = Scene(
         ledger.gpu.ordinal, ledger.gpu.name, ledger.memory.total, ledger.memory.used, ledger.memory.used
     )
-    if subject.kind is SubjectKind.UNATTRIBUTED:
+    if kind is SubjectKind.UNATTRIBUTED:
         return replace(scene, held_bytes=max(0, ledger.unattributed) + ledger.ghost_bytes)
-    if subject.kind is not SubjectKind.OWNER:
+    if kind is not SubjectKind.OWNER:
         return scene
-    theirs = [each for each in ledger.holdings if each.tenant.owner.key == subject.owner]
+    theirs = [each for each in ledger.holdings if each.tenant.owner.key == owner]
     told = [each.held for each in theirs if each.held is not None]
     scene = replace(scene, held_bytes=sum(told) if told else None)
     named = next((each for each in theirs if each.pid == pid), theirs[0] if theirs else None)

@@ -25,6 +25,9 @@ INNOCENT = frozenset({Cause.WARMUP, Cause.LOAD})
 """Causes that explain a growth away: it stands in the history and does not fire."""
 
 
+OUT_OF_MEMORY = "out_of_memory"
+"""The pattern of an accident, which is told whatever else is told of its incident."""
+
 Flight = tuple[tuple[float, float, float], ...]
 """The minutes before an accident, frozen: (unix seconds, least bytes, most bytes), oldest first."""
 

@@ -12,7 +12,7 @@ from vramwatch.core.owners import told_owner
 from vramwatch.core.sufficiency import SETTLED_AFTER, Lack
 from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes, show_seconds
-from vramwatch.core.verdicts import Cause, Rate
+from vramwatch.core.verdicts import OUT_OF_MEMORY, Cause, Rate
 
 HOUR = 3600.0
 
@@ -84,7 +84,7 @@ def what_words(incident: Incident) -> str:
     judgement = incident.judgement
     if incident.subject.kind is SubjectKind.VRAMWATCH:
         return clean(judgement.evidence.sentence)
-    if judgement.pattern != "out_of_memory":
+    if judgement.pattern != OUT_OF_MEMORY:
         return CAUSES[judgement.cause]
     return "out of memory" + ("" if judgement.cause is Cause.UNKNOWN else f", {CAUSES[judgement.cause]}")
 

@@ -10,9 +10,10 @@ from vramwatch.cli.views.chart import Chart, ShownPoint, draw
 from vramwatch.core.incidents import State, Transition
 from vramwatch.core.messages import Host, Item, full_id, sentences, title
 from vramwatch.core.model import Ledger, Poll
-from vramwatch.core.policy import OUT_OF_MEMORY, Notice, Withheld
+from vramwatch.core.policy import Notice, Withheld
 from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes, show_seconds
+from vramwatch.core.verdicts import OUT_OF_MEMORY
 from vramwatch.core.wording import BECAUSE, CAUSES, clock, zone_name
 from vramwatch.store import StepRow
 

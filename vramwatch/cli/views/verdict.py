@@ -13,7 +13,7 @@ from vramwatch.core.model import Gpu
 from vramwatch.core.sufficiency import Lack
 from vramwatch.core.texts import clean
 from vramwatch.core.units import show_seconds
-from vramwatch.core.verdicts import Cause
+from vramwatch.core.verdicts import OUT_OF_MEMORY, Cause
 from vramwatch.core.wording import (
     BECAUSE,
     CAUSES,
@@ -28,9 +28,6 @@ LITTLE = 3600.0
 """GPU-seconds below which silence says little: loading a model takes minutes, growth takes hours."""
 
 _GPU_TIME = ((86400.0, "GPU-day"), (3600.0, "GPU-hour"), (60.0, "GPU-minute"))
-
-
-ACCIDENT = "out_of_memory"
 
 SUBJECTS_NAMED = 4
 """So many subjects that lack the same are written out; the rest are counted."""
@@ -66,7 +63,7 @@ def _course(told: Sequence[Transition]) -> Course:
     last = told[-1]
     growing = [each for each in firing if each.incident.judgement.rate is not None]
     standing = (growing or firing or told)[-1].incident
-    accidents = [each for each in firing if growing and each.incident.judgement.pattern == ACCIDENT]
+    accidents = [each for each in firing if growing and each.incident.judgement.pattern == OUT_OF_MEMORY]
     return Course(
         standing.opened,
         firing[0].at.wall if firing else None,
