@@ -4,9 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from vramwatch.core.model import Ask, Instant, ProcessFacts, Readings
+from vramwatch.core.model import Ask, Gauge, Instant, ProcessFacts, ProcessKey, Readings, Tenant
 from vramwatch.core.oom_sightings import Sighting
 from vramwatch.core.units import Seconds
+from vramwatch.core.workers import Worker
+from vramwatch.sdk.wire import Answer, Clear
 
 
 class Clock(Protocol):
@@ -80,3 +82,41 @@ class Feed:
     people: People
     clock: Clock
     live: bool  # False: recorded or simulated; such a feed wants a store of its own
+
+
+class Insides(Protocol):
+    """What processes themselves say of their memory and their load: workers, engines."""
+
+    def gauges(
+        self, present: Mapping[str, Mapping[int, Tenant]], at: Instant
+    ) -> Mapping[str, tuple[Gauge, ...]]:
+        """Return what is known of those who are ``present`` (UUID -> pid -> who), by UUID.
+
+        Never waits: what is asked of others is asked on threads of its own, and what is too old to hold at
+        ``at`` is left out. An empty mapping is a normal answer.
+        """
+        ...
+
+
+class Workers(Protocol):
+    """The processes that enrolled, each for as long as its connection lives. Nothing here waits."""
+
+    def enrolled(self) -> Mapping[ProcessKey, Worker]:
+        """Return those who are connected now, with their newest report; may be empty."""
+        ...
+
+    def ask(self, key: ProcessKey, clear: Clear) -> str | None:
+        """Send ``clear`` to a worker. Returns why that was not possible; None: it is on its way."""
+        ...
+
+    def signal(self, key: ProcessKey, name: str) -> str | None:
+        """Send the signal of that name, as in "SIGURG", through the pidfd that was opened at enrolment.
+
+        Only to whom consents to it by name and has a handler for it at this moment (SigCgt), with its
+        registered uid. Returns why it was not sent; None: it was.
+        """
+        ...
+
+    def answers(self) -> Sequence[tuple[ProcessKey, Answer]]:
+        """Return what workers answered since the last call, oldest first; may be empty."""
+        ...

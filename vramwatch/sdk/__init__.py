@@ -1,0 +1,1 @@
+"""What a worker imports to give memory back when it is asked: standard library alone, Python 3.9 and newer."""
