@@ -1,1 +1,1 @@
-"""What a worker imports to give memory back when it is asked: standard library alone, Python 3.9 and newer."""
+"""What a worker imports to give memory back when asked: standard library alone, Python 3.9 and newer."""
