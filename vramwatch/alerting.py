@@ -65,6 +65,11 @@ class Alerting:
         """Those that are not over, by id; that of observing too."""
         return self._silences
 
+    @property
+    def firing(self) -> int:
+        """How many incidents stand now."""
+        return sum(each.case.incident.state is State.FIRING for each in self._open.values())
+
     def reconfigure(self, channels: Iterable[Channel], observe_for: float | None) -> None:
         """Tell these from the next poll on; ``observe_for`` None: and observe no longer."""
         self._channels = tuple(channels)

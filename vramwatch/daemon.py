@@ -42,6 +42,7 @@ from vramwatch.pipeline import Pipeline
 from vramwatch.releasing import RELEASED_INTERVAL, Releasing
 from vramwatch.store import Store
 from vramwatch.store.desk import Desk
+from vramwatch.systemd import Systemd
 from vramwatch.watch import Watch
 from vramwatch.web.health import Vitals
 
@@ -85,6 +86,7 @@ class Daemon:
         alerting: Alerting | None = None,
         outbox: Outbox | None = None,
         digests: Digests | None = None,
+        systemd: Systemd | None = None,
     ) -> None:
         """``find_holders`` says who may keep the ghosts of a Poll; None where that has no meaning.
 
@@ -99,6 +101,7 @@ class Daemon:
         self._alerting = alerting
         self._outbox = outbox
         self._digests = digests
+        self._systemd = systemd or Systemd({})
         self._clerk = Clerk(Desk(store), self._judge, alerting, outbox) if alerting and outbox else None
         self._lost = 0  # polls, as the backlog counted them when the judge heard of it
         self._errands = Errands(feed.clock.wake)
@@ -165,15 +168,27 @@ class Daemon:
         interval = Seconds(0.0)
         try:
             self._judge.begin()
+            self._systemd.ready()
             while (at := self._feed.clock.wait(interval)) is not None:
                 self._now = at
                 self._errands.run()
                 interval = self._turn(at)
+                self._systemd.turn(*self._standing(at), interval)
                 self._use_the_time(at, interval)
                 if self._cold is None:
                     self._cold = self._start_cold_jobs()  # after the first reading is stored, not before
         finally:
+            self._systemd.stopping()
             self._end()
+
+    def _standing(self, at: Instant) -> tuple[str, str]:
+        """Return one sentence about what is watched, and when it was last."""
+        last = time.strftime("last poll %H:%M:%S", time.localtime(at.wall))
+        if self._logbook.blind:
+            return self._logbook.blind, last
+        gpus = len(self._before.ledgers) if self._before else 0
+        firing = self._alerting.firing if self._alerting else 0
+        return f"{gpus} GPU{'s' * (gpus != 1)}, {firing} open incident{'s' * (firing != 1)}", last
 
     def _turn(self, at: Instant) -> Seconds:
         """Take one turn and return how long to wait for the next."""

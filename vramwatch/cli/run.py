@@ -112,8 +112,10 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
     from vramwatch.daemon import Daemon
     from vramwatch.store import Retention, Store
     from vramwatch.store.location import default_for_writing
+    from vramwatch.systemd import Systemd
     from vramwatch.web.health import HealthServer
 
+    systemd = Systemd(os.environ)
     with contextlib.ExitStack() as house:
         path = config.store.path or default_for_writing()
         kept = config.store
@@ -140,6 +142,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
             alerting=alerting,
             outbox=outbox,
             digests=digester,
+            systemd=systemd,
         )
         if config.source_name != "replay":  # which may play beside a daemon that has both addresses
             place = config.control.place(os.environ, os.geteuid())
@@ -149,7 +152,13 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop())
         again = Reload(daemon, pipeline, judge, alerting, outbox, digester, config, load_again)
-        signal.signal(signal.SIGHUP, lambda *_: daemon.call(again))
+
+        def reload() -> None:
+            systemd.reloading()
+            again()
+            systemd.ready()
+
+        signal.signal(signal.SIGHUP, lambda *_: daemon.call(reload))
         logger.info("%s", sentence(config))
         daemon.run()
         logger.info("stopped")

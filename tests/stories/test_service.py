@@ -1,0 +1,47 @@
+"""The daemon as systemd sees it, over a real notify socket."""
+
+import contextlib
+import signal
+
+import pytest
+
+from tests.notify_socket import NotifySocket
+from tests.stories.test_the_daemon import House, stop
+
+
+@pytest.fixture
+def notify(tmp_path):
+    with contextlib.closing(NotifySocket(tmp_path / "notify")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def house(tmp_path, driver, notify):
+    supervised = {"NOTIFY_SOCKET": str(notify.path), "WATCHDOG_USEC": "1000000"}
+    return House(tmp_path, {**driver.environment(), **supervised})
+
+
+def test_a_driver_that_hangs_is_said_in_the_status_while_the_watchdog_is_fed_and_the_process_stays(
+    house, driver, notify
+):
+    with house.running() as daemon:
+        ready = notify.until("READY=1")
+        seeing = notify.until("STATUS=2 GPUs, 0 open incidents, last poll", ready)
+        driver.hang("nvmlDeviceGetMemoryInfo_v2")
+        blind = notify.until("STATUS=blind since", seeing)
+        for _ in range(3):
+            blind = notify.until("WATCHDOG=1", blind)
+        assert daemon.poll() is None
+        driver.clear_faults()
+        notify.until("STATUS=2 GPUs", blind)
+        stop(daemon)
+    assert "STOPPING=1" in notify.hear()
+
+
+def test_a_reload_is_announced_and_ends_ready_even_when_the_file_is_bad(house, notify):
+    with house.running() as daemon:
+        ready = notify.until("STATUS=2 GPUs", notify.until("READY=1"))
+        house.write_config("nonsense")
+        daemon.send_signal(signal.SIGHUP)
+        notify.until("READY=1", notify.until("RELOADING=1", ready))
+        assert "configuration kept as it was" in stop(daemon)
