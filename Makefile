@@ -3,6 +3,7 @@
 # make test   every test, with all the set-up they need; those of services are skipped where there are none
 # make test-services  those that need a real Alertmanager, which it fetches from Debian's packages
 # make check  format, lint, types, import contracts: what a change must pass before it is looked at
+# make bundle  one archive with all that a server without a package index needs
 # make docs   draw the plots of docs/ anew, and write what replay says into its pages
 # make bench  what it costs, beside its peers
 # make bench-detection  how growth is found, beside the rules that people use (DATA=DIR: recordings of healthy services)
@@ -13,7 +14,7 @@ BIN    := $(VENV)/bin
 FOR    ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: try run test test-services check format docs bench bench-detection lock clean
+.PHONY: try run test test-services bundle check format docs bench bench-detection lock clean
 
 try: $(VENV)/.base
 	@scripts/show simulated $(FOR)
@@ -38,6 +39,9 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bundle: $(VENV)/.base
+	@scripts/bundle
 
 docs: $(VENV)/.dev
 	$(BIN)/python -m docs.plots

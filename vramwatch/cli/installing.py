@@ -1,0 +1,187 @@
+"""What `vramwatch service` writes on a machine: planned as data, so that it can be shown before it is done.
+
+A file that a person has changed since it was written is never overwritten and never removed: what was written
+is kept by its hash in MANIFEST.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from vramwatch.config import Config
+
+UNIT = "vramwatch.service"
+UNITS = Path("/etc/systemd/system")
+SYSUSERS = Path("/etc/sysusers.d/vramwatch.conf")
+CONFIGURATION = Path("/etc/vramwatch/config.yaml")
+MANIFEST = Path("/etc/vramwatch/.installed.json")
+"""Where root alone writes: the daemon must not be able to name files that root then removes."""
+
+SHIPPED_PROGRAM = "/opt/vramwatch/bin/vramwatch"
+"""The program that the shipped unit starts; the one that installs it takes its place."""
+
+MINIMAL = """\
+# Every option has a default: vramwatch check --example prints them all, with what they mean.
+# After a change: vramwatch check && systemctl reload vramwatch
+control:
+  socket: /run/vramwatch/control.sock
+"""
+
+
+class Deed(StrEnum):
+    WRITE = "write"
+    REPLACE = "replace"  # what stands there is what was written before
+    KEEP = "keep"  # it stands there already, the same
+    LEAVE = "leave"  # somebody changed it
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One file and what becomes of it. ``text`` is empty where it is removed or left."""
+
+    path: Path
+    deed: Deed
+    text: str = ""
+    mode: int = 0o644
+
+    @property
+    def does_something(self) -> bool:
+        return self.deed in (Deed.WRITE, Deed.REPLACE, Deed.REMOVE)
+
+
+def to_install(
+    wanted: Iterable["Item"], standing: Mapping[Path, str], written: Mapping[str, str]
+) -> list[Item]:
+    """Return what becomes of each wanted file.
+
+    ``standing``: the texts of files that are there; ``written``: path -> hash of what was written before.
+    What was written before and is wanted no longer is removed.
+    """
+    wanted = list(wanted)
+    plan = [_to_write(item, standing.get(item.path), written.get(str(item.path))) for item in wanted]
+    gone = {Path(path) for path in written} - {item.path for item in wanted}
+    return plan + to_remove(gone, standing, written)
+
+
+def to_remove(paths: Iterable[Path], standing: Mapping[Path, str], written: Mapping[str, str]) -> list[Item]:
+    """Return what becomes of files that were written before: removed, or left where somebody changed them."""
+    return [
+        Item(path, Deed.REMOVE if digest(standing[path]) == written.get(str(path)) else Deed.LEAVE)
+        for path in sorted(paths)
+        if path in standing
+    ]
+
+
+def _to_write(item: Item, stands: str | None, written: str | None) -> Item:
+    if stands is None:
+        return item
+    if stands == item.text:
+        return Item(item.path, Deed.KEEP, item.text, item.mode)
+    if digest(stands) == written:
+        return Item(item.path, Deed.REPLACE, item.text, item.mode)
+    return Item(item.path, Deed.LEAVE)
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def wanted(config: Config, shipped: Path, program: str) -> list[Item]:
+    """Return the files of a service that runs ``program`` (an absolute path) by ``config``.
+
+    ``shipped``: the folder of units that comes with vramwatch.
+    """
+    unit = (shipped / UNIT).read_text(encoding="utf-8").replace(SHIPPED_PROGRAM, program)
+    return [
+        Item(SYSUSERS, Deed.WRITE, (shipped / "sysusers.conf").read_text(encoding="utf-8")),
+        Item(UNITS / UNIT, Deed.WRITE, unit),
+        *(
+            Item(
+                UNITS / f"{UNIT}.d" / f"{name}.conf",
+                Deed.WRITE,
+                (shipped / f"{UNIT}.d" / f"{name}.conf").read_text(encoding="utf-8"),
+            )
+            for name in drop_ins(config)
+        ),
+        Item(CONFIGURATION, Deed.WRITE, MINIMAL, mode=0o640),
+    ]
+
+
+def drop_ins(config: Config) -> list[str]:
+    """Return the drop-ins that ``config`` needs: what it asks for beyond the profile "observe"."""
+    return ["network"] if config.channels else []
+
+
+def shipped_units() -> Path:
+    """Return the folder of units that comes with this vramwatch: in its package, or in its checkout."""
+    package = Path(__file__).parents[1]
+    inside = package / "units"
+    return inside if inside.is_dir() else package.parent / "systemd"
+
+
+def this_program() -> str:
+    """Return the command that runs now, as a unit starts it."""
+    return str(Path(sys.executable).parent / "vramwatch")
+
+
+class Root:
+    """The machine's file system, or another below ``top``."""
+
+    def __init__(self, top: Path = Path("/")) -> None:
+        self._top = top
+
+    def place(self, path: Path) -> Path:
+        return self._top / path.relative_to("/")
+
+    def standing(self, paths: Iterable[Path]) -> dict[Path, str]:
+        """Return the text of each of ``paths`` that is there."""
+        found = {}
+        for path in paths:
+            place = self.place(path)
+            if place.is_file():
+                found[path] = place.read_text(encoding="utf-8", errors="replace")
+        return found
+
+    def written(self) -> dict[str, str]:
+        """Return path -> hash of what was written before; empty: nothing was, or nobody knows."""
+        try:
+            told = json.loads(self.place(MANIFEST).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return {str(path): str(value) for path, value in told.items()} if isinstance(told, dict) else {}
+
+    def carry_out(self, plan: Iterable[Item]) -> None:
+        """Do what is planned and remember what was written."""
+        written = self.written()
+        for item in plan:
+            place = self.place(item.path)
+            if item.deed in (Deed.WRITE, Deed.REPLACE):
+                _write(place, item.text, item.mode)
+                written[str(item.path)] = digest(item.text)
+            elif item.deed is Deed.KEEP:
+                written[str(item.path)] = digest(item.text)
+            elif item.deed is Deed.REMOVE:
+                place.unlink(missing_ok=True)
+                if place.parent.name == f"{UNIT}.d" and not any(place.parent.iterdir()):
+                    place.parent.rmdir()
+                written.pop(str(item.path), None)
+        if written:
+            _write(self.place(MANIFEST), json.dumps(written, indent=1), 0o644)
+        else:
+            self.place(MANIFEST).unlink(missing_ok=True)
+
+
+def _write(place: Path, text: str, mode: int) -> None:
+    """Write all or nothing; a link that stands there is replaced, not followed."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    beside = place.with_name(f".{place.name}.{os.getpid()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    beside.replace(place)

@@ -1,0 +1,157 @@
+"""vramwatch service: vramwatch as a service of this machine."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vramwatch.cli.options import config_option
+from vramwatch.core.errors import VramwatchError
+
+if TYPE_CHECKING:
+    from vramwatch.cli.installing import Item
+
+SHOWN = ("ActiveState", "SubState", "StatusText", "MainPID", "NRestarts", "MemoryCurrent")
+"""What systemctl show is asked of the unit."""
+
+
+@click.group(short_help="vramwatch as a service of this machine: install, uninstall, status.")
+def command() -> None:
+    """Install vramwatch as a systemd service, see how it stands, and take it away again."""
+
+
+@command.command(short_help="Write unit, user and configuration, and start it.")
+@click.option("--yes", is_flag=True, help="Do it without asking.")
+@click.option("--no-start", is_flag=True, help="Write the files, and start nothing.")
+@config_option
+def install(yes: bool, no_start: bool, config_path: Path | None) -> None:
+    """Show what would be written, ask, write it, and start the service.
+
+    A file that somebody changed is left as it is, and said so. Run it again after the configuration has
+    changed: a drop-in that it needs is written, one that it needs no longer is removed.
+    """
+    from vramwatch.cli import installing
+    from vramwatch.config import find, load
+
+    _refuse_without_systemd()
+    config = load(config_path or find(), os.environ, {})
+    root = installing.Root()
+    wanted = installing.wanted(config, installing.shipped_units(), installing.this_program())
+    written = root.written()
+    paths = {item.path for item in wanted} | set(map(Path, written))
+    plan = installing.to_install(wanted, root.standing(paths), written)
+    _show(plan)
+    steps = [("systemd-sysusers", str(installing.SYSUSERS)), ("systemctl", "daemon-reload")]
+    starting = [] if no_start else [("systemctl", "enable", "--quiet", installing.UNIT),
+                                    ("systemctl", "restart", installing.UNIT)]  # fmt: skip
+    for step in (*steps, *starting):
+        click.echo(f"run      {' '.join(step)}")
+    _refuse_unless_root()
+    if not yes:
+        click.confirm("Do this?", abort=True)
+    root.carry_out(plan)
+    _run(steps[0])
+    _let_the_service_read(root.place(installing.CONFIGURATION))
+    for step in (*steps[1:], *starting):
+        _run(step)
+    click.echo("installed; see: vramwatch service status", err=True)
+
+
+@command.command(short_help="Stop it and remove what install wrote.")
+@click.option("--yes", is_flag=True, help="Do it without asking.")
+def uninstall(yes: bool) -> None:
+    """Stop the service and remove what install wrote; history stays, and what somebody changed stays too."""
+    from vramwatch.cli import installing
+
+    _refuse_without_systemd()
+    root = installing.Root()
+    written = root.written()
+    if not written:
+        raise VramwatchError(f"{installing.MANIFEST}: nothing was installed by vramwatch service install")
+    paths = set(map(Path, written))
+    plan = installing.to_remove(paths, root.standing(paths), written)
+    click.echo(f"run      systemctl disable --now {installing.UNIT}")
+    _show(plan)
+    click.echo("keep     /var/lib/vramwatch, the history; to delete it too: rm -r /var/lib/vramwatch")
+    _refuse_unless_root()
+    if not yes:
+        click.confirm("Do this?", abort=True)
+    _run(("systemctl", "disable", "--now", "--quiet", installing.UNIT))
+    root.carry_out(plan)
+    _run(("systemctl", "daemon-reload"))
+
+
+@command.command(short_help="How the service stands.")
+def status() -> None:
+    """Say whether it runs, what it says of itself, in which profile, and which of its files were changed."""
+    from vramwatch.cli import installing
+
+    _refuse_without_systemd()
+    root = installing.Root()
+    written = root.written()
+    if not root.standing([installing.UNITS / installing.UNIT]):
+        raise VramwatchError(f"{installing.UNIT} is not installed; install it: vramwatch service install")
+    told = _ask_systemd(installing.UNIT)
+    state = f"{told.get('ActiveState', 'unknown')} ({told.get('SubState', 'unknown')})"
+    click.echo(f"{installing.UNIT}: {state}, pid {told.get('MainPID', '0')}, "
+               f"restarted {told.get('NRestarts', '0')} times")  # fmt: skip
+    if text := told.get("StatusText"):
+        click.echo(f"it says: {text}")
+    standing = root.standing(map(Path, written))
+    names = sorted(path.stem for path in standing if path.parent.name == f"{installing.UNIT}.d")
+    click.echo(f"profile: observe{''.join(f' + {name}' for name in names)}")
+    for path in sorted(standing):
+        if installing.digest(standing[path]) != written[str(path)]:
+            click.echo(f"changed since it was installed: {path}")
+    if told.get("ActiveState") != "active":
+        click.echo(f"see: journalctl -u {installing.UNIT} -n 20", err=True)
+        sys.exit(1)
+
+
+def _show(plan: "Sequence[Item]") -> None:
+    from vramwatch.cli.installing import Deed
+
+    words = {Deed.LEAVE: ", which somebody changed: left as it is", Deed.KEEP: ", as it is"}
+    for item in plan:
+        click.echo(f"{item.deed:<8} {item.path}{words.get(item.deed, '')}")
+
+
+def _refuse_without_systemd() -> None:
+    """systemd's own test of whether it is the init: sd_booted(3)."""
+    if not Path("/run/systemd/system").is_dir():
+        raise VramwatchError(
+            "systemd does not run here, so there is no service to install; start it by hand: vramwatch run"
+        )
+
+
+def _refuse_unless_root() -> None:
+    if os.geteuid() != 0:
+        raise VramwatchError("this is what would be done; to do it, be root: sudo vramwatch service …")
+
+
+def _let_the_service_read(configuration: Path) -> None:
+    """Let the group of the service read its configuration, which may name secrets' files, and nobody else."""
+    import shutil
+
+    if configuration.exists():
+        shutil.chown(configuration, "root", "vramwatch")
+
+
+def _run(words: Sequence[str]) -> None:
+    """Errors: VramwatchError when a step fails, with what it said."""
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=1000)
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise VramwatchError(f"{' '.join(words)} ended with {done.returncode}: {said[-1] if said else ''}")
+
+
+def _ask_systemd(unit: str) -> dict[str, str]:
+    done = subprocess.run(
+        ["systemctl", "show", unit, f"--property={','.join(SHOWN)}"],  # noqa: S607 - the machine's own
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
