@@ -3,6 +3,7 @@
 # make test   every test, with all the set-up they need; those of services are skipped where there are none
 # make test-services  those that need a real Alertmanager, which it fetches from Debian's packages
 # make check  format, lint, types, import contracts: what a change must pass before it is looked at
+# make test-systemd  the service on a machine that is booted for it: needs root, and takes what it boots from Debian
 # make bundle  one archive with all that a server without a package index needs
 # make docs   draw the plots of docs/ anew, and write what replay says into its pages
 # make bench  what it costs, beside its peers
@@ -14,7 +15,7 @@ BIN    := $(VENV)/bin
 FOR    ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: try run test test-services bundle check format docs bench bench-detection lock clean
+.PHONY: try run test test-services test-systemd bundle check format docs bench bench-detection lock clean
 
 try: $(VENV)/.base
 	@scripts/show simulated $(FOR)
@@ -35,10 +36,16 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	@scripts/check-units
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+test-systemd: $(VENV)/.dev bundle
+	$(MAKE) --no-print-directory -C tests/nvml
+	@scripts/systemd-root
+	$(BIN)/pytest tests/systemd
 
 bundle: $(VENV)/.base
 	@scripts/bundle

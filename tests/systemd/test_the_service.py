@@ -1,0 +1,156 @@
+"""The service as an administrator meets it: installed from the archive on a machine without a network, started,
+killed, hung, reloaded, upgraded, taken away. Run by ``make test-systemd``; skipped where no machine was made for it.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.nvml.driver import FakeDriver
+from tests.systemd.machine import ROOT, booted
+from tests.waiting import wait_until
+
+VRAMWATCH = "/opt/vramwatch/bin/vramwatch"
+STATE, LIBRARY = "/srv/nvml", "/srv/nvml-library"
+
+TEST_DRIVER = f"""\
+[Service]
+Environment=VRAMWATCH_TEST_NVML={STATE}/state LD_LIBRARY_PATH={LIBRARY}
+ReadWritePaths={STATE}
+"""
+
+pytestmark = [
+    pytest.mark.skipif(
+        os.geteuid() != 0 or not (ROOT / ".whole").exists() or shutil.which("systemd-nspawn") is None,
+        reason="no machine to boot: make test-systemd, as root, makes one",
+    ),
+    pytest.mark.timeout(600),
+]
+
+
+@pytest.fixture(scope="module")
+def driver():
+    with FakeDriver(gpus=2) as driver:
+        state = Path(driver.environment()["VRAMWATCH_TEST_NVML"])
+        state.parent.chmod(0o755)
+        state.chmod(0o666)  # the service's user reads and writes it
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def machine(driver, tmp_path_factory):
+    environment = driver.environment()
+    state = Path(environment["VRAMWATCH_TEST_NVML"]).parent
+    library = environment["LD_LIBRARY_PATH"].split(":")[0]
+    binds = (f"--bind={state}:{STATE}", f"--bind-ro={library}:{LIBRARY}", "--bind-ro=dist:/bundle")
+    with booted(tmp_path_factory.mktemp("machine") / "console", *binds) as machine:
+        machine.run("sh", "-c", "cd /root && tar xzf /bundle/vramwatch-*.tar.gz && vramwatch-*/install")
+        machine.write("/etc/systemd/system/vramwatch.service.d/test.conf", TEST_DRIVER)
+        machine.run(VRAMWATCH, "service", "install", "--yes")
+        yield machine
+
+
+def status(machine):
+    return machine.show("StatusText")
+
+
+def until_it_says(machine, text):
+    wait_until(lambda: text in status(machine), f"STATUS {text}: {status(machine)}", 60)
+
+
+def test_it_is_installed_and_runs_as_a_user_of_its_own_and_says_how_it_stands(machine):
+    until_it_says(machine, "2 GPUs, 0 open incidents, last poll")
+    said = machine.say(VRAMWATCH, "service", "status")
+    assert said.splitlines()[0].startswith("vramwatch.service: active (running)")
+    assert "profile: observe" in said
+    pid = machine.show("MainPID")
+    assert machine.say("stat", "-c", "%U", f"/proc/{pid}") == "vramwatch"
+    assert "CapEff:\t0000000000000000" in machine.say("cat", f"/proc/{pid}/status")
+
+
+def test_its_verbs_find_it_without_any_option(machine):
+    told = json.loads(machine.say(VRAMWATCH, "status", "--format", "json"))
+    assert len(told["gpus"]) == 2
+    assert "answers on /run/vramwatch/control.sock" in machine.run(VRAMWATCH, "doctor", check=False).stdout
+
+
+def test_its_files_are_read_by_its_group_and_by_nobody_else(machine):
+    said = machine.say("stat", "-c", "%A %U %G", "/var/lib/vramwatch", "/var/lib/vramwatch/vramwatch.db")
+    assert said.splitlines() == ["drwxr-x--- vramwatch vramwatch", "-rw-r----- vramwatch vramwatch"]
+    assert machine.say("stat", "-c", "%A %U %G", "/etc/vramwatch/config.yaml") == "-rw-r----- root vramwatch"
+
+
+def test_a_driver_that_hangs_blinds_it_and_the_process_stays(machine, driver):
+    before = machine.show("MainPID")
+    driver.hang("nvmlDeviceGetMemoryInfo_v2")
+    until_it_says(machine, "blind since")
+    machine.run("sleep", "35")  # longer than WatchdogSec: what must not happen needs its time
+    assert status(machine).startswith("blind since")
+    driver.clear_faults()
+    until_it_says(machine, "2 GPUs")
+    assert machine.show("MainPID") == before
+    assert machine.show("NRestarts") == "0"
+
+
+def test_a_daemon_that_stands_still_is_restarted_by_the_watchdog(machine):
+    before = machine.show("MainPID")
+    machine.run("kill", "-STOP", before)
+    wait_until(lambda: machine.show("MainPID") not in (before, "0"), "it is restarted", 60)
+    until_it_says(machine, "2 GPUs")
+
+
+def test_kill_9_is_followed_by_a_reading_within_seconds_and_a_known_gap(machine):
+    before = machine.show("MainPID")
+    machine.run("kill", "-9", before)
+    wait_until(lambda: machine.show("MainPID") not in (before, "0"), "it is restarted", 35)
+    until_it_says(machine, "2 GPUs")
+    assert "daemon_stopped" in machine.say(VRAMWATCH, "history", "--since", "1h", "--format", "json")
+
+
+def test_a_reload_takes_up_what_was_changed(machine):
+    machine.run("sh", "-c", "printf 'poll: {interval: 2s}\\n' >> /etc/vramwatch/config.yaml")
+    machine.run("systemctl", "reload", "vramwatch.service")
+    wait_until(lambda: "were read again" in machine.journal(), "it was read again")
+
+
+def test_installing_again_overwrites_nothing_that_was_changed(machine):
+    said = machine.say(VRAMWATCH, "service", "install", "--yes")
+    assert "leave    /etc/vramwatch/config.yaml, which somebody changed" in said
+    assert "keep     /etc/systemd/system/vramwatch.service, as it is" in said
+    assert "poll: {interval: 2s}" in machine.say("cat", "/etc/vramwatch/config.yaml")
+    assert "changed since it was installed: /etc/vramwatch/config.yaml" in machine.say(
+        VRAMWATCH, "service", "status"
+    )
+
+
+def test_a_bad_configuration_ends_it_with_its_reason_and_is_not_tried_over_and_over(machine):
+    machine.run("sh", "-c", "printf 'nonsense: 1\\n' >> /etc/vramwatch/config.yaml")
+    machine.run("systemctl", "restart", "vramwatch.service", check=False)
+    wait_until(lambda: machine.show("ActiveState") == "failed", "it gives up")
+    assert machine.show("ExecMainStatus") == "78"
+    assert "config.yaml" in machine.journal().splitlines()[-1] or "nonsense" in machine.journal()
+    machine.run("sed", "-i", "/nonsense/d", "/etc/vramwatch/config.yaml")
+    machine.run("systemctl", "restart", "vramwatch.service")
+    until_it_says(machine, "2 GPUs")
+
+
+def test_a_channel_brings_the_drop_in_that_opens_the_network_and_its_end_takes_it_away(machine):
+    channels = "alerting: {mode: tell}\nchannels: {hook: {webhook: {url: 'http://192.0.2.1/'}}}\n"
+    before = machine.say("cat", "/etc/vramwatch/config.yaml")
+    machine.write("/etc/vramwatch/config.yaml", f"{before}\n{channels}")
+    said = machine.say(VRAMWATCH, "service", "install", "--yes")
+    assert "write    /etc/systemd/system/vramwatch.service.d/network.conf" in said
+    assert "profile: observe + network" in machine.say(VRAMWATCH, "service", "status")
+    machine.write("/etc/vramwatch/config.yaml", f"{before}\n")
+    machine.run("chown", "root:vramwatch", "/etc/vramwatch/config.yaml")
+    said = machine.say(VRAMWATCH, "service", "install", "--yes")
+    assert "remove   /etc/systemd/system/vramwatch.service.d/network.conf" in said
+
+
+def test_it_is_taken_away_again_and_its_history_stays(machine):
+    machine.run(VRAMWATCH, "service", "uninstall", "--yes")
+    assert machine.run("systemctl", "cat", "vramwatch.service", check=False).returncode != 0
+    assert machine.say("ls", "/var/lib/vramwatch/vramwatch.db")
