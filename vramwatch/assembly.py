@@ -3,19 +3,21 @@
 import os
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from vramwatch import families
 from vramwatch.alerting import Alerting
+from vramwatch.clock import read_boot_id
 from vramwatch.config import Commands, Config
+from vramwatch.config.shape import DEFAULT_SOURCE
 from vramwatch.core.attribution import Surroundings
 from vramwatch.core.couriers import Courier, Reach
 from vramwatch.core.digests import Period
 from vramwatch.core.model import Owner, Poll, ProcessFacts, ProcessKey
 from vramwatch.core.policy import Channel
-from vramwatch.core.ports import Feed, Sightings
+from vramwatch.core.ports import Feed, Insides, Sightings
 from vramwatch.core.recognition import Engine
 from vramwatch.core.units import Bytes, Seconds
 from vramwatch.digesting import Digests, Plan
@@ -24,6 +26,7 @@ from vramwatch.outbox import Outbox
 from vramwatch.pipeline import Pipeline
 from vramwatch.procfs import Holder, ProcessTable, find_holders, read_group_memory
 from vramwatch.procfs.identity import sees_every_process
+from vramwatch.reception import Admission, Bounds, Reception
 from vramwatch.sending import Line
 from vramwatch.sketching import Sketching
 from vramwatch.store import Store
@@ -63,7 +66,25 @@ def follow_logs(config: Config, feed: Feed) -> Sightings | None:
     return LogWatch(logs.units, logs.containers) if feed.live and (logs.units or logs.containers) else None
 
 
-def assemble(config: Config, feed: Feed, owners: Mapping[ProcessKey, Owner]) -> Pipeline:
+def receive(config: Config, feed: Feed, control: Path) -> Reception | None:
+    """Return where workers enrol, beside the socket ``control``.
+
+    None: not wanted, or nobody here is among what the source shows. Errors: ReceptionError.
+    """
+    options = config.workers
+    if not (options.enabled and feed.live and config.source_name == DEFAULT_SOURCE):
+        return None
+    return Reception(
+        options.place(control),
+        Admission.of(options.group, options.users),
+        Bounds(options.limit, min(options.limit, options.limit_per_user), options.report_interval),
+        read_boot_id(),
+    )
+
+
+def assemble(
+    config: Config, feed: Feed, owners: Mapping[ProcessKey, Owner], insides: Sequence[Insides] = ()
+) -> Pipeline:
     """Return the pipeline over ``feed``; ``owners`` are those that history has fixed already."""
     return Pipeline(
         feed,
@@ -74,6 +95,7 @@ def assemble(config: Config, feed: Feed, owners: Mapping[ProcessKey, Owner]) -> 
         surroundings=surroundings(feed.live),
         read_groups=_group_bytes if feed.live and _counts_gpu_memory(CGROUPS) else None,
         shows=_name_alone if config.store.commands is Commands.NAME else lambda facts: facts,
+        insides=insides,
     )
 
 

@@ -1,6 +1,6 @@
 """The Unix socket through which verbs that change something reach the daemon.
 
-One JSON object a connection each way, at most 4 KiB, within 5 s. The kernel says who asks
+One JSON object a connection each way, the request at most 4 KiB and within 5 s. The kernel says who asks
 (SO_PEERCRED): root, the daemon's own uid, or a member of the configured group.
 """
 
@@ -21,7 +21,10 @@ from typing import Any
 from vramwatch.core.errors import VramwatchError
 
 LIMIT = 4096
-"""Bytes of the largest request and the largest reply; every verb fits in a fraction of it."""
+"""Bytes of the largest request; every verb fits in a fraction of it."""
+
+REPLY_LIMIT = 8 << 20
+"""Bytes of the largest reply: of a thousand workers, each with what fits into its messages."""
 
 DEADLINE = 5.0
 """Seconds one caller may take to ask; a slow one is dropped and hurts only itself."""
@@ -122,7 +125,7 @@ class ControlServer:
             with connection, contextlib.suppress(OSError):
                 connection.settimeout(DEADLINE)
                 reply = self._reply(connection)
-                connection.sendall(json.dumps(reply).encode()[:LIMIT])
+                connection.sendall(json.dumps(reply).encode()[:REPLY_LIMIT])
         finally:
             self._free.release()
 
@@ -169,7 +172,7 @@ def request(
         try:
             connection.connect(str(path))
             connection.sendall(json.dumps({"verb": verb, "arguments": dict(arguments)}).encode() + b"\n")
-            answer = json.loads(_receive(connection))
+            answer = json.loads(_receive(connection, REPLY_LIMIT))
         except (FileNotFoundError, ConnectionRefusedError):
             raise NoDaemonError(f"no daemon listens on {path}; start one with: vramwatch run") from None
         except PermissionError:
@@ -183,15 +186,15 @@ def request(
     return dict(answer["reply"])
 
 
-def _receive(connection: socket.socket) -> bytes:
-    """Return the first line, or all up to the end or LIMIT."""
-    received = b""
-    while len(received) < LIMIT and not received.endswith(b"\n"):
-        part = connection.recv(LIMIT - len(received))
+def _receive(connection: socket.socket, limit: int = LIMIT) -> bytes:
+    """Return the first line, or all up to the end or ``limit``."""
+    received = bytearray()
+    while len(received) < limit and not received.endswith(b"\n"):
+        part = connection.recv(min(limit - len(received), 1 << 16))
         if not part:
             break
         received += part
-    return received
+    return bytes(received)
 
 
 def _caller(connection: socket.socket) -> tuple[int, str]:

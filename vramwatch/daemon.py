@@ -30,7 +30,8 @@ from vramwatch.core.model import (
     Missing,
     Poll,
 )
-from vramwatch.core.ports import Feed, Sightings
+from vramwatch.core.ports import Feed, Sightings, Workers
+from vramwatch.core.records import worker_record
 from vramwatch.core.troubles import CHANNEL, CONFIGURATION, STORE, Trouble, blindness
 from vramwatch.core.units import Seconds, show_seconds
 from vramwatch.digesting import Digests
@@ -87,6 +88,7 @@ class Daemon:
         outbox: Outbox | None = None,
         digests: Digests | None = None,
         systemd: Systemd | None = None,
+        workers: Workers | None = None,
     ) -> None:
         """``find_holders`` says who may keep the ghosts of a Poll; None where that has no meaning.
 
@@ -102,6 +104,7 @@ class Daemon:
         self._outbox = outbox
         self._digests = digests
         self._systemd = systemd or Systemd({})
+        self._workers = workers
         self._clerk = Clerk(Desk(store), self._judge, alerting, outbox) if alerting and outbox else None
         self._lost = 0  # polls, as the backlog counted them when the judge heard of it
         self._errands = Errands(feed.clock.wake)
@@ -134,6 +137,7 @@ class Daemon:
             "release": lambda asked: self._releasing.let_go(asked, self._now),
             "resume": self._releasing.take_up,
             "forget": self._forget,
+            "workers": self._tell_workers,
         }
         if clerk := self._clerk:
             verbs |= dict.fromkeys(clerk.verbs, lambda asked: clerk.do(asked, self._now.wall))
@@ -315,6 +319,14 @@ class Daemon:
 
     def _say_hello(self, request: Request) -> Reply:
         return {"polls": self._polls, "blind": self._logbook.blind}
+
+    def _tell_workers(self, request: Request) -> Reply:
+        """Return who has enrolled and how each is; "workers" null: none can."""
+        if self._workers is None:
+            return {"workers": None}
+        ledgers = self._before.ledgers if self._before else ()
+        enrolled = self._workers.enrolled().values()
+        return {"workers": [worker_record(each, ledgers, self._now.boottime) for each in enrolled]}
 
     def _forget(self, request: Request) -> Reply:
         """Delete an owner's or a user's history. What was deleted is not named in the log either."""

@@ -11,6 +11,7 @@ from vramwatch.core.attribution import Listed, Surroundings, attribute, will_be_
 from vramwatch.core.cadence import Cadence, Rates
 from vramwatch.core.instants import kept_instant
 from vramwatch.core.model import (
+    Gauge,
     Instant,
     Ledger,
     Owner,
@@ -22,7 +23,7 @@ from vramwatch.core.model import (
     Tenant,
 )
 from vramwatch.core.owners import OwnerRule, owner_of, renewed
-from vramwatch.core.ports import Feed
+from vramwatch.core.ports import Feed, Insides
 from vramwatch.core.recognition import Engine, recognise
 from vramwatch.core.units import Bytes, Seconds
 from vramwatch.procfs import is_mps_server
@@ -66,8 +67,12 @@ class Pipeline:
         surroundings: Surroundings,
         read_groups: ReadGroups | None = None,
         shows: Callable[[ProcessFacts], ProcessFacts] = lambda facts: facts,
+        insides: Sequence[Insides] = (),
     ) -> None:
-        """``shows`` says what of a process may be remembered, once its engine and Owner are known."""
+        """``shows`` says what of a process may be remembered, once its engine and Owner are known.
+
+        ``insides`` are asked whenever process lists are read; who comes first goes before the others.
+        """
         self.rates = rates
         self._rules = rules
         self._feed = feed
@@ -76,6 +81,7 @@ class Pipeline:
         self._surroundings = surroundings
         self._read_groups = read_groups
         self._shows = shows
+        self._insides = insides
         self._cadence = Cadence()
         self._listed: dict[str, Listed] = {}
         self._tenants: dict[ProcessKey, tuple[ProcessFacts, Tenant]] = {}  # as told, and as remembered
@@ -111,7 +117,7 @@ class Pipeline:
         self._keep_lists(at, readings)
         if any(reading.claims is not None for reading in readings.gpus):
             self._meet(at)
-            readings = self._with_groups(readings)
+            readings = self._with_gauges(self._with_groups(readings), at)
         return Poll(
             at,
             tuple([self._ledger(at, reading) for reading in readings.gpus]),
@@ -143,6 +149,24 @@ class Pipeline:
         gpus = tuple(
             replace(reading, groups=by_gpu.get(reading.gpu.pci or "", {})) for reading in readings.gpus
         )
+        return replace(readings, gpus=gpus)
+
+    def _with_gauges(self, readings: Readings, at: Instant) -> Readings:
+        """Add what processes say of themselves on the GPUs whose list was read, where their source does not."""
+        if not self._insides:
+            return readings
+        present = {
+            reading.gpu.uuid: {claim.pid: self._present[claim.pid] for claim in reading.claims}
+            for reading in readings.gpus
+            if reading.claims
+        }
+        told: dict[str, dict[tuple[int, str], Gauge]] = {}
+        for inside in self._insides:
+            for uuid, gauges in inside.gauges(present, at).items():
+                known = told.setdefault(uuid, {})
+                for gauge in gauges:
+                    known.setdefault((gauge.pid, gauge.quantity), gauge)
+        gpus = tuple(_with(reading, told.get(reading.gpu.uuid, {})) for reading in readings.gpus)
         return replace(readings, gpus=gpus)
 
     def _keep_lists(self, at: Instant, readings: Readings) -> None:
@@ -208,3 +232,11 @@ class Pipeline:
             known = replace(known, facts=self._shows(facts), engine=engine)
         self._tenants[facts.key] = facts, known
         return known
+
+
+def _with(reading: Reading, told: Mapping[tuple[int, str], Gauge]) -> Reading:
+    if not told:
+        return reading
+    known = {(gauge.pid, gauge.quantity) for gauge in reading.gauges}
+    more = tuple(gauge for key, gauge in told.items() if key not in known)
+    return replace(reading, gauges=(*reading.gauges, *more))

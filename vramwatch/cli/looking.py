@@ -19,6 +19,7 @@ from vramwatch.cli.views.status import (
 from vramwatch.cli.views.words import blame, join_sentences
 from vramwatch.core.errors import NoDeviceError, StoreError, VramwatchError
 from vramwatch.core.model import FaultKind, Gpu, Instant, Poll, SeriesKey, SubjectKind
+from vramwatch.core.records import Json
 from vramwatch.core.units import Seconds
 from vramwatch.store import History
 
@@ -51,7 +52,10 @@ class Looking:
         read_once: Callable[[], Poll] | None,
         zone: tzinfo | None,
         gpus: Sequence[str] = (),
+        ask_workers: Callable[[], Sequence[Json] | None] = lambda: None,
     ) -> None:
+        """``ask_workers``: asks the daemon who has enrolled; None: it does not say."""
+        self._ask_workers = ask_workers
         self._path = path
         self._read_once = read_once
         self._zone = zone
@@ -90,7 +94,7 @@ class Looking:
             why = join_sentences("No daemon is running, or its store cannot be used", str(error))
         else:
             if stored and stored.standing not in OVER:
-                return stored, ""
+                return replace(stored, workers=self._ask_workers()), ""
             why = self._why_not_the_store(stored)
         return Status(self._fresh(now, why, read_once), now, self._zone), join_sentences(why, NOT_KEPT)
 

@@ -48,7 +48,8 @@ def print_statuses(statuses: Iterable[Status], output_format: str) -> None:
     for status in statuses:
         if output_format == "json":
             incidents = [transition_record(each) for each in status.incidents]
-            print_json({**status_record(status), "incidents": incidents})
+            workers = None if status.workers is None else list(status.workers)
+            print_json({**status_record(status), "incidents": incidents, "workers": workers})
         elif output_format == "ndjson":
             sys.stdout.writelines(json.dumps(record) + "\n" for record in gpu_records(status))
         else:

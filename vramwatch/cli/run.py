@@ -19,10 +19,12 @@ from vramwatch.core.model import Event, EventKind
 if TYPE_CHECKING:
     from vramwatch.alerting import Alerting
     from vramwatch.config import Config
+    from vramwatch.core.ports import Feed
     from vramwatch.daemon import Daemon
     from vramwatch.digesting import Digests
     from vramwatch.outbox import Outbox
     from vramwatch.pipeline import Pipeline
+    from vramwatch.reception import Reception
     from vramwatch.watch import Watch
 
 LOG_FORMAT = "%(levelname)s %(name)s %(message)s"
@@ -124,7 +126,12 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
         house.callback(store.close)
         feed = open_feed(config, store.next_seq())
         house.callback(feed.source.close)
-        pipeline = assemble(config, feed, store.owners(read_boot_id()))
+        place = config.control.place(os.environ, os.geteuid())
+        reception = _receive(config, feed, place)
+        if reception:
+            house.callback(reception.close)
+        insides = (reception,) if reception else ()
+        pipeline = assemble(config, feed, store.owners(read_boot_id()), insides)
         logs = follow_logs(config, feed)
         if logs:
             house.callback(logs.close)
@@ -143,9 +150,9 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
             outbox=outbox,
             digests=digester,
             systemd=systemd,
+            workers=reception,
         )
         if config.source_name != "replay":  # which may play beside a daemon that has both addresses
-            place = config.control.place(os.environ, os.geteuid())
             house.callback(ControlServer(place, config.control.group, daemon.answer).close)
             if listen := config.http.listen:
                 house.callback(HealthServer(listen.host, listen.port, daemon.vitals).close)
@@ -164,10 +171,22 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
         logger.info("stopped")
 
 
+def _receive(config: "Config", feed: "Feed", control: Path) -> "Reception | None":
+    """Open the socket of workers. Without it everything else goes on, and why is said."""
+    from vramwatch.assembly import receive
+    from vramwatch.reception import ReceptionError
+
+    try:
+        return receive(config, feed, control)
+    except ReceptionError as error:
+        logger.warning("no worker can enrol because=%r", str(error))
+        return None
+
+
 class Reload:
     """Takes up rates, owners' rules, detection, channels and log level anew; a bad file changes nothing."""
 
-    LASTING = ("source", "store", "control", "http", "logs", "host")
+    LASTING = ("source", "store", "control", "workers", "http", "logs", "host")
     """Sections that a running daemon keeps as they were at its start."""
 
     def __init__(

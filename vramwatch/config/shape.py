@@ -16,6 +16,7 @@ from pydantic.functional_validators import AfterValidator
 
 from vramwatch.config.detection import DetectionOptions
 from vramwatch.config.telling import AlertingOptions, ChannelOptions, HostOptions
+from vramwatch.config.workers import WorkersOptions
 from vramwatch.core.cadence import Rates
 from vramwatch.core.owners import OwnerRule
 from vramwatch.core.ports import Feed
@@ -288,6 +289,9 @@ class Config(Section):
     )
     control: ControlOptions = Field(
         ControlOptions(), description="The socket of verbs that change something."
+    )
+    workers: WorkersOptions = Field(
+        WorkersOptions(), description="Which processes may enrol as workers; docs/workers.md explains it."
     )
     http: HttpOptions = Field(HttpOptions(), description="What other programs on this machine may read.")
     logs: LogsOptions = Field(

@@ -1,11 +1,15 @@
 """What the house knows as data for other programs: objects whose keys carry units, times in two forms."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.incidents import Transition
+from vramwatch.core.model import Ledger
 from vramwatch.core.verdicts import Evidence, RuledOut
+from vramwatch.core.workers import Worker
+from vramwatch.sdk.wire import Device
 
 Json = dict[str, Any]
 
@@ -64,3 +68,51 @@ def _evidence_record(evidence: Evidence) -> Json:
 
 def _ruled_out_record(ruled_out: RuledOut) -> Json:
     return {**ruled_out.numbers, "cause": str(ruled_out.cause), "sentence": ruled_out.sentence}
+
+
+def worker_record(worker: Worker, ledgers: Iterable[Ledger], now: float) -> Json:
+    """Return who has enrolled, what it consents to, and how it is by its own word at ``now`` (boot time).
+
+    ``excess_bytes``: by how much more it says to hold than the driver does, by GPU; empty: it can be true.
+    """
+    hello, report = worker.hello, worker.report
+    excesses = {
+        ledger.gpu.uuid: worker.excess(ledger.gpu.uuid, holding)
+        for ledger in ledgers
+        for holding in ledger.holdings
+        if holding.tenant.facts.key == worker.key
+    }
+    return {
+        "pid": worker.key.pid,
+        "namespace_pid": worker.namespace_pid,
+        "uid": worker.uid,
+        "name": hello.name,
+        "model": hello.model,
+        "sdk": hello.sdk,
+        "remedies": list(hello.remedies),
+        "clears": list(hello.clears),
+        "group": hello.group,
+        "rank": hello.rank,
+        "world": hello.world,
+        "enrolled_seconds": now - worker.since,
+        "reported_seconds": None if worker.reported_at is None else now - worker.reported_at,
+        "requests_running": report.requests_running if report else None,
+        "requests_waiting": report.requests_waiting if report else None,
+        "requests_total": report.requests_total if report else None,
+        "training": report.training if report else None,
+        "capturing": report.capturing if report else None,
+        "gpus": {each.uuid: _device_record(each) for each in report.devices} if report else {},
+        "excess_bytes": {gpu: excess for gpu, excess in excesses.items() if excess is not None},
+    }
+
+
+def _device_record(device: Device) -> Json:
+    return {
+        "allocated_bytes": device.allocated,
+        "reserved_bytes": device.reserved,
+        "active_bytes": device.active,
+        "inactive_split_bytes": device.inactive_split,
+        "kv_logical_bytes": device.kv_logical,
+        "kv_resident_bytes": device.kv_resident,
+        "ooms": device.ooms,
+    }

@@ -1,9 +1,11 @@
 """Who has enrolled, what it consents to, and how it is by its own word. Pure."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vramwatch.core.model import ProcessKey
-from vramwatch.sdk.wire import Hello, Report
+from vramwatch.core.model import Gauge, Holding, ProcessKey
+from vramwatch.core.units import MIB, Bytes
+from vramwatch.sdk.wire import Device, Hello, Report
 
 SIGNAL = "signal:"
 """Before a signal's name in a consent, as in "signal:SIGURG"."""
@@ -14,6 +16,7 @@ class Worker:
     """One enrolled process. The kernel says who it is; ``hello`` and ``report`` are its own words.
 
     ``since`` and ``reported_at`` are boot time in seconds; ``report`` None: none has come yet.
+    ``namespace_pid``: the pid as it sees itself; None: the same as ours.
     """
 
     key: ProcessKey
@@ -22,6 +25,7 @@ class Worker:
     since: float
     report: Report | None = None
     reported_at: float | None = None
+    namespace_pid: int | None = None
 
     def consents_to(self, remedy: str) -> bool:
         """Whether it accepts ``remedy``: "ask", or "signal:SIGURG"."""
@@ -30,3 +34,52 @@ class Worker:
     @property
     def requests_running(self) -> int | None:
         return self.report.requests_running if self.report else None
+
+    def gauges(self, gpu: str) -> tuple[Gauge, ...]:
+        """Return what its newest report says of itself on ``gpu`` (UUID); empty: it says nothing of it."""
+        if self.report is None:
+            return ()
+        device = next((each for each in self.report.devices if each.uuid == gpu), None)
+        if device is None:
+            return ()
+        told = _told(self.report, device)
+        return tuple(
+            Gauge(self.key.pid, quantity, float(value))
+            for quantity, value in told
+            if value is not None and value >= 0
+        )
+
+    def excess(self, gpu: str, holding: Holding) -> Bytes | None:
+        """Return by how much more it says to have reserved on ``gpu`` than the driver says it holds.
+
+        None: its word can be true. A worker's word never changes the books.
+        """
+        said = max((each.value for each in self.gauges(gpu) if each.quantity in RESERVING), default=0.0)
+        if holding.held is None or not exceeds(said, holding.held):
+            return None
+        return Bytes(round(said) - holding.held)
+
+
+RESERVING = frozenset({"torch_reserved_bytes", "torch_allocated_bytes", "engine_kv_bytes"})
+"""Parts of what the driver counts for a process: none of them can be larger."""
+
+TOLERATED_SHARE, TOLERATED = 0.1, 256 * MIB
+"""By how much an inner figure may be above the driver's: the two are read up to some seconds apart."""
+
+
+def exceeds(said: float, held: float) -> bool:
+    """Return whether an inner figure of ``said`` bytes cannot be true of a process that holds ``held``."""
+    return said > held + max(TOLERATED, TOLERATED_SHARE * held)
+
+
+def _told(report: Report, device: Device) -> Iterator[tuple[str, int | None]]:
+    """Yield quantities and values; the storages behind a cache are what it takes of ``allocated``."""
+    yield "torch_reserved_bytes", device.reserved
+    yield "torch_allocated_bytes", device.allocated
+    yield "engine_kv_bytes", device.kv_logical if device.kv_resident is None else device.kv_resident
+    yield "kv_logical_bytes", device.kv_logical
+    yield "requests_running", report.requests_running
+    yield "requests_waiting", report.requests_waiting
+    yield "requests_total", report.requests_total
+    yield "alloc_retries_total", device.alloc_retries
+    yield "ooms_total", device.ooms

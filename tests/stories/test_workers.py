@@ -1,0 +1,54 @@
+"""Workers that enrol with a whole daemon: what operators then see of them."""
+
+import json
+import os
+
+from tests.nvml.gpu import Process
+from tests.stories.test_the_daemon import House, stop
+from tests.waiting import wait_until
+from tests.workers import Line
+from vramwatch.core.units import GIB
+from vramwatch.sdk.wire import Device, Report, Welcome
+
+
+def report(seq, gpu, reserved=6 * GIB, allocated=5 * GIB, **more):
+    device = Device(gpu.uuid, allocated=allocated, reserved=reserved, kv_logical=GIB, kv_resident=2 * GIB)
+    return Report(seq, devices=(device,), requests_running=1, requests_total=40 + seq, **more)
+
+
+def told(house, *words):
+    done = house.say(*words, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def newest(house, quantity):
+    """Return the newest value of a figure of this process; None: there is none yet."""
+    asked = ("--raw", "--since", "1h", "--pid", str(os.getpid()), "--quantity", quantity)
+    done = house.say("history", *asked, "--format", "json")
+    rows = json.loads(done.stdout) if done.returncode == 0 else []  # a quantity is unknown until it is told
+    return rows[0]["points"][-1][quantity] if rows else None
+
+
+def test_a_worker_enrols_reports_and_is_seen_by_status_and_history(tmp_path, driver):
+    house = House(tmp_path, driver.environment())
+    gpu = driver.gpus[0]
+    gpu.set_processes([Process(os.getpid(), 7 * GIB)])
+    with house.running() as daemon:
+        house.until_ready()
+        with Line(tmp_path / "enrol.sock") as line:
+            assert isinstance(line.enrol(), Welcome)
+            line.say(report(1, gpu))
+            wait_until(lambda: newest(house, "torch_reserved_bytes"), "its series", every=0.5)
+            (worker,) = told(house, "status")["workers"]
+            text = house.say("status").stdout
+        gone = wait_until(lambda: told(house, "status")["workers"] == [], "its consent ended")
+        stop(daemon)
+    assert gone
+    assert (worker["pid"], worker["uid"], worker["name"]) == (os.getpid(), os.geteuid(), "chat")
+    assert worker["remedies"] == ["ask", "signal:SIGURG"]
+    assert worker["excess_bytes"] == {}
+    assert "accepts ask signal:SIGURG" in text
+    assert newest(house, "torch_reserved_bytes") == 6 * GIB
+    assert newest(house, "engine_kv_bytes") == 2 * GIB
+    assert newest(house, "used_bytes") == 7 * GIB
