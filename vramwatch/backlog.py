@@ -1,4 +1,7 @@
-"""What keeps polls while the store cannot be written: the newest, in bounded memory, in order."""
+"""What keeps polls while the store cannot be written: the newest, in bounded memory, in order.
+
+What was decided at them waits on the slate, from which people are told; it is stored with them.
+"""
 
 import logging
 from collections import deque
@@ -7,6 +10,7 @@ from dataclasses import replace
 from vramwatch.core.errors import StoreError
 from vramwatch.core.model import Fault, FaultKind, Instant, Missing, Poll
 from vramwatch.core.units import MIB, Seconds
+from vramwatch.slate import Slate
 from vramwatch.store import Store
 
 LIMIT = 32 * MIB
@@ -18,7 +22,7 @@ POLL_BYTES, HOLDING_BYTES = 2048, 512
 TRANSITION_BYTES = 2048
 
 LOST_TRANSITIONS_KEPT = 1000
-"""Transitions of polls that were dropped: the newest stay, about 2 MiB of them."""
+"""Transitions of polls that were dropped: the newest stay, about 2 MiB of them. As many of their steps do."""
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +30,12 @@ logger = logging.getLogger(__name__)
 class Backlog:
     """Hands each poll to the store at once, or as soon as the store can be written again."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, slate: Slate | None = None) -> None:
+        """``slate`` None: nobody is told anything."""
         self.fault: str | None = None
         """Why the store cannot be written; None while it can."""
         self._store = store
+        self._slate = slate
         self._polls: deque[Poll] = deque()
         self._bytes = 0
         self.dropped = 0
@@ -47,6 +53,8 @@ class Backlog:
         self._polls.append(poll)
         self._bytes += _weight(poll)
         self._drain()
+        if self._polls and self._slate:
+            self._polls[-1] = self._slate.take(poll)
         while self._bytes > LIMIT:
             self._drop()
 
@@ -76,7 +84,7 @@ class Backlog:
             logger.error("history lost polls=%d because=%r", lost, self.fault)
 
     def _drop(self) -> None:
-        """Forget the oldest poll, but not its transitions; the first one that is forgotten begins a Gap."""
+        """Forget the oldest poll, but not what moved and was decided at it; the first one begins a Gap."""
         oldest = self._polls.popleft()
         self._bytes -= _weight(oldest)
         self.dropped += 1
@@ -86,14 +94,17 @@ class Backlog:
         if oldest.transitions:
             moved = (*self._hole.transitions, *oldest.transitions)
             self._hole = replace(self._hole, transitions=moved[-LOST_TRANSITIONS_KEPT:])
+        if oldest.steps:
+            steps = (*self._hole.steps, *oldest.steps)
+            self._hole = replace(self._hole, steps=steps[-LOST_TRANSITIONS_KEPT:])
 
     def _drain(self) -> None:
         try:
             if self._hole:
-                self._store.write(self._hole)
+                self._write(self._hole)
                 self._hole = None
             while self._polls:
-                self._store.write(self._polls[0])
+                self._write(self._polls[0])
                 self._bytes -= _weight(self._polls.popleft())
         except StoreError as error:
             if self.fault is None:
@@ -103,6 +114,16 @@ class Backlog:
         if self.fault is not None:
             logger.warning("store written again lost_polls=%d", self.dropped)
             self.fault = None
+        if self._slate and self._slate.is_open:
+            self._slate.close()
+
+    def _write(self, poll: Poll) -> None:
+        """Store ``poll``, and with it what became of messages meanwhile. Errors: StoreError."""
+        if self._slate is None or not self._slate.is_open:
+            self._store.write(poll)
+            return
+        self._store.write(self._slate.settled(poll), self._slate.carried())
+        self._slate.has_carried()
 
 
 def _weight(poll: Poll) -> int:

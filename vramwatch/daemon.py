@@ -98,7 +98,7 @@ class Daemon:
         self._feed = feed
         self._pipeline = pipeline
         self._store = store
-        self._backlog = Backlog(store)
+        self._backlog = Backlog(store, outbox.slate if outbox else None)
         self._judge = Judge(watch, store)
         self._alerting = alerting
         self._outbox = outbox
@@ -232,7 +232,7 @@ class Daemon:
             self._logbook.tell_moves(poll.transitions[judged:])
             self._logbook.tell_steps(poll.steps)
         self._backlog.remember(poll)
-        if self._outbox and self._backlog.is_empty:
+        if self._outbox:
             self._outbox.expect(poll.steps)
             self._outbox.turn(poll.at.wall)
 

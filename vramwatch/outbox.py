@@ -23,6 +23,7 @@ from vramwatch.core.outgoing import (
 )
 from vramwatch.core.policy import Notice, Notify, Step
 from vramwatch.sending import Line, Pending, Route, Sketch
+from vramwatch.slate import Slate
 from vramwatch.store.desk import Changes, Desk
 
 HANDED_OUT = 2
@@ -41,12 +42,14 @@ class Outbox:
         self, desk: Desk, host: Host, lines: Iterable[Line], give_up_after: float, sketch: Sketch
     ) -> None:
         """``give_up_after``: seconds after which a message that nobody takes is given up."""
-        self._desk = desk
+        self.slate = Slate(desk)
+        """What is kept of messages while the store cannot be written; ``Backlog`` carries it there."""
         self._host = host
         self._give_up_after = give_up_after
         self._sketch = sketch
         self._fault: str | None = None
         self._now = 0.0
+        self._closings = 0
         self._routes = {line.channel.name: Route(line, sketch) for line in lines}
 
     @property
@@ -78,7 +81,7 @@ class Outbox:
             route.sender.stop()
 
     def expect(self, steps: Iterable[Step]) -> None:
-        """Look for ``steps``, which are stored now, when they are due."""
+        """Look for ``steps``, which are stored or on the slate now, when they are due."""
         for step in steps:
             if isinstance(step, Notify) and step.channel in self._routes:
                 route = self._routes[step.channel]
@@ -97,6 +100,10 @@ class Outbox:
     def turn(self, now: float) -> None:
         """Keep what came of attempts, and have what is due leave. ``now`` in unix seconds; never waits."""
         self._now = now
+        if self._closings != self.slate.closings:
+            self._closings = self.slate.closings
+            for route in self._routes.values():
+                route.is_known = False
         for route in self._routes.values():
             try:
                 self._turn(route, now)
@@ -115,18 +122,18 @@ class Outbox:
         for route in self._routes.values():
             route.sender.join(max(0.0, until - time.monotonic()))
             try:
-                self._desk.keep(Changes(ended=route.collect(now, self._give_up_after)), now)
+                self.slate.keep(Changes(ended=route.collect(now, self._give_up_after)), now)
             except StoreError as error:
                 self._tell_fault(str(error))
 
     def _turn(self, route: Route, now: float) -> None:
         if not route.is_known:
-            route.take_up(*self._desk.under_way(route.name))
+            route.take_up(*self.slate.under_way(route.name))
         changes = Changes(ended=route.collect(now, self._give_up_after))
         if route.is_free and (route.extra or now >= route.resume_at):  # a test does not wait for a back-off
             changes = self._leaving(route, changes, now)
         if changes:
-            begun = self._desk.keep(changes, now)
+            begun = self.slate.keep(changes, now)
             handed = [replace(each, id=id) for (each, _), id in zip(changes.begun, begun, strict=True)]
             route.hand_out([(each, self._message(route, each)) for each in handed])
         if route.is_beat_due(now):
@@ -134,7 +141,7 @@ class Outbox:
 
     def _beat(self, route: Route, now: float) -> None:
         """Have a beat leave, with all that stands where what was told lapses."""
-        standing = self._desk.standing(route.name) if route.line.notifier.LAPSES else {}
+        standing = self.slate.standing(route.name) if route.line.notifier.LAPSES else {}
         items = tuple(Item(Notice.UPDATED, each.newest, heard=each) for each in standing.values())
         key = self._key(route.name, MessageKind.HEARTBEAT, now)
         beat = Delivery(route.name, key, now, kind=MessageKind.HEARTBEAT)
@@ -151,7 +158,7 @@ class Outbox:
         if any(each.is_uncertain or each.kind is not MessageKind.INCIDENTS for each in route.again):
             # under its key, or it would be told twice; a digest holds no notices that could leave anew
             return replace(changes, begun=[(each, now) for each in route.leave_again(HANDED_OUT)])
-        waiting = self._desk.waiting(route.name, HANDED_OUT * MOST_ITEMS)
+        waiting = self.slate.waiting(route.name, HANDED_OUT * MOST_ITEMS)
         if route.again and not waiting:
             return replace(changes, begun=[(each, now) for each in route.leave_again(HANDED_OUT)])
         if not route.again and not route.may_leave(waiting, now):
@@ -160,14 +167,14 @@ class Outbox:
         notices, older = newest_of_each((*(each for one in dissolved for each in one.notices), *waiting))
         route.has_left(waiting, now)
         messages = deliveries(notices, route.name, self._host, now, self._edited(route, notices))[:HANDED_OUT]
-        ids = [each.id for each in dissolved]
-        return replace(changes, dissolved=ids, superseded=older, begun=[(each, now) for each in messages])
+        begun = [(each, now) for each in messages]
+        return replace(changes, dissolved=dissolved, superseded=older, begun=begun)
 
     def _message(self, route: Route, delivery: Delivery) -> Message:
         ids = [each.incident for each in delivery.notices]
         notifier = route.line.notifier
-        known = self._desk.references(route.name, ids) if ids else {}
-        heard = self._desk.heard(route.name, ids) if ids and notifier.LAPSES else {}
+        known = self.slate.references(route.name, ids) if ids else {}
+        heard = self.slate.heard(route.name, ids) if ids and notifier.LAPSES else {}
         items = [
             Item(each.notice, each.transition, *known.get(each.incident, (None, 0)))
             for each in delivery.notices
@@ -177,14 +184,14 @@ class Outbox:
         reference = items[0].reference if items else None
         if reference is None or not notifier.edits:
             return message
-        told = self._desk.told_in(route.name, reference)
+        told = self.slate.told_in(route.name, reference)
         return replace(message, beside=tuple(each for each in told if each.incident.id not in ids))
 
     def _edited(self, route: Route, notices: Sequence[Waiting]) -> Mapping[str, str]:
         """Return incident -> the message that is to be edited; empty where the channel edits none."""
         if not route.line.notifier.edits:
             return {}
-        known = self._desk.references(route.name, [each.incident for each in notices])
+        known = self.slate.references(route.name, [each.incident for each in notices])
         return {incident: reference for incident, (reference, _) in known.items()}
 
     def _key(self, channel: str, kind: MessageKind, now: float) -> str:

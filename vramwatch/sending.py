@@ -195,7 +195,7 @@ class Route:
     def _ended(self, delivery: Delivery, outcome: Outcome | None, now: float, give_up_after: float) -> Ended:
         if outcome is None:  # not tried: one before it failed
             self.again.append(delivery)
-            return Ended(delivery.id, None, self.resume_at)
+            return Ended(delivery, None, self.resume_at)
         attempts = delivery.attempts + 1
         if pending := self._pending.pop(delivery.key, None):
             pending.end(outcome)
@@ -204,12 +204,12 @@ class Route:
         self._has_sent = True
         self._failing = None if isinstance(outcome, Delivered) else outcome.reason
         if not isinstance(outcome, Retry):
-            return Ended(delivery.id, outcome, None)
+            return Ended(delivery, outcome, None)
         self._heed(outcome, now)
         self.resume_at = now + next_attempt(attempts, outcome, random.random())  # noqa: S311
         uncertain = delivery.is_uncertain or outcome.is_uncertain
         self.again.append(replace(delivery, attempts=attempts, is_uncertain=uncertain))
-        return Ended(delivery.id, outcome, self.resume_at)
+        return Ended(delivery, outcome, self.resume_at)
 
 
 class Sender(threading.Thread):

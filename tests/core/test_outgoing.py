@@ -32,7 +32,7 @@ HOST = Host("gpu7")
 
 
 def waiting(step, incident="chat", notice=Notice.OPENED, due=NOW, **told):
-    return Waiting(step, "on-call", notice, due, transition(step, incident, State.FIRING, **told))
+    return Waiting(step, "on-call", notice, NOW + step, due, transition(step, incident, State.FIRING, **told))
 
 
 def test_of_several_notices_of_one_incident_the_newest_leaves():

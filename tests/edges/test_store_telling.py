@@ -40,9 +40,10 @@ def notify(id, channel="hook", notice=Notice.OPENED):
 def send(desk, channel, outcome, due=None):
     """Begin a message with all that waits for ``channel``, and end it with ``outcome``."""
     waiting = tuple(desk.waiting(channel, 10))
-    (id,) = desk.keep(Changes(begun=[(Delivery(channel, "k", START, waiting), START)]), START)
-    desk.keep(Changes(ended=[Ended(id, outcome, due)]), START + 2)
-    return id
+    made = Delivery(channel, "k", START, waiting)
+    made = replace(made, id=desk.keep(Changes(begun=[(made, START)]), START)[0])
+    desk.keep(Changes(ended=[Ended(made, outcome, due)]), START + 2)
+    return made.id
 
 
 def said(id, kind=RemarkKind.ACK, wall=START + 3):

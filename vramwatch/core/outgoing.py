@@ -26,11 +26,12 @@ LONGEST_ASKED = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A notice that has not left yet. ``due`` in unix seconds; ``step`` is its id in the store."""
+    """A notice that has not left yet; ``step`` is its id in the store. Unix seconds."""
 
     step: int
     channel: str
     notice: Notice
+    decided: float
     due: float
     transition: Transition
 
@@ -85,6 +86,32 @@ class Rejected:
 
 
 Outcome = Delivered | Retry | Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a delivery stands, whole: to be stored in place of what the store has of it. Unix seconds.
+
+    ``steps``: the ids of those that left in it; none where it was dissolved. ``due``: of the next attempt,
+    None: it is over. ``outcome`` None: an attempt is under way, or, where it is over, it was dissolved.
+    """
+
+    delivery: Delivery
+    steps: tuple[int, ...]
+    due: float | None
+    outcome: Outcome | None = None
+    ended: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What became of messages while it could not be stored. ``superseded``: the ids of steps."""
+
+    courses: tuple[Course, ...] = ()
+    superseded: tuple[int, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.courses or self.superseded)
 
 
 def newest_of_each(waiting: Iterable[Waiting]) -> tuple[tuple[Waiting, ...], tuple[Waiting, ...]]:
@@ -149,9 +176,14 @@ def deliveries(
 
 
 def key_of(host: Host, channel: str, notices: Iterable[Waiting]) -> str:
-    """Return 32 hexadecimal digits that name this message, and no other, to its receiver."""
+    """Return 32 hexadecimal digits that name this message, and no other, to its receiver.
+
+    They hang on what was decided and when alone: they are the same whether it was stored yet or not.
+    """
     words = [host.name, channel]
-    words += [f"{each.incident} {each.notice} {each.transition.at.seq} {each.step}" for each in notices]
+    words += [
+        f"{each.incident} {each.notice} {each.transition.at.seq} {each.decided:.3f}" for each in notices
+    ]
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:32]
 
 

@@ -37,6 +37,9 @@ class Withholding(StrEnum):
     SUPERSEDED = "superseded"  # a newer notice of the same incident took its place before it was sent
 
 
+TOOK_ITS_PLACE = "a newer notice took its place"
+"""What is said of a notice that was superseded."""
+
 OPENINGS_KEPT = 32
 
 OBSERVE = "observe"
@@ -120,23 +123,30 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """To be told, not before ``due`` (unix seconds)."""
+    """To be told, not before ``due`` (unix seconds).
+
+    ``id``: its number in the store, 0: the store gives it one. ``delivery``: in which message it left before
+    it could be stored, None: in none.
+    """
 
     channel: str
     incident: str
     notice: Notice
     due: float
+    id: int = 0
+    delivery: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Withheld:
-    """Not told; ``detail`` says which silence, until when, by whom."""
+    """Not told; ``detail`` says which silence, until when, by whom. ``id``: as that of Notify."""
 
     channel: str
     incident: str
     notice: Notice
     reason: Withholding
     detail: str
+    id: int = 0
 
 
 Step = Notify | Withheld

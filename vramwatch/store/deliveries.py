@@ -1,19 +1,20 @@
 """Messages on their way as rows: what waits, what is under way, and what became of it."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from vramwatch.core.incidents import State, Transition
 from vramwatch.core.messages import Heard, MessageKind
-from vramwatch.core.outgoing import Delivered, Delivery, Outcome, Rejected, Retry, Waiting
-from vramwatch.core.policy import Notice, Withholding
+from vramwatch.core.outgoing import Carried, Course, Delivered, Delivery, Outcome, Rejected, Retry, Waiting
+from vramwatch.core.policy import TOOK_ITS_PLACE, Notice, Withholding
 from vramwatch.store import incidents
 from vramwatch.store import tables as t
 from vramwatch.store.rows import Values, storable
 from vramwatch.store.spans import listed
-from vramwatch.store.telling import DELIVERED
+from vramwatch.store.telling import DELIVERED, SUPERSEDED
 
 
 def waiting(connection: Connection, channel: str, most: int) -> list[Waiting]:
@@ -51,7 +52,8 @@ def _notices(connection: Connection, wanted_steps: Select[Any]) -> Iterator[Wait
     known = _transitions(connection, {row.transition_id for row in steps})
     for row in steps:
         if row.transition_id in known:
-            yield Waiting(row.id, row.channel, Notice(row.notice), row.due, known[row.transition_id])
+            found = known[row.transition_id]
+            yield Waiting(row.id, row.channel, Notice(row.notice), row.wall, row.due, found)
 
 
 def _transitions(connection: Connection, ids: Collection[int]) -> Mapping[int, Transition]:
@@ -117,15 +119,53 @@ def _outcome_words(outcome: Outcome) -> tuple[str, str, str | None]:
 def dissolve(connection: Connection, delivery: int, now: float) -> None:
     """Have the notices of a delivery wait again: newer ones have come, and they leave together."""
     connection.execute(update(t.step).where(t.step.c.delivery == delivery).values(delivery=None))
-    over = {"due": None, "outcome": "superseded", "ended": now}
+    over = {"due": None, "outcome": SUPERSEDED, "ended": now}
     connection.execute(update(t.delivery).where(t.delivery.c.id == delivery).values(over))
 
 
-def supersede(connection: Connection, notices: Sequence[Waiting]) -> None:
-    """Keep that newer notices took the place of these."""
-    ids = [each.step for each in notices]
-    values = {"withheld": Withholding.SUPERSEDED.value, "detail": "a newer notice took its place"}
-    connection.execute(update(t.step).where(t.step.c.id.in_(listed(ids))).values(values))
+def supersede(connection: Connection, steps: Collection[int]) -> None:
+    """Keep that newer notices took the place of those of ``steps`` (ids)."""
+    values = {"withheld": Withholding.SUPERSEDED.value, "detail": TOOK_ITS_PLACE}
+    connection.execute(update(t.step).where(t.step.c.id.in_(listed(steps))).values(values))
+
+
+def carry(connection: Connection, carried: Carried) -> None:
+    """Keep what became of messages while it could not be stored, with the steps that stand already."""
+    for each in sorted(carried.courses, key=lambda each: bool(each.steps)):  # what is dissolved comes first
+        values = storable(_course_values(each))
+        id = each.delivery.id
+        row = sqlite_insert(t.delivery).values({"id": id, **values})
+        connection.execute(row.on_conflict_do_update(index_elements=["id"], set_=values))
+        connection.execute(update(t.step).where(t.step.c.delivery == id).values(delivery=None))
+        connection.execute(update(t.step).where(t.step.c.id.in_(listed(each.steps))).values(delivery=id))
+    supersede(connection, carried.superseded)
+
+
+def _course_values(course: Course) -> Values:
+    delivery, is_over = course.delivery, course.due is None
+    word, detail, reference = (SUPERSEDED if is_over else None), "", None
+    if course.outcome is not None:
+        word, detail, reference = _outcome_words(course.outcome)
+    return {
+        "channel": delivery.channel,
+        "key": delivery.key,
+        "kind": delivery.kind.value,
+        "made": delivery.made,
+        "text": delivery.text,
+        "attempts": delivery.attempts,
+        "uncertain": delivery.is_uncertain,
+        "due": course.due,
+        "outcome": word,
+        "detail": detail,
+        "ended": course.ended,
+        "reference": reference,
+    }
+
+
+def newest_id(connection: Connection) -> int:
+    """Return the greatest id of any step or delivery; 0: there is none."""
+    greatest = (connection.scalar(select(func.max(each.c.id))) for each in (t.step, t.delivery))
+    return max(each or 0 for each in greatest)
 
 
 def references(connection: Connection, channel: str, ids: Collection[str]) -> Mapping[str, str]:

@@ -29,12 +29,12 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What came of an attempt at the delivery ``id``; None: it was not made.
+    """What came of an attempt at ``delivery``, as that was before; None: it was not made.
 
     ``due``: unix seconds of the next, None: it is over.
     """
 
-    id: int
+    delivery: Delivery
     outcome: Outcome | None
     due: float | None
 
@@ -44,7 +44,7 @@ class Changes:
     """What the outbox has to keep at once, in this order."""
 
     ended: Sequence[Ended] = ()
-    dissolved: Sequence[int] = ()
+    dissolved: Sequence[Delivery] = ()
     superseded: Sequence[Waiting] = ()
     begun: Sequence[tuple[Delivery, float]] = ()
 
@@ -85,12 +85,17 @@ class Desk:
         """Keep ``changes``; return the ids of the deliveries that are begun, in their order."""
         with self._store.committing() as connection:
             for each in changes.ended:
-                deliveries.end(connection, each.id, each.outcome, now, each.due)
-            for id in changes.dissolved:
-                deliveries.dissolve(connection, id, now)
+                deliveries.end(connection, each.delivery.id, each.outcome, now, each.due)
+            for dissolved in changes.dissolved:
+                deliveries.dissolve(connection, dissolved.id, now)
             if changes.superseded:
-                deliveries.supersede(connection, changes.superseded)
+                deliveries.supersede(connection, [each.step for each in changes.superseded])
             return tuple(deliveries.begin(connection, each, due) for each, due in changes.begun)
+
+    def newest_id(self) -> int:
+        """Return the greatest id of any step or delivery; 0: there is none."""
+        with self._store.committing() as connection:
+            return deliveries.newest_id(connection)
 
     def references(self, channel: str, ids: Collection[str]) -> Mapping[str, tuple[str, int]]:
         """Return incident -> what the receiver calls its message, and how many others in it are open."""

@@ -35,6 +35,9 @@ from vramwatch.store.spans import listed
 DELIVERED = "delivered"
 """The outcome of a delivery that the receiver has taken."""
 
+SUPERSEDED = "superseded"
+"""The outcome of a delivery that was dissolved: newer notices had come."""
+
 Accounts = Mapping[tuple[str, str], Account]
 """(Channel, incident) -> what it was told."""
 
@@ -99,13 +102,23 @@ def write_steps(connection: Connection, steps: Iterable[Step], at: Instant) -> N
             t.transition.c.incident == step.incident
         )
         row = connection.execute(newest.order_by(t.transition.c.id.desc()).limit(1)).first()
-        if row is not None:  # None: its owner was forgotten since it was decided
+        # None: its owner was forgotten since it was decided; the message in which it left may be so too
+        if row is not None and _stands(connection, step):
             connection.execute(insert(t.step), _step_values(step, at, row))
+
+
+def _stands(connection: Connection, step: Step) -> bool:
+    """Whether the message in which ``step`` has left stands in the store; true where it has not left."""
+    if isinstance(step, Withheld) or step.delivery is None:
+        return True
+    id = t.delivery.c.id
+    return connection.scalar(select(id).where(id == step.delivery)) is not None
 
 
 def _step_values(step: Step, at: Instant, newest: Any) -> Values:
     return storable(
         {
+            "id": step.id or None,
             "seq": at.seq,
             "wall": at.wall,
             "incident": step.incident,
@@ -116,6 +129,7 @@ def _step_values(step: Step, at: Instant, newest: Any) -> Values:
             "due": None if isinstance(step, Withheld) else step.due,
             "withheld": step.reason.value if isinstance(step, Withheld) else None,
             "detail": step.detail if isinstance(step, Withheld) else "",
+            "delivery": None if isinstance(step, Withheld) else step.delivery,
         }
     )
 

@@ -13,8 +13,9 @@ from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import Incident, Transition
 from vramwatch.core.instants import kept_instant
 from vramwatch.core.model import Instant, Owner, Poll, ProcessKey
+from vramwatch.core.outgoing import Carried
 from vramwatch.core.units import Seconds
-from vramwatch.store import checkpoints, incidents
+from vramwatch.store import checkpoints, deliveries, incidents
 from vramwatch.store import tables as t
 from vramwatch.store.damage import StoreDamaged, is_ours_by_its_header, set_aside
 from vramwatch.store.forgetting import Forgotten, forget, wipe
@@ -30,6 +31,8 @@ from vramwatch.store.ticks import Tick
 OWNERS_REMEMBERED = 4096
 """Processes whose Owner is handed to a daemon that starts again: more than one boot has alive at a time."""
 
+
+NOTHING = Carried()
 
 _OVER = object()
 
@@ -129,30 +132,37 @@ class Store:
             rows = self._connection.execute(newest).all()
         return {ProcessKey(boot_id, row.pid, row.start_ticks): owner_of(row) for row in rows}
 
-    def write(self, poll: Poll) -> None:
+    def write(self, poll: Poll, carried: Carried = NOTHING) -> None:
         """Store ``poll`` in one transaction. A poll that is already the newest stored is left as it is.
+
+        With it is kept what became of messages while nothing could be stored.
 
         One in which nothing changed is taken into memory and stored with the next, at the latest after
         ``recording.RUN_SECONDS``. A store that turns out to be damaged is set aside and a new one begun.
         Errors: StoreError; then nothing of it is stored, and the same poll may be written again.
         """
         try:
-            self._write(poll)
+            self._write(poll, carried)
         except StoreDamaged as damage:
             self._begin_anew(damage)
-            self._write(poll)
+            self._write(poll, carried)
 
-    def _write(self, poll: Poll) -> None:
+    def _write(self, poll: Poll, carried: Carried) -> None:
         known = self._known_now()
         if known.last is not None and poll.at.seq <= known.last.seq:
-            if kept_instant(poll.at) == known.last:
-                return  # its commit was reported as failed, and yet it stands
+            if kept_instant(poll.at) == known.last:  # its commit was reported as failed, and yet it stands
+                if carried:
+                    with self.committing() as connection:
+                        deliveries.carry(connection, carried)
+                return
             raise StoreError(
                 f"{self._path}: poll {poll.at.seq} comes after poll {known.last.seq} was stored; "
                 "polls are written in ascending order"
             )
         self._known, self._waiting = None, known.waiting  # what is known is worthless if this fails
         with told(self._path), self._connection.begin():
+            if carried:
+                deliveries.carry(self._connection, carried)
             record(self._connection, known, poll, self._source, self._version)
         self._known, self._run = known, known.run
 
