@@ -1,5 +1,5 @@
-"""The service as an administrator meets it: installed from the archive on a machine without a network,
-started, killed, hung, reloaded, taken away. Run by ``make test-systemd``; skipped where no machine was made for it.
+"""The service as an administrator meets it, on a machine without a network: installed from the archive,
+started, killed, hung, reloaded, taken away. ``make test-systemd`` runs it; skipped where there is no machine.
 """
 
 import json
