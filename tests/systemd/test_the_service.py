@@ -22,6 +22,29 @@ Environment=VRAMWATCH_TEST_NVML={STATE}/state LD_LIBRARY_PATH={LIBRARY}
 ReadWritePaths={STATE}
 """
 
+SITE = "/opt/vramwatch-0.1.0/lib/python3.11/site-packages"
+
+FIRST_STORE = """
+import sqlite3
+from pathlib import Path
+wall = 1795144260.0  # 2026-11-20 03:11 UTC
+store = sqlite3.connect("/var/lib/vramwatch/vramwatch.db")
+store.executescript(Path("%s/vramwatch/store/migrations/0001_first.sql").read_text())
+store.execute("INSERT INTO schema_version (version, program) VALUES (1, '0.1.0')")
+store.execute("INSERT INTO run VALUES (1, 'boot', 'nvml', '0.1.0', ?, NULL, 0)", (wall,))
+store.execute("INSERT INTO pace VALUES (1, 1.0, 5.0, NULL)")
+store.execute("INSERT INTO gpu VALUES (1, 'GPU-old', '0', 'NVIDIA L4', NULL, NULL, 0)")
+for id, quantity in ((1, "used_bytes"), (2, "total_bytes"), (3, "reserved_bytes")):
+    store.execute("INSERT INTO series VALUES (?, 1, 'gpu', '', ?, 'bytes', NULL, NULL, NULL)", (id, quantity))
+for n in range(1, 121):
+    store.execute("INSERT INTO poll VALUES (?, ?, ?, 1, 1, 0.001)", (n, wall + n, float(n)))
+for id, value in ((1, 7 << 30), (2, 24 << 30), (3, 0)):
+    store.execute("INSERT INTO sample VALUES (?, 1, ?)", (id, value))
+store.execute("PRAGMA application_id = %d")
+store.execute("PRAGMA user_version = 1")
+store.commit()
+""" % (SITE, int.from_bytes(b"VRAM"))  # noqa: UP031 - braces stand in it
+
 pytestmark = [
     pytest.mark.skipif(
         os.geteuid() != 0 or not (ROOT / ".whole").exists() or shutil.which("systemd-nspawn") is None,
@@ -148,6 +171,40 @@ def test_a_channel_brings_the_drop_in_that_opens_the_network_and_its_end_takes_i
     machine.run("chown", "root:vramwatch", "/etc/vramwatch/config.yaml")
     said = machine.say(VRAMWATCH, "service", "install", "--yes")
     assert "remove   /etc/systemd/system/vramwatch.service.d/network.conf" in said
+
+
+def test_it_goes_back_to_the_version_before_with_the_history_of_then_and_says_what_is_lost(machine):
+    machine.run("cp", "-a", "/opt/vramwatch-0.1.0", "/opt/vramwatch-0.0.9")
+    last = machine.say("sh", "-c", f"ls {SITE}/vramwatch/store/migrations/0*.sql | tail -1")
+    machine.run("rm", last.replace("0.1.0", "0.0.9"))  # it reads one schema less
+    schema = int(last.rpartition("/")[2][:4])
+    kept = f"/var/lib/vramwatch/vramwatch.db.schema-{schema - 1}.2026-11-22"
+    machine.run("cp", "-a", "/var/lib/vramwatch/vramwatch.db", kept)
+    lower = f"import sqlite3; sqlite3.connect('{kept}').execute('PRAGMA user_version = {schema - 1}')"
+    machine.run("python3", "-c", lower)
+    said = machine.say(VRAMWATCH, "service", "rollback", "--yes")
+    assert "link     /opt/vramwatch -> /opt/vramwatch-0.0.9" in said
+    assert "what was kept since 2026-11-22 is not in the history of the version before" in said
+    assert machine.say("readlink", "/opt/vramwatch") == "/opt/vramwatch-0.0.9"
+    assert machine.run("ls", kept, check=False).returncode != 0
+    assert machine.say("sh", "-c", "ls /var/lib/vramwatch/vramwatch.db.rolled-back.*")
+    machine.run("ln", "-sfn", "/opt/vramwatch-0.1.0", "/opt/vramwatch")
+    machine.run("rm", "-r", "/opt/vramwatch-0.0.9")
+
+
+def test_an_upgrade_over_a_history_of_the_first_schema_loses_nothing_and_keeps_a_copy(machine):
+    machine.run("systemctl", "stop", "vramwatch.service")
+    machine.run("sh", "-c", "rm -f /var/lib/vramwatch/vramwatch.db*")
+    machine.write("/root/first.py", FIRST_STORE)
+    machine.run(f"{SITE}/../../../bin/python", "/root/first.py")
+    machine.run("chown", "vramwatch:vramwatch", "/var/lib/vramwatch/vramwatch.db")
+    machine.run("systemctl", "start", "vramwatch.service")
+    until_it_says(machine, "2 GPUs")
+    told = machine.say(VRAMWATCH, "history", "--at", "2026-11-20T03:12:00Z", "--format", "json")
+    assert json.loads(told)
+    assert "GPU-old" in told
+    kept = machine.say("sh", "-c", "ls -l /var/lib/vramwatch/vramwatch.db.schema-1.*")
+    assert kept.startswith("-rw-r----- 1 vramwatch vramwatch")
 
 
 def test_it_is_taken_away_again_and_its_history_stays(machine):

@@ -126,8 +126,15 @@ def shipped_units() -> Path:
 
 
 def this_program() -> str:
-    """Return the command that runs now, as a unit starts it."""
-    return str(Path(sys.executable).parent / "vramwatch")
+    """Return the command that runs now, as a unit starts it: by the link to its version, if there is one."""
+    return str(place_of_versions() / "bin" / "vramwatch")
+
+
+def place_of_versions() -> Path:
+    """Return the link LINK that leads to this version's folder LINK-VERSION; the folder where none does."""
+    folder = Path(sys.executable).parents[1]
+    link = folder.with_name(folder.name.rpartition("-")[0] or folder.name)
+    return link if link.is_symlink() and link.resolve() == folder.resolve() else folder
 
 
 class Root:

@@ -85,6 +85,35 @@ def uninstall(yes: bool) -> None:
     _run(("systemctl", "daemon-reload"))
 
 
+@command.command(short_help="Go back to the version before, with its history.")
+@click.option("--yes", is_flag=True, help="Do it without asking.")
+@config_option
+def rollback(yes: bool, config_path: Path | None) -> None:
+    """Go back to the version that was installed before, with its history, and say what is lost.
+
+    For versions that the archive's install script put in place.
+    """
+    from vramwatch.cli import installing, rolling_back
+    from vramwatch.config import find, load
+    from vramwatch.store.location import SYSTEM
+
+    _refuse_without_systemd()
+    config = load(find(config_path), os.environ, {})
+    plan = rolling_back.plan(installing.place_of_versions(), config.store.path or SYSTEM)
+    click.echo(f"run      systemctl stop {installing.UNIT}")
+    if plan.copy:
+        click.echo(f"move     {plan.store} aside, and {plan.copy.path.name} into its place")
+    click.echo(f"link     {plan.link} -> {plan.program}")
+    click.echo(f"run      systemctl start {installing.UNIT}")
+    click.echo(plan.loss())
+    _refuse_unless_root()
+    if not yes:
+        click.confirm("Do this?", abort=True)
+    _run(("systemctl", "stop", installing.UNIT))
+    rolling_back.carry_out(plan)
+    _run(("systemctl", "start", installing.UNIT))
+
+
 @command.command(short_help="How the service stands.")
 def status() -> None:
     """Say whether it runs, what it says of itself, in which profile, and which of its files were changed."""

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from vramwatch.core.errors import StoreError
+from vramwatch.store.copies import keep_copy
 from vramwatch.store.damage import StoreDamaged
 from vramwatch.store.migrations import APPLICATION_ID, VERSION, migrate
 
@@ -126,6 +127,8 @@ def open_for_writing(path: Path, program: str) -> Connection:
                 )  # takes effect before the first table alone
             connection.executescript(_PRAGMAS)
             _refuse_without_log(connection, path)
+            if 0 < version < VERSION:
+                keep_copy(connection, path, version)
             migrate(connection, version, program)
             connection.execute("PRAGMA foreign_keys = ON")  # only now: a step may make a table anew
             _check(connection, path)

@@ -1,0 +1,188 @@
+"""What `vramwatch service` plans to write, to leave and to go back to, on a file system of its own."""
+
+import os
+import shutil
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from vramwatch.cli import installing, rolling_back
+from vramwatch.cli.installing import CONFIGURATION, UNIT, UNITS, Deed, Root
+from vramwatch.config import load
+from vramwatch.core.errors import VramwatchError
+from vramwatch.store.copies import copies, keep_copy
+
+PROGRAM = "/opt/elsewhere/bin/vramwatch"
+
+
+def configured(tmp_path, text=""):
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    return load(file, {}, {})
+
+
+def install(root, config):
+    """Plan and carry out, as the verb does; returns path -> what became of it."""
+    wanted = installing.wanted(config, installing.shipped_units(), PROGRAM)
+    written = root.written()
+    paths = {item.path for item in wanted} | set(map(Path, written))
+    plan = installing.to_install(wanted, root.standing(paths), written)
+    root.carry_out(plan)
+    return {item.path: item.deed for item in plan}
+
+
+@pytest.fixture
+def root(tmp_path):
+    return Root(tmp_path / "root")
+
+
+def test_the_unit_starts_the_program_that_installs_it(root, tmp_path):
+    install(root, configured(tmp_path))
+    assert f"ExecStart={PROGRAM} run\n" in root.place(UNITS / UNIT).read_text()
+
+
+def test_a_second_install_changes_nothing(root, tmp_path):
+    install(root, configured(tmp_path))
+    assert set(install(root, configured(tmp_path)).values()) == {Deed.KEEP}
+
+
+def test_a_file_that_somebody_changed_is_left_and_one_that_nobody_did_is_replaced(
+    root, tmp_path, monkeypatch
+):
+    install(root, configured(tmp_path))
+    root.place(CONFIGURATION).write_text("poll: {interval: 2s}\n")
+    monkeypatch.setattr(sys.modules[__name__], "PROGRAM", "/opt/newer/bin/vramwatch")
+    done = install(root, configured(tmp_path))
+    assert done[CONFIGURATION] is Deed.LEAVE
+    assert done[UNITS / UNIT] is Deed.REPLACE
+    assert root.place(CONFIGURATION).read_text() == "poll: {interval: 2s}\n"
+
+
+def test_a_file_that_stood_there_before_is_left(root, tmp_path):
+    place = root.place(UNITS / UNIT)
+    place.parent.mkdir(parents=True)
+    place.write_text("[Service]\n# mine\n")
+    assert install(root, configured(tmp_path))[UNITS / UNIT] is Deed.LEAVE
+
+
+def test_what_is_written_to_a_link_does_not_reach_where_it_leads(root, tmp_path):
+    install(root, configured(tmp_path))
+    victim = tmp_path / "victim"
+    victim.write_text(root.place(CONFIGURATION).read_text())
+    root.place(CONFIGURATION).unlink()
+    root.place(CONFIGURATION).symlink_to(victim)
+    root.carry_out([installing.Item(CONFIGURATION, Deed.REPLACE, "new\n")])
+    assert victim.read_text() != "new\n"
+
+
+def test_channels_need_the_network_and_nothing_else_does(root, tmp_path):
+    channels = "channels: {hook: {webhook: {url: 'http://192.0.2.1/'}}}\n"
+    drop_in = UNITS / f"{UNIT}.d" / "network.conf"
+    assert drop_in not in install(root, configured(tmp_path))
+    assert install(root, configured(tmp_path, channels))[drop_in] is Deed.WRITE
+    assert install(root, configured(tmp_path))[drop_in] is Deed.REMOVE
+    assert not root.place(drop_in).parent.exists()
+
+
+def test_uninstalling_removes_what_was_written_and_leaves_what_was_changed(root, tmp_path):
+    install(root, configured(tmp_path))
+    root.place(CONFIGURATION).write_text("# mine\n")
+    written = root.written()
+    paths = set(map(Path, written))
+    root.carry_out(installing.to_remove(paths, root.standing(paths), written))
+    assert not root.place(UNITS / UNIT).exists()
+    assert root.place(CONFIGURATION).read_text() == "# mine\n"
+
+
+# --- copies and the way back -------------------------------------------------------------------------
+
+
+def store_of(path, schema):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS told (value)")
+        connection.execute(f"INSERT INTO told VALUES ({schema})")
+        connection.execute(f"PRAGMA user_version = {schema}")
+        connection.commit()
+
+
+def keep(path, schema):
+    with closing(sqlite3.connect(path)) as connection:
+        keep_copy(connection, path, schema)
+
+
+def test_one_copy_is_kept_the_newest(tmp_path):
+    path = tmp_path / "vramwatch.db"
+    for schema in (1, 2):
+        store_of(path, schema)
+        keep(path, schema)
+    (kept,) = copies(path)
+    assert kept.schema == 2
+    assert oct(kept.path.stat().st_mode)[-3:] == "640"
+
+
+def test_without_room_no_copy_is_made_and_it_is_said(tmp_path, monkeypatch, caplog):
+    path = tmp_path / "vramwatch.db"
+    store_of(path, 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 99, 1))
+    keep(path, 1)
+    assert copies(path) == []
+    assert "no copy before the migration" in caplog.text
+
+
+def version(folder, name, schema):
+    """A version beside the link: its python says which schema it reads."""
+    program = folder / f"vramwatch-{name}" / "bin" / "python"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!/bin/sh\necho {schema}\n")
+    program.chmod(0o755)
+    return program.parents[1]
+
+
+@pytest.fixture
+def versions(tmp_path):
+    """0.1.0, which reads schema 3, and 0.2.0, which reads 4 and is in use."""
+    old, new = version(tmp_path, "0.1.0", 3), version(tmp_path, "0.2.0", 4)
+    os.utime(old, (1, 1))
+    link = tmp_path / "vramwatch"
+    link.symlink_to(new)
+    return link, old
+
+
+def test_the_way_back_takes_the_copy_and_keeps_the_present_history_aside(versions, tmp_path):
+    link, old = versions
+    path = tmp_path / "vramwatch.db"
+    store_of(path, 3)
+    keep(path, 3)
+    store_of(path, 4)
+    plan = rolling_back.plan(link, path)
+    assert "what was kept since" in plan.loss()
+    rolling_back.carry_out(plan)
+    assert link.resolve() == old.resolve()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT value FROM told").fetchall() == [(3,)]
+    (aside,) = tmp_path.glob("vramwatch.db.rolled-back.*")
+    with closing(sqlite3.connect(aside)) as connection:
+        assert connection.execute("SELECT value FROM told").fetchall() == [(3,), (4,)]
+
+
+def test_a_history_that_both_read_stays(versions, tmp_path):
+    link, _ = versions
+    store_of(tmp_path / "vramwatch.db", 3)
+    plan = rolling_back.plan(link, tmp_path / "vramwatch.db")
+    assert plan.copy is None
+    assert plan.loss().startswith("nothing is lost")
+
+
+@pytest.mark.parametrize("lacking", ["copy", "version", "link"])
+def test_where_there_is_no_way_back_it_is_said_why_and_nothing_is_touched(versions, tmp_path, lacking):
+    link, old = versions
+    store_of(tmp_path / "vramwatch.db", 4)
+    if lacking == "version":
+        shutil.rmtree(old)
+    if lacking == "link":
+        link.unlink()
+    with pytest.raises(VramwatchError, match="no copy" if lacking == "copy" else "version"):
+        rolling_back.plan(link, tmp_path / "vramwatch.db")
