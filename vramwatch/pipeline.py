@@ -153,6 +153,7 @@ class Pipeline:
 
     def _with_gauges(self, readings: Readings, at: Instant) -> Readings:
         """Add what processes say of themselves on GPUs whose list was read, where their source does not."""
+        """Add what processes say of themselves on the GPUs whose list was read; the source goes first."""
         if not self._insides:
             return readings
         present = {
