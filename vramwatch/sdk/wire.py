@@ -50,16 +50,22 @@ class Device:
     graph_pools: Optional[int] = None
     kv_logical: Optional[int] = None  # numel times itemsize, over all tracked caches
     kv_resident: Optional[int] = None  # of the storages behind them
+    kv_retained: Optional[int] = None  # of these, resident for requests that are over
     alloc_retries: Optional[int] = None  # since the start
     ooms: Optional[int] = None
 
 
 @dataclass(frozen=True)
 class Cleared:
-    """One thing that was cleared: the fall of the allocator's ``reserved`` over it, and how long it took."""
+    """One thing that was cleared: by how much the allocator's figures fell over it, and how long it took.
+
+    ``freed`` is the fall of ``reserved``, which the driver sees; ``freed_allocated`` that of ``allocated``,
+    which lies unused in the allocator until "empty_cache". Both in bytes; negative: it grew meanwhile.
+    """
 
     what: str  # one of CLEARS
-    freed: int = 0  # bytes; negative: it grew meanwhile
+    freed: int = 0
+    freed_allocated: int = 0
     seconds: float = 0.0
     error: str = ""  # why it failed; empty: it did not
 

@@ -1,0 +1,51 @@
+"""What lives in other people's images: an old Python, no dependency, and nothing done by importing it."""
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vramwatch
+from vramwatch import sdk
+
+FOLDER = Path(sdk.__file__).parent
+FILES = sorted(FOLDER.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(FOLDER)))
+def test_every_file_is_python_3_9_and_imports_the_standard_library_and_its_own_folder(path):
+    tree = ast.parse(path.read_text(), feature_version=(3, 9))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [each.name for each in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            depth = len(path.relative_to(FOLDER).parts)
+            assert node.level <= depth, f"line {node.lineno} leaves the folder"
+            names = [] if node.level else [node.module]
+        else:
+            continue
+        assert all(name.split(".")[0] in sys.stdlib_module_names for name in names), names
+
+
+def test_its_version_is_the_daemons():
+    assert sdk.__version__ == vramwatch.__version__
+
+
+def test_importing_it_starts_nothing_and_finds_nothing(tmp_path):
+    """Vendored by copying the folder under another name."""
+    shutil.copytree(FOLDER, tmp_path / "vramwatch_sdk")
+    look = """
+import sys, signal, threading
+before = {each: signal.getsignal(each) for each in signal.valid_signals()}
+from vramwatch_sdk import enroll
+from vramwatch_sdk.integrations import asgi, ray, transformers, triton
+assert threading.active_count() == 1
+assert {each: signal.getsignal(each) for each in signal.valid_signals()} == before
+assert not {"torch", "transformers.utils", "ray", "starlette", "vramwatch"} & set(sys.modules)
+print(enroll.__module__)
+"""
+    said = subprocess.run([sys.executable, "-c", look], cwd=tmp_path, capture_output=True, text=True)
+    assert (said.stderr, said.stdout) == ("", "vramwatch_sdk.enrolment\n")
