@@ -299,7 +299,7 @@ class Daemon:
     # --- what an operator asks for ----------------------------------------------------------------
 
     def _say_hello(self, request: Request) -> Reply:
-        return {"polls": self._polls, "blind": self._logbook.blind}
+        return {"polls": self._polls, "blind": self._logbook.blind, "store": self._backlog.fault}
 
     def _forget(self, request: Request) -> Reply:
         """Delete an owner's or a user's history. What was deleted is not named in the log either."""
