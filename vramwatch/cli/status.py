@@ -60,7 +60,9 @@ def command(
 
 def _open(config_path: Path | None, store_path: Path | None, gpus: tuple[str, ...]) -> "Looking":
     from vramwatch import config
+    from vramwatch.cli.asking import control_socket
     from vramwatch.cli.looking import Looking
+    from vramwatch.core.texts import clean
     from vramwatch.store.location import locate
 
     configuration = config.load(config.find(config_path), os.environ, {})
@@ -82,6 +84,17 @@ def _open(config_path: Path | None, store_path: Path | None, gpus: tuple[str, ..
 
     path = locate(store_path, configuration.store.path)
     return Looking(path, None if store_path else read_once, None, gpus, ask_workers)
+
+    def ask_fault() -> str | None:
+        from vramwatch import control
+
+        try:
+            fault = control.request(control_socket(config_path), "ping", {}).get("store")
+        except control.ControlError:
+            return None
+        return None if fault is None else clean(str(fault))
+
+    return Looking(path, None if store_path else read_once, None, gpus, ask_fault)
 
 
 def _show_text(looking: "Looking", watch: bool) -> None:
