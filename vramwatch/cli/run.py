@@ -107,7 +107,16 @@ def _overrides(
 
 def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]") -> None:
     """Open the store and the source, watch until told to stop, and leave nothing behind."""
-    from vramwatch.assembly import assemble, digests, follow_logs, name_holders, open_feed, tell, watch
+    from vramwatch.assembly import (
+        ask_engines,
+        assemble,
+        digests,
+        follow_logs,
+        name_holders,
+        open_feed,
+        tell,
+        watch,
+    )
     from vramwatch.clock import read_boot_id
     from vramwatch.config import sentence
     from vramwatch.control import ControlServer
@@ -128,7 +137,10 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
         reception = _receive(config, feed, place)
         if reception:
             house.callback(reception.close)
-        insides = (reception,) if reception else ()
+        gauging = ask_engines(config, feed)
+        if gauging:
+            house.callback(gauging.close)
+        insides = tuple(each for each in (reception, gauging) if each)
         pipeline = assemble(config, feed, store.owners(read_boot_id()), insides)
         logs = follow_logs(config, feed)
         if logs:
@@ -177,7 +189,7 @@ def _receive(config: "Config", feed: "Feed", control: Path) -> "Reception | None
 class Reload:
     """Takes up rates, owners' rules, detection, channels and log level anew; a bad file changes nothing."""
 
-    LASTING = ("source", "store", "control", "workers", "http", "logs", "host")
+    LASTING = ("source", "store", "control", "workers", "engines", "http", "logs", "host")
     """Sections that a running daemon keeps as they were at its start."""
 
     def __init__(

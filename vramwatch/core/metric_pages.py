@@ -64,7 +64,7 @@ class Gauged(Protocol):
         ...
 
     def read(self, pages: Mapping[str, str]) -> tuple[Told, ...]:
-        """Return what ``pages`` (path -> text) tell, by rank; empty: they are not this engine's. Never raises."""
+        """Return what ``pages`` (path -> text) tell, by rank; empty: they are not its own. Never raises."""
         ...
 
 
@@ -119,7 +119,7 @@ def _unescape(escape: re.Match[str]) -> str:
 
 
 def figure(told: object) -> float | None:
-    """Return ``told``, a number or its text, if it can be a figure; None: NaN, infinite, negative, no number."""
+    """Return ``told``, a number or its text, if it can be a figure; None for NaN, infinity and less than 0."""
     if isinstance(told, bool) or not isinstance(told, (int, float, str)):
         return None
     try:
@@ -173,7 +173,7 @@ def told(rank: int | None = None, **figures: float | None) -> Iterator[Told]:
 
 
 def by_rank(page: Page, label: str) -> Iterator[tuple[int | None, Page]]:
-    """Yield the page of each data-parallel rank, which ``label`` numbers; None and all of it for a single one.
+    """Yield the page of each data-parallel rank, which ``label`` numbers; None and all of it for only one.
 
     A line without the label counts for every rank.
     """

@@ -27,6 +27,10 @@ LASTS_LEAST = Seconds(15.0)
 BACK_OFF_MOST = Seconds(300.0)
 """After failures a service is asked more and more rarely, but never more rarely than this."""
 
+LISTED_WITHIN = 900.0
+"""Seconds after which the processes of a GPU without a new list are asked for no more; lists are at most
+10 minutes apart."""
+
 END_WAIT = 5.0
 """Seconds that the thread has to end: it may be in the middle of an exchange."""
 
@@ -74,7 +78,10 @@ class Gauging:
         self._terms = terms
         self._root = root
         self._clock = clock
-        self._tenants: tuple[Tenant, ...] = ()  # replaced as a whole, by the thread of the polls
+        self._present: dict[
+            str, tuple[float, Mapping[ProcessKey, Tenant]]
+        ] = {}  # by UUID, of the newest list
+        self._tenants: Mapping[ProcessKey, Tenant] = {}  # replaced as a whole, by the thread of the polls
         self._heard: Mapping[ProcessKey, _Heard] = {}  # replaced as a whole, by ours
         self._standings: dict[tuple[str, str], _Standing] = {}
         self._closed = threading.Event()
@@ -94,13 +101,7 @@ class Gauging:
         self, present: Mapping[str, Mapping[int, Tenant]], at: Instant
     ) -> Mapping[str, tuple[Gauge, ...]]:
         """Return what engines told lately of their processes on each GPU, and remember who is present."""
-        engined = {
-            tenant.facts.key: tenant
-            for tenants in present.values()
-            for tenant in tenants.values()
-            if tenant.engine and tenant.engine.engine in self._engines
-        }
-        self._tenants = tuple(engined.values())
+        self._meet(present, at.boottime)
         heard, lasts = self._heard, max(LASTS * self._terms.interval, LASTS_LEAST)
         return {
             uuid: tuple(
@@ -112,9 +113,23 @@ class Gauging:
             for uuid, tenants in present.items()
         }
 
+    def _meet(self, present: Mapping[str, Mapping[int, Tenant]], now: float) -> None:
+        """Remember who belongs to an engine; not every GPU's list is read at every poll."""
+        for uuid, tenants in present.items():
+            known = tenants.values()
+            engined = {
+                t.facts.key: t for t in known if t.engine is not None and t.engine.engine in self._engines
+            }
+            self._present[uuid] = now, engined
+        self._present = {
+            uuid: listed for uuid, listed in self._present.items() if now - listed[0] <= LISTED_WITHIN
+        }
+        self._tenants = {key: t for _, engined in self._present.values() for key, t in engined.items()}
+
     def look(self) -> None:
         """Ask every service that is due, one after the other."""
-        found = services(self._tenants, self._engines, self._terms.places)
+        tenants = self._tenants
+        found = services(tenants.values(), self._engines, self._terms.places)
         members = {key for service in found.values() for key in service.members}
         self._heard = {key: heard for key, heard in self._heard.items() if key in members}
         self._standings = {key: each for key, each in self._standings.items() if key in found}
@@ -128,7 +143,7 @@ class Gauging:
             told, why = self._ask(service)
             self._note(service, standing, why)
             if told:
-                figures = _among(told, service.members, {t.facts.key: t for t in self._tenants})
+                figures = _among(told, service.members, tenants)
                 heard = {key: _Heard(self._clock(), each) for key, each in figures.items()}
                 self._heard = {**self._heard, **heard}
 
