@@ -15,12 +15,14 @@ from vramwatch.config.shape import DEFAULT_SOURCE
 from vramwatch.core.attribution import Surroundings
 from vramwatch.core.couriers import Courier, Reach
 from vramwatch.core.digests import Period
+from vramwatch.core.metric_pages import Gauged
 from vramwatch.core.model import Owner, Poll, ProcessFacts, ProcessKey
 from vramwatch.core.policy import Channel
 from vramwatch.core.ports import Feed, Insides, Sightings
 from vramwatch.core.recognition import Engine
 from vramwatch.core.units import Bytes, Seconds
 from vramwatch.digesting import Digests, Plan
+from vramwatch.gauging import Gauging, Place, Terms
 from vramwatch.logs import LogWatch
 from vramwatch.outbox import Outbox
 from vramwatch.pipeline import Pipeline
@@ -80,6 +82,23 @@ def receive(config: Config, feed: Feed, control: Path) -> Reception | None:
         Bounds(options.limit, min(options.limit, options.limit_per_user), options.report_interval),
         read_boot_id(),
     )
+
+
+def ask_engines(config: Config, feed: Feed) -> Gauging | None:
+    """Start to ask engines for their own figures.
+
+    None: not wanted, or nobody here is among what the source shows.
+    """
+    options = config.engines
+    if not (options.enabled and feed.live and config.source_name == DEFAULT_SOURCE):
+        return None
+    gauged = {
+        name: engine
+        for name, found in families.discover("vramwatch.engines").items()
+        if isinstance(engine := found(), Gauged)
+    }
+    places = tuple(Place(each.owner, each.url, each.token_file) for each in options.urls)
+    return Gauging(gauged, Terms(options.interval, places)).start()
 
 
 def assemble(

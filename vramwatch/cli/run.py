@@ -61,9 +61,9 @@ def command(
 
     A recording is CSV (or .csv.gz) with the columns time, gpu, pid, used_bytes, total_bytes; and as far
     as known utilization, process_start, owner, reserved_bytes, event, torch_reserved_bytes,
-    torch_allocated_bytes, engine_kv_bytes, requests_total, requests_running, requests_waiting,
-    engine_pool_bytes (the size of the KV pool), engine_evictable_bytes (the prefix cache in it that may
-    be dropped), preemptions_total, alloc_retries_total, ooms_total, model_bytes and model_gpu_bytes
+    torch_allocated_bytes, engine_kv_bytes, engine_kv_ratio (the share of the KV pool that is used),
+    requests_total, requests_running, requests_waiting, engine_pool_bytes (the size of the KV pool),
+    engine_evictable_bytes (the prefix cache in it that may be dropped), preemptions_total, alloc_retries_total, ooms_total, model_bytes and model_gpu_bytes
     (Ollama's size and size_vram). An empty pid is the whole GPU, an empty used_bytes one that the driver
     withheld. Logs of
     `nvidia-smi --query-gpu=timestamp,index,uuid,memory.used,memory.total --format=csv -l 10` are taken
@@ -107,7 +107,16 @@ def _overrides(
 
 def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]") -> None:
     """Open the store and the source, watch until told to stop, and leave nothing behind."""
-    from vramwatch.assembly import assemble, digests, follow_logs, name_holders, open_feed, tell, watch
+    from vramwatch.assembly import (
+        ask_engines,
+        assemble,
+        digests,
+        follow_logs,
+        name_holders,
+        open_feed,
+        tell,
+        watch,
+    )
     from vramwatch.clock import read_boot_id
     from vramwatch.config import sentence
     from vramwatch.control import ControlServer
@@ -130,7 +139,10 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
         reception = _receive(config, feed, place)
         if reception:
             house.callback(reception.close)
-        insides = (reception,) if reception else ()
+        gauging = ask_engines(config, feed)
+        if gauging:
+            house.callback(gauging.close)
+        insides = tuple(each for each in (reception, gauging) if each)
         pipeline = assemble(config, feed, store.owners(read_boot_id()), insides)
         logs = follow_logs(config, feed)
         if logs:
@@ -186,7 +198,7 @@ def _receive(config: "Config", feed: "Feed", control: Path) -> "Reception | None
 class Reload:
     """Takes up rates, owners' rules, detection, channels and log level anew; a bad file changes nothing."""
 
-    LASTING = ("source", "store", "control", "workers", "http", "logs", "host")
+    LASTING = ("source", "store", "control", "workers", "engines", "http", "logs", "host")
     """Sections that a running daemon keeps as they were at its start."""
 
     def __init__(

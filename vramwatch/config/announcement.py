@@ -12,7 +12,8 @@ def sentence(config: Config) -> str:
         return f"vramwatch plays a recording; {_look(config)}; {touch}"
     listen = config.http.listen
     health = f"tells its health on http://{listen}, to this machine alone; " if listen else ""
-    return f"vramwatch {_watch(config)}; {_look(config)}; {_follow(config)}; {_tell(config)}; {health}{touch}"
+    reads = f"{_watch(config)}; {_look(config)}; {_follow(config)}; {_ask(config)}"
+    return f"vramwatch {reads}; {_tell(config)}; {health}{touch}"
 
 
 def _tell(config: Config) -> str:
@@ -48,6 +49,15 @@ def _follow(config: Config) -> str:
     if not followed or config.source_name != DEFAULT_SOURCE:
         return "reads no log"
     return f"follows {' and '.join(followed)} for out-of-memory lines, keeping numbers and no text"
+
+
+def _ask(config: Config) -> str:
+    """Return whether engines are asked for figures, and where."""
+    options = config.engines
+    if not options.enabled or config.source_name != DEFAULT_SOURCE:
+        return "asks no engine for its figures"
+    beside = f", and at {len(options.urls)} that are configured" if options.urls else ""
+    return f"asks engines for their figures at addresses of this machine{beside}"
 
 
 def _watch(config: Config) -> str:

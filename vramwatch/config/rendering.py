@@ -10,7 +10,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
-from vramwatch.config.shape import DEFAULT_SOURCE, Config, OwnerEntry
+from vramwatch.config.shape import DEFAULT_SOURCE, Config
 from vramwatch.config.telling import ChannelOptions
 from vramwatch.families import discover
 
@@ -33,8 +33,6 @@ def example() -> str:
         lines += ["", *_comment(field)]
         if name == "source":
             lines += ["source:", *_indented(_sources())]
-        elif name == "owners":
-            lines += [*_commented(["-", *_indented(_options(OwnerEntry, _sample))]), "owners: []"]
         elif name == "channels":
             lines += [*_commented(_channels()), "channels: {}"]
         else:
@@ -82,6 +80,8 @@ def _options(model: type[BaseModel], value: Callable[[FieldInfo], object]) -> li
 
 def _option(name: str, field: FieldInfo, value: Callable[[FieldInfo], object]) -> list[str]:
     section = _section(field)
+    if section and field.default == ():
+        return [*_commented(["-", *_indented(_options(section, _sample))]), f"{name}: []"]
     if section and field.default is None:
         return [*_commented([f"{name}:", *_indented(_options(section, _sample))]), f"{name}: null"]
     if section:

@@ -15,6 +15,7 @@ from pydantic import (
 from pydantic.functional_validators import AfterValidator
 
 from vramwatch.config.detection import DetectionOptions
+from vramwatch.config.engines import EnginesOptions
 from vramwatch.config.telling import AlertingOptions, ChannelOptions, HostOptions
 from vramwatch.config.workers import WorkersOptions
 from vramwatch.core.cadence import Rates
@@ -292,6 +293,9 @@ class Config(Section):
     )
     workers: WorkersOptions = Field(
         WorkersOptions(), description="Which processes may enrol as workers; docs/workers.md explains it."
+    )
+    engines: EnginesOptions = Field(
+        EnginesOptions(), description="Figures that engines tell of themselves; docs/engines.md lists them."
     )
     http: HttpOptions = Field(HttpOptions(), description="What other programs on this machine may read.")
     logs: LogsOptions = Field(

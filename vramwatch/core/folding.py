@@ -383,17 +383,24 @@ class GpuWindows:
         more = told.get("ooms_total", 0.0) - before.get("ooms_total", told.get("ooms_total", 0.0))
         if more > 0:
             self.note(Accident(now, Origin.WORKER, {"ooms": more}), pid)
-        kv, waiting = told.get("engine_kv_bytes"), window.waiting
-        if kv is None or waiting is None:
+        waiting = window.waiting
+        if waiting is None or not {"engine_kv_bytes", "engine_kv_ratio"} & told.keys():
             return
-        lane = window.layers.get(Layer.KV)
         presses = told.get("preemptions_total", 0.0) > before.get("preemptions_total", inf)
         if waiting > 0 and not presses:
-            size = told.get("engine_pool_bytes") or (max(kv, lane.peak(12 * HOUR)) if lane else kv)
-            presses = kv >= PRESSED * size
+            presses = _is_full(told, window.layers.get(Layer.KV))
         elapsed = min(now - window.used.time, PRESSED_OVER) if window.used.time > 0 else 0.0
         share = 1 - exp(-elapsed / (PRESSED_OVER / 3))
         window.pressed += share * (presses - window.pressed)
+
+
+def _is_full(told: Mapping[str, float], lane: Lane | None) -> bool:
+    """Return whether a KV pool is as good as full: by its own share, by its size, else by its most so far."""
+    if (share := told.get("engine_kv_ratio")) is not None:
+        return share >= PRESSED
+    kv = told["engine_kv_bytes"]
+    size = told.get("engine_pool_bytes") or (max(kv, lane.peak(12 * HOUR)) if lane else kv)
+    return kv >= PRESSED * size
 
 
 def _flown(window: Window, lane: Lane) -> Flight:

@@ -116,8 +116,9 @@ class Gauge:
     """One inner figure of a process, as told by a recording, a worker or an engine.
 
     ``quantity`` ends in its unit: torch_reserved_bytes, torch_allocated_bytes, engine_kv_bytes,
-    engine_pool_bytes, engine_evictable_bytes, requests_total, requests_running, requests_waiting,
-    preemptions_total, alloc_retries_total, ooms_total, model_bytes, model_gpu_bytes.
+    engine_kv_ratio, engine_pool_bytes, engine_evictable_bytes, engine_prefix_hit_ratio, engine_sleep_level,
+    requests_total, requests_running, requests_waiting, preemptions_total, alloc_retries_total, ooms_total,
+    model_bytes, model_gpu_bytes.
     """
 
     pid: int

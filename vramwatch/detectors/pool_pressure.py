@@ -30,19 +30,23 @@ class PoolPressure(BaseModel):
     def examine(self, window: Window) -> Verdict:
         if window.waiting is None:
             return Unknown("it does not say what waits")
-        pool = window.pool
-        if pool is None:
+        pool, used = window.pool, window.told.get("engine_kv_ratio")
+        if pool is None and used is None:
             return Unknown("it has no pool, or tells nothing of it")
         if window.pressed < self.share:
             return Clear()
+        of = f" of {show_bytes(round(pool.capacity))}" if pool else ""
+        numbers = {"pool_bytes": pool.capacity} if pool else {}
+        if used is not None:
+            numbers["pool_used_ratio"] = used
         return Found(
             Evidence(
-                f"requests wait for a full pool of {show_bytes(round(pool.capacity))}: "
+                f"requests wait for a full pool{of}: "
                 f"{window.waiting:.0f} now, in {window.pressed:.0%} of the last half hour",
                 {
                     "waiting_requests": window.waiting,
                     "pressed_share": window.pressed,
-                    "pool_bytes": pool.capacity,
+                    **numbers,
                 },
                 window.at(window.now - PRESSED_OVER),
                 window.at(window.now),

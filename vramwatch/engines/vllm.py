@@ -1,6 +1,10 @@
-"""vLLM. Titles: vllm/utils/system_utils.py (set_process_title) and its callers, vLLM 0.33.0."""
+"""vLLM. Titles: vllm/utils/system_utils.py (set_process_title) and its callers, vLLM 0.33.0.
+
+Metrics: vllm/v1/metrics/loggers.py of the same; the names with gpu_ are those of before 0.9.
+"""
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +17,21 @@ from vramwatch.core.commandline import (
     own_title,
     parse,
     working_command,
+)
+from vramwatch.core.metric_pages import (
+    Asks,
+    Page,
+    Told,
+    by_rank,
+    figure,
+    first,
+    most,
+    product,
+    ratio,
+    read_page,
+    share,
+    told,
+    total,
 )
 from vramwatch.core.model import EngineFacts, ProcessFacts
 from vramwatch.core.recognition import Precedence
@@ -34,6 +53,17 @@ _RAY_WORKERS = ("ray::RayWorkerWrapper", "ray::RayWorkerProc")
 # The first of these that a title has tells ranks of one server apart best.
 _RANKS = tuple(re.compile(rf"_{dimension}(\d{{1,6}})") for dimension in ("TP", "PP", "DP"))
 
+_USED = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
+_RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
+_PREEMPTIONS = "vllm:num_preemptions_total"
+_FINISHED = "vllm:request_success_total"
+_QUERIES = ("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total")
+_HITS = ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total")
+_SLEEP = "vllm:engine_sleep_state"
+_CONFIG = "vllm:cache_config_info"
+_NAMES = (*_USED, _RUNNING, _WAITING, _PREEMPTIONS, _FINISHED, *_QUERIES, *_HITS, _SLEEP, _CONFIG)
+_SLEEP_LEVELS = {"awake": 0.0, "weights_offloaded": 1.0, "discard_all": 2.0}
+
 
 @dataclass(frozen=True, slots=True)
 class Vllm:
@@ -49,6 +79,41 @@ class Vllm:
             return None
         model = next((name for command in servers if (name := _model(command))), None)
         return EngineFacts("vllm", role, model, _rank(facts), preallocates=True)
+
+    def asks(self, facts: ProcessFacts) -> Asks:
+        return Asks(("/metrics",), 8000)
+
+    def read(self, pages: Mapping[str, str]) -> tuple[Told, ...]:
+        page = read_page(pages.get("/metrics", ""), _NAMES)
+        return tuple(each for rank, own in by_rank(page, "engine") for each in _told(rank, own))
+
+
+def _told(rank: int | None, page: Page) -> Iterator[Told]:
+    """Yield the figures; bytes only where the size of the pool was given to it (--kv-cache-memory-bytes).
+
+    Cached blocks that nobody uses count as free in vLLM's own figure: vllm/v1/core/block_pool.py.
+    """
+    used = share(most(first(page, *_USED)))
+    sizes = [figure(each.labels.get("kv_cache_memory_bytes")) for each in page.get(_CONFIG, ())]
+    pool = next((size for size in sizes if size), None)
+    yield from told(
+        rank,
+        engine_kv_ratio=used,
+        engine_pool_bytes=pool,
+        engine_kv_bytes=product(used, pool),
+        engine_prefix_hit_ratio=ratio(total(first(page, *_HITS)), total(first(page, *_QUERIES))),
+        engine_sleep_level=_sleep_level(page),
+        requests_running=total(page.get(_RUNNING, ())),
+        requests_waiting=total(page.get(_WAITING, ())),
+        requests_total=total(page.get(_FINISHED, ())),
+        preemptions_total=total(page.get(_PREEMPTIONS, ())),
+    )
+
+
+def _sleep_level(page: Page) -> float | None:
+    """Return 0 for one that is awake, else the level of its sleep; None where it does not say."""
+    states = [each.labels.get("sleep_state", "") for each in page.get(_SLEEP, ()) if each.value]
+    return max((_SLEEP_LEVELS[state] for state in states if state in _SLEEP_LEVELS), default=None)
 
 
 def _serves(command: Command) -> bool:

@@ -29,6 +29,7 @@ GAUGES = (
     "torch_reserved_bytes",
     "torch_allocated_bytes",
     "engine_kv_bytes",
+    "engine_kv_ratio",  # share of the KV pool that is used, where its size is not known
     "requests_total",
     "requests_running",
     "requests_waiting",

@@ -114,6 +114,7 @@ def _holding_record(holding: Holding, ledger: Ledger) -> Json:
         "peak_bytes": holding.peak,
         "kinds": sorted(str(kind) for kind in holding.kinds),
         "ghost": _ghost_record(holding, ledger),
+        "figures": {g.quantity: g.value for g in ledger.reading.gauges if g.pid == holding.pid},
         **tenant_record(holding.tenant),
     }
 

@@ -1,0 +1,46 @@
+"""An engine's own figures, from its page over HTTP to status, history and the detectors."""
+
+import json
+
+import pytest
+
+from tests.engine_pages import free_port, page, serving
+from tests.nvml.gpu import Process
+from tests.stories.test_the_daemon import House, stop
+from tests.waiting import wait_until
+from vramwatch.core.units import GIB
+
+
+@pytest.fixture
+def house(tmp_path, driver):
+    house = House(tmp_path, driver.environment())
+    house.write_config("200ms, list_interval: 500ms, list_min_interval: 500ms", engines="{interval: 1s}")
+    return house
+
+
+def figures(house):
+    told = json.loads(house.say("status", "--format", "json").stdout)
+    return {held["pid"]: held["figures"] for gpu in told["gpus"] for held in gpu["holdings"]}
+
+
+def test_what_vllm_says_of_its_pool_stands_in_status_and_history(house, driver, tmp_path):
+    pages = {"/metrics": page("vllm-0.33.txt")}
+    port = free_port()
+    command = ("serve", "Qwen/Qwen3-8B", "--port", str(port))
+    with serving(tmp_path / "vllm", "vllm", *command, pages=pages, child="VLLM::EngineCore") as server:
+        driver.gpus[0].set_processes([Process(server.inner, 70 * GIB)])
+        with house.running() as daemon:
+            house.until_ready()
+            wait_until(lambda: figures(house).get(server.inner), "the engine's figures are known")
+            told = figures(house)[server.inner]
+            server.serve({"/metrics": page("vllm-0.33.txt").replace("0.9875", "0.125")})
+            wait_until(
+                lambda: figures(house)[server.inner]["engine_kv_ratio"] == 0.125, "they are asked for again"
+            )
+            said = stop(daemon)
+    assert told["engine_kv_ratio"] == 0.9875
+    assert told["requests_waiting"] == 5
+    assert "engine tells its figures engine=vllm" in said
+    history = house.say("history", "--since", "1h", "--quantity", "engine_kv_ratio", "--format", "csv").stdout
+    assert ",0.9875" in history
+    assert ",0.125" in history

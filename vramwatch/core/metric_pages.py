@@ -1,0 +1,202 @@
+"""What engines say of themselves: which pages to ask for, and how the text of a page is read. Foreign text.
+
+Format: "Exposition formats" of the Prometheus documentation, text format 0.0.4. The client library's own
+parser takes a time that an answer's author chooses; this one reads each line once and keeps the wanted names.
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from vramwatch.core.model import EngineFacts, ProcessFacts
+from vramwatch.core.recognition import Precedence
+
+GREATEST = 2.0**53
+"""Figures above it are none: no count and no number of bytes is larger, and the store keeps 64 bits."""
+
+SERIES_MOST = 4096
+"""Lines with wanted names that are kept of one page; an engine with a hundred ranks has a tenth of them."""
+
+_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_LINE = re.compile(r"(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(?P<labels>.*)\})?[ \t]+(?P<value>[^ \t]+)")
+_LABEL = re.compile(r'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"[ \t]*,?')
+_ESCAPE = re.compile(r"\\(.)")
+_ESCAPED = {"n": "\n"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """Where an engine tells its figures. ``paths``: every one is asked, and any may be missing.
+
+    ``port_options``: options of its command that name the port, by precedence; ``port``: the one that it
+    takes without them, which counts only where the process itself is seen to listen there.
+    """
+
+    paths: tuple[str, ...]
+    port: int
+    port_options: tuple[str, ...] = ("--port",)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Figures of one engine: quantity (see core.model.Gauge) -> value, never one that was not told.
+
+    ``rank``: its number among data-parallel engines; None: the only one.
+    """
+
+    figures: Mapping[str, float]
+    rank: int | None = None
+
+
+@runtime_checkable
+class Gauged(Protocol):
+    """An engine that tells figures of itself. Pure; what it is given was written by others."""
+
+    precedence: ClassVar[Precedence]
+
+    def recognise(self, facts: ProcessFacts) -> EngineFacts | None: ...
+
+    def asks(self, facts: ProcessFacts) -> Asks:
+        """Return what to ask the engine for that a process belongs to, without costing it anything."""
+        ...
+
+    def read(self, pages: Mapping[str, str]) -> tuple[Told, ...]:
+        """Return what ``pages`` (path -> text) tell, by rank; empty: they are not its own. Never raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line of a page: its labels and its value, which is finite and not negative."""
+
+    value: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+Page = Mapping[str, tuple[Series, ...]]
+"""Name -> its lines in their order; a name that the page has not is missing."""
+
+
+def read_page(text: str, names: Collection[str]) -> Page:
+    """Return the lines of a Prometheus page that have one of ``names``; what is malformed is left out."""
+    wanted = frozenset(names)
+    found: dict[str, list[Series]] = {}
+    kept = 0
+    for line in text.split("\n"):
+        name = _NAME.match(line)
+        if name is None or name[0] not in wanted or kept == SERIES_MOST:
+            continue
+        series = _series(line)
+        if series is not None:
+            found.setdefault(name[0], []).append(series)
+            kept += 1
+    return {name: tuple(lines) for name, lines in found.items()}
+
+
+def _series(line: str) -> Series | None:
+    parts = _LINE.match(line)
+    if parts is None:
+        return None
+    value = figure(parts["value"])
+    if value is None:
+        return None
+    return Series(value, dict(_labels(parts["labels"] or "")))
+
+
+def _labels(text: str) -> Iterator[tuple[str, str]]:
+    """Yield names and values up to the first that is malformed; one pass, whatever the text is."""
+    place = 0
+    while label := _LABEL.match(text, place):
+        yield label[1], _ESCAPE.sub(_unescape, label[2])
+        place = label.end()
+
+
+def _unescape(escape: re.Match[str]) -> str:
+    return _ESCAPED.get(escape[1], escape[1])
+
+
+def figure(told: object) -> float | None:
+    """Return ``told``, a number or its text, if it can be a figure; None for NaN, infinity and less than 0."""
+    if isinstance(told, bool) or not isinstance(told, (int, float, str)):
+        return None
+    try:
+        value = float(told)
+    except (ValueError, OverflowError):
+        return None
+    return value if isfinite(value) and 0 <= value <= GREATEST else None
+
+
+def share(told: float | None) -> float | None:
+    """Return a share between 0 and 1; a pool that is counted as a little more than full is full."""
+    return None if told is None else min(told, 1.0)
+
+
+def first(page: Page, *names: str) -> tuple[Series, ...]:
+    """Return the lines of the first of ``names`` (new before old) that the page has; else none."""
+    return next((page[name] for name in names if name in page), ())
+
+
+def total(series: Iterable[Series]) -> float | None:
+    """Return the sum of ``series``; None where there is none."""
+    values = [each.value for each in series]
+    return sum(values) if values else None
+
+
+def most(series: Iterable[Series]) -> float | None:
+    """Return the largest of ``series``; None where there is none."""
+    return max((each.value for each in series), default=None)
+
+
+def product(*factors: float | None) -> float | None:
+    """Return the product; None where a factor is not known."""
+    result = 1.0
+    for factor in factors:
+        if factor is None:
+            return None
+        result *= factor
+    return result
+
+
+def ratio(part: float | None, whole: float | None) -> float | None:
+    """Return ``part`` of ``whole``, at most 1; None where one is not known or there is no whole."""
+    return None if part is None or not whole else share(part / whole)
+
+
+def told(rank: int | None = None, **figures: float | None) -> Iterator[Told]:
+    """Yield a Told of the ``figures`` that are known; nothing if none is."""
+    known = {name: value for name, value in figures.items() if value is not None}
+    if known:
+        yield Told(known, rank)
+
+
+def by_rank(page: Page, label: str) -> Iterator[tuple[int | None, Page]]:
+    """Yield the page of each data-parallel rank, which ``label`` numbers; None and all of it for only one.
+
+    A line without the label counts for every rank.
+    """
+    ranks = {rank for lines in page.values() for each in lines if (rank := _rank(each, label)) is not None}
+    if len(ranks) < 2:
+        yield None, page
+        return
+    for rank in sorted(ranks):
+        own = {
+            name: tuple(each for each in lines if _rank(each, label) in (rank, None))
+            for name, lines in page.items()
+        }
+        yield rank, {name: lines for name, lines in own.items() if lines}
+
+
+def _rank(series: Series, label: str) -> int | None:
+    text = series.labels.get(label, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else None
+
+
+def read_json(text: str | None) -> Any:
+    """Return what a JSON page says; None where it is none."""
+    try:
+        return None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,206 @@
+"""The thread that asks engines for their figures, and what it last heard."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from vramwatch.core.commandline import own_title
+from vramwatch.core.metric_pages import Gauged, Told
+from vramwatch.core.model import Gauge, Instant, ProcessKey, Tenant
+from vramwatch.core.ranks import data_parallel_rank
+from vramwatch.core.texts import clean
+from vramwatch.core.units import Seconds
+from vramwatch.gauging.fetching import FAILURES, Fetcher
+from vramwatch.gauging.services import Door, Place, Service, doors, services
+
+SERVICES_MOST = 256
+"""Services asked on one machine; more are left out."""
+
+LASTS = 3.0
+"""Intervals for which an answer holds; after that it is not known."""
+
+LASTS_LEAST = Seconds(15.0)
+"""The same in seconds at least: three lists of processes."""
+
+BACK_OFF_MOST = Seconds(300.0)
+"""After failures a service is asked more and more rarely, but never more rarely than this."""
+
+LISTED_WITHIN = 900.0
+"""Seconds after which the processes of a GPU without a new list are asked for no more; lists are at most
+10 minutes apart."""
+
+END_WAIT = 5.0
+"""Seconds that the thread has to end: it may be in the middle of an exchange."""
+
+logger = logging.getLogger("vramwatch.gauging")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How engines are asked. ``places``: the first that names an Owner counts for it."""
+
+    interval: Seconds
+    places: Sequence[Place] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    at: float  # boottime
+    figures: Mapping[str, float]
+
+
+@dataclass(slots=True)
+class _Standing:
+    """How it went with one service so far."""
+
+    due: float = 0.0  # boottime
+    failures: int = 0
+    said: str | None = field(default="")  # why nothing was heard; None: it was heard; empty: not asked yet
+
+
+class Gauging:
+    """Knows what engines say of themselves. Implements core.ports.Insides."""
+
+    def __init__(
+        self,
+        engines: Mapping[str, Gauged],
+        terms: Terms,
+        root: str = "/proc",
+        clock: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
+    ) -> None:
+        """``engines``: those that tell figures, by name. ``clock``: boottime, as that of the polls.
+
+        Nothing is asked before ``start``, or by ``look`` for a caller who has time.
+        """
+        self._engines = engines
+        self._terms = terms
+        self._root = root
+        self._clock = clock
+        self._present: dict[
+            str, tuple[float, Mapping[ProcessKey, Tenant]]
+        ] = {}  # by UUID, of the newest list
+        self._tenants: Mapping[ProcessKey, Tenant] = {}  # replaced as a whole, by the thread of the polls
+        self._heard: Mapping[ProcessKey, _Heard] = {}  # replaced as a whole, by ours
+        self._standings: dict[tuple[str, str], _Standing] = {}
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="engine gauges", daemon=True)
+
+    def start(self) -> "Gauging":
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Ask nobody any more; the thread is waited for, with a limit."""
+        self._closed.set()
+        if self._thread.is_alive():
+            self._thread.join(END_WAIT)
+
+    def gauges(
+        self, present: Mapping[str, Mapping[int, Tenant]], at: Instant
+    ) -> Mapping[str, tuple[Gauge, ...]]:
+        """Return what engines told lately of their processes on each GPU, and remember who is present."""
+        self._meet(present, at.boottime)
+        heard, lasts = self._heard, max(LASTS * self._terms.interval, LASTS_LEAST)
+        return {
+            uuid: tuple(
+                Gauge(pid, quantity, value)
+                for pid, tenant in tenants.items()
+                if (told := heard.get(tenant.facts.key)) and at.boottime - told.at <= lasts
+                for quantity, value in told.figures.items()
+            )
+            for uuid, tenants in present.items()
+        }
+
+    def _meet(self, present: Mapping[str, Mapping[int, Tenant]], now: float) -> None:
+        """Remember who belongs to an engine; not every GPU's list is read at every poll."""
+        for uuid, tenants in present.items():
+            known = tenants.values()
+            engined = {
+                t.facts.key: t for t in known if t.engine is not None and t.engine.engine in self._engines
+            }
+            self._present[uuid] = now, engined
+        self._present = {
+            uuid: listed for uuid, listed in self._present.items() if now - listed[0] <= LISTED_WITHIN
+        }
+        self._tenants = {key: t for _, engined in self._present.values() for key, t in engined.items()}
+
+    def look(self) -> None:
+        """Ask every service that is due, one after the other."""
+        tenants = self._tenants
+        found = services(tenants.values(), self._engines, self._terms.places)
+        members = {key for service in found.values() for key in service.members}
+        self._heard = {key: heard for key, heard in self._heard.items() if key in members}
+        self._standings = {key: each for key, each in self._standings.items() if key in found}
+        for name, service in list(found.items())[:SERVICES_MOST]:
+            standing = self._standings.setdefault(name, _Standing())
+            now = self._clock()
+            if now < standing.due:
+                continue
+            if self._closed.is_set():
+                return
+            told, why = self._ask(service)
+            self._note(service, standing, why)
+            if told:
+                figures = _among(told, service.members, tenants)
+                heard = {key: _Heard(self._clock(), each) for key, each in figures.items()}
+                self._heard = {**self._heard, **heard}
+
+    def _ask(self, service: Service) -> tuple[tuple[Told, ...], str | None]:
+        """Return what a service tells; with nothing, why."""
+        engine = self._engines[service.engine]
+        asks = engine.asks(service.facts)
+        candidates = doors(service, asks, self._root)
+        why = "no socket of this machine that is known to be its own; see engines.urls"
+        for door in candidates:
+            try:
+                fetcher = Fetcher(door.url, door.token.reveal() if door.token else None)
+                pages = {path: text for path in asks.paths if (text := fetcher.get(path)) is not None}
+            except FAILURES as error:
+                why = f"{door.url} does not answer: {clean(str(error)) or type(error).__name__}"
+                continue
+            told = engine.read(pages)
+            if told and (door.inode is None or _still(door, doors(service, asks, self._root))):
+                return told, None
+            why = f"{door.url} has no page with its names; its metrics may have to be switched on"
+        return (), why
+
+    def _note(self, service: Service, standing: _Standing, why: str | None) -> None:
+        """Say when a service is first heard and when it falls silent, and put the next asking off."""
+        standing.failures = standing.failures + 1 if why else 0
+        wait = min(self._terms.interval * 2 ** min(standing.failures, 16), BACK_OFF_MOST)
+        standing.due = self._clock() + (wait if why else self._terms.interval)
+        if (why is None) == (standing.said is None) and standing.said != "":
+            return
+        standing.said = why
+        subject = f"engine={service.engine} pid={service.facts.key.pid}"
+        if why:
+            logger.info("engine tells no figures %s because=%r", subject, why)
+        else:
+            logger.info("engine tells its figures %s", subject)
+
+    def _run(self) -> None:
+        """Look until closed; what nobody foresaw ends the asking, not the daemon."""
+        try:
+            while not self._closed.wait(1.0):
+                self.look()
+        except Exception as error:
+            self._heard = {}
+            logger.error("asking engines has stopped because=%s", type(error).__name__)
+
+
+def _still(door: Door, now: Sequence[Door]) -> bool:
+    """Return whether the same socket still listens: then nobody else has answered in between."""
+    return any(each.inode == door.inode for each in now)
+
+
+def _among(
+    told: Sequence[Told], members: Sequence[ProcessKey], tenants: Mapping[ProcessKey, Tenant]
+) -> dict[ProcessKey, Mapping[str, float]]:
+    """Return the figures of each member; of several ranks only those of its own, where its title tells it."""
+    if len(told) == 1:
+        return dict.fromkeys(members, told[0].figures)
+    by_rank = {each.rank: each.figures for each in told}
+    ranks = {key: data_parallel_rank(own_title(tenants[key].facts)) for key in members if key in tenants}
+    return {key: by_rank[rank] for key, rank in ranks.items() if rank in by_rank}

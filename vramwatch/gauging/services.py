@@ -1,0 +1,110 @@
+"""Which processes are one service, and at which address it tells its figures."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from vramwatch.core.commandline import lineage, option, parse
+from vramwatch.core.metric_pages import Asks, Gauged
+from vramwatch.core.model import ProcessFacts, ProcessKey, Tenant
+from vramwatch.credentials import Secret
+from vramwatch.procfs.listening import children, find_listeners
+
+CANDIDATES_MOST = 4
+"""Sockets of one service that are asked; an engine has one for people, and some of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an operator says that the engine of an Owner tells its figures. ``owner``: a glob."""
+
+    owner: str
+    url: str
+    token: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Processes that one engine's pages speak of. ``pids``: its own, from the one on the GPU upwards."""
+
+    engine: str
+    facts: ProcessFacts
+    pids: tuple[int, ...]
+    place: Place | None
+    members: tuple[ProcessKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """An address to ask, and what must be the same before and after, so that the answer is the engine's."""
+
+    url: str
+    inode: int | None = None
+    token: Secret | None = None
+
+
+def services(
+    tenants: Iterable[Tenant], engines: Mapping[str, Gauged], places: Sequence[Place]
+) -> dict[tuple[str, str], Service]:
+    """Return the services behind ``tenants``, by engine and what tells one service from another."""
+    found: dict[tuple[str, str], Service] = {}
+    for tenant in tenants:
+        engine = engines.get(tenant.engine.engine) if tenant.engine else None
+        if engine is None or tenant.engine is None:
+            continue
+        place = next((each for each in places if _is_at(each, tenant)), None)
+        pids = own_pids(tenant.facts, engine)
+        key = (tenant.engine.engine, place.url if place else str(pids[-1]))
+        known = found.get(key) or Service(key[0], tenant.facts, (), place, ())
+        found[key] = replace(
+            known,
+            pids=tuple(dict.fromkeys((*known.pids, *pids))),
+            members=(*known.members, tenant.facts.key),
+        )
+    return found
+
+
+def own_pids(facts: ProcessFacts, engine: Gauged) -> tuple[int, ...]:
+    """Return the pids of the process and of those above it that are the engine's too; the highest last."""
+    line = lineage(facts)
+    pids = [facts.key.pid]
+    for place, above in enumerate(line[1:], 1):
+        seen = replace(
+            facts,
+            key=replace(facts.key, pid=above.pid),
+            name=above.name,
+            argv=above.argv,
+            title=above.title,
+            ancestors=line[place + 1 :],
+        )
+        if engine.recognise(seen) is None:
+            break
+        pids.append(above.pid)
+    return tuple(pids)
+
+
+def doors(service: Service, asks: Asks, root: str) -> tuple[Door, ...]:
+    """Return where to ask, the likeliest first; empty: nowhere that is known to be this service's."""
+    if service.place:
+        return (Door(service.place.url, None, service.place.token),)
+    port = _told_port(service.facts, asks)
+    near = (*service.pids, *children(root, service.pids[-1]))
+    found = find_listeners(root, tuple(dict.fromkeys(near)), port)
+    usual = [each for each in found if each.port == asks.port]
+    reached = [(each, host) for each in usual or found if (host := each.loopback)]
+    bracketed = [(each, f"[{host}]" if ":" in host else host) for each, host in reached[:CANDIDATES_MOST]]
+    return tuple(Door(f"http://{host}:{each.port}", each.inode) for each, host in bracketed)
+
+
+def _told_port(facts: ProcessFacts, asks: Asks) -> int | None:
+    """Return the port that the nearest command with such an option names; None where none does."""
+    for each in lineage(facts):
+        text = option(parse(each.argv).arguments, *asks.port_options)
+        if text and text.isascii() and text.isdigit() and 0 < int(text[:6]) < 1 << 16:
+            return int(text[:6])
+    return None
+
+
+def _is_at(place: Place, tenant: Tenant) -> bool:
+    owner = tenant.owner
+    return any(fnmatchcase(name, place.owner) for name in (owner.name, owner.key))

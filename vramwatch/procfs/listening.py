@@ -1,0 +1,117 @@
+"""At which sockets of this machine a process listens. Formats: proc_pid_net(5), proc_pid_fd(5).
+
+A port says nothing of who answers: a listener counts only if the kernel names the process's own user for
+it, and the process holds it where its descriptors may be seen.
+"""
+
+import ipaddress
+import os
+import sys
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from vramwatch.procfs.files import read_bounded
+from vramwatch.procfs.identity import read_status
+
+_TABLES = ("tcp", "tcp6")
+_TABLE_LIMIT = 1 << 18  # listeners stand before all connections: net/ipv4/tcp_ipv4.c, tcp_seq_start
+_LISTEN = b"0A"  # TCP_LISTEN, include/net/tcp_states.h
+_DESCRIPTORS_LIMIT = 8192  # of one process; a server with as many is asked by its port or not at all
+_CHILDREN_LIMIT = 64
+_SOCKET = "socket:["
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A socket that waits for connections. ``host``: an IP address, maybe of all interfaces."""
+
+    host: str
+    port: int
+    uid: int
+    inode: int
+
+    @property
+    def loopback(self) -> str | None:
+        """The address of this machine alone at which it is reached; None: it is bound to another."""
+        address = ipaddress.ip_address(self.host)
+        if address.is_unspecified:
+            return "127.0.0.1" if address.version == 4 else "::1"
+        return self.host if address.is_loopback else None
+
+
+def find_listeners(root: str, pids: Collection[int], port: int | None) -> tuple[Listener, ...]:
+    """Return the sockets at which one of ``pids`` listens in our own network; at ``port`` alone if given.
+
+    Without a ``port`` only sockets count that a process is seen to hold; with one its user is proof
+    enough where its descriptors may not be seen. Empty where there is none.
+    """
+    here = {each.inode: each for each in _listeners(f"{root}/self/net")}
+    found: dict[int, Listener] = {}
+    for pid in pids:
+        uid = read_status(root, pid).uid
+        own = [each for each in _listeners(f"{root}/{pid}/net") if each.uid == uid and each.inode in here]
+        if port is not None:
+            own = [each for each in own if each.port == port]
+        held = _held(root, pids) if own else None
+        if held is None and port is None:
+            continue
+        found |= {each.inode: each for each in own if held is None or each.inode in held}
+    return tuple(found.values())
+
+
+def children(root: str, pid: int) -> tuple[int, ...]:
+    """Return the children of ``pid``, at most 64; empty where the kernel does not tell."""
+    words = (read_bounded(f"{root}/{pid}/task/{pid}/children", 4096) or b"").split()
+    return tuple(int(word) for word in words[:_CHILDREN_LIMIT] if word.isdigit())
+
+
+def _listeners(folder: str) -> Iterator[Listener]:
+    for name in _TABLES:
+        for row in (read_bounded(f"{folder}/{name}", _TABLE_LIMIT) or b"").splitlines()[1:]:
+            words = row.split()
+            if len(words) < 10 or words[3] != _LISTEN:
+                continue
+            try:
+                host, _, port = words[1].partition(b":")
+                yield Listener(_address(host), int(port, 16), int(words[7]), int(words[9]))
+            except ValueError:
+                continue
+
+
+def _address(written: bytes) -> str:
+    """Return the address of a row: 32-bit words in the machine's own order of bytes."""
+    packed = bytes.fromhex(written.decode("ascii"))
+    if sys.byteorder == "little":
+        packed = b"".join(packed[start : start + 4][::-1] for start in range(0, len(packed), 4))
+    return str(ipaddress.ip_address(packed))
+
+
+def _held(root: str, pids: Collection[int]) -> set[int] | None:
+    """Return the inodes of the sockets that ``pids`` have open; None where one's may not be seen."""
+    inodes: set[int] = set()
+    for pid in pids:
+        try:
+            folder = os.open(f"{root}/{pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        except OSError:
+            return None
+        try:
+            inodes.update(_sockets(folder))
+        except OSError:
+            return None
+        finally:
+            os.close(folder)
+    return inodes
+
+
+def _sockets(folder: int) -> Iterator[int]:
+    with os.scandir(folder) as entries:
+        for entry in islice(entries, _DESCRIPTORS_LIMIT):
+            try:
+                target = os.readlink(entry.name, dir_fd=folder)
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if target.startswith(_SOCKET) and target[len(_SOCKET) : -1].isdigit():
+                yield int(target[len(_SOCKET) : -1])
