@@ -33,7 +33,7 @@ from vramwatch.sending import Line
 from vramwatch.sketching import Sketching
 from vramwatch.store import Store
 from vramwatch.store.desk import Desk
-from vramwatch.treating import OFF_FILE, Rules, Treatment
+from vramwatch.treating import OFF_FILE, NoWorkers, Rules, Treatment
 from vramwatch.watch import Detector, Watch
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -122,14 +122,15 @@ def tell(config: Config, store: Store) -> tuple[Alerting, Outbox] | None:
     return alerting, Outbox(desk, host, lines(config), options.give_up_after, Sketching(store.path))
 
 
-def treat(config: Config, store: Store, workers: Workers) -> Treatment | None:
+def treat(config: Config, store: Store, workers: Workers | None) -> Treatment | None:
     """Return what has memory given back as the configuration says; None: the source is a recording.
 
-    It is there also where no remedy is configured: a later configuration may have one, and what was under
-    way when the daemon ended is to be ended.
+    ``workers`` None: none can enrol. It is there also where no remedy is configured: a later configuration
+    may have one, and what was under way when the daemon ended is to be ended.
     """
     if config.source_name == "replay":
         return None
+    workers = workers or NoWorkers()
     applier = Applier(Hands(workers, _open_courier), permit(config))
     off_file = config.control.runtime(os.environ, os.geteuid()) / OFF_FILE
     return Treatment(Desk(store), rules(config), workers, applier, off_file)

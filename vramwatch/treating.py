@@ -33,6 +33,7 @@ from vramwatch.core.units import Seconds
 from vramwatch.core.verification import Trial
 from vramwatch.core.workers import Worker
 from vramwatch.remedying import Remedy
+from vramwatch.sdk.wire import Answer, Clear
 from vramwatch.store.desk import Desk
 
 OFF_FILE = "remedies.off"
@@ -43,6 +44,8 @@ FAST = Seconds(0.25)
 
 LOOKS_BACK = 24 * 3600.0
 """Seconds for which attempts are remembered: the longest that any rule counts."""
+
+NOBODY = "nobody can enrol"
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +70,22 @@ class _Known:
     asked: dict[str, Apply] = field(default_factory=dict)  # by id, their permit is asked
     unkept: list[Apply] = field(default_factory=list)  # the store did not take them: they are not begun
     freed: list[str] = field(default_factory=list)  # attempts to be looked at again
+
+
+class NoWorkers:
+    """Nobody can enrol. Implements core.ports.Workers."""
+
+    def enrolled(self) -> Mapping[ProcessKey, Worker]:
+        return {}
+
+    def ask(self, key: ProcessKey, clear: Clear) -> str | None:
+        return NOBODY
+
+    def signal(self, key: ProcessKey, name: str) -> str | None:
+        return NOBODY
+
+    def answers(self) -> Sequence[tuple[ProcessKey, Answer]]:
+        return ()
 
 
 class Treatment:
