@@ -70,6 +70,11 @@ class Alerting:
         """How many incidents stand now."""
         return sum(each.case.incident.state is State.FIRING for each in self._open.values())
 
+    @property
+    def cases(self) -> Iterable[Case]:
+        """The incidents that are open, or were until lately, as they stand."""
+        return [each.case for each in self._open.values()]
+
     def reconfigure(self, channels: Iterable[Channel], observe_for: float | None) -> None:
         """Tell these from the next poll on; ``observe_for`` None: and observe no longer."""
         self._channels = tuple(channels)

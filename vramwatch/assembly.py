@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vramwatch import families
 from vramwatch.alerting import Alerting
+from vramwatch.applying import Applier, Permit
 from vramwatch.clock import read_boot_id
 from vramwatch.config import Commands, Config
 from vramwatch.config.shape import DEFAULT_SOURCE
@@ -18,7 +19,7 @@ from vramwatch.core.digests import Period
 from vramwatch.core.metric_pages import Gauged
 from vramwatch.core.model import Owner, Poll, ProcessFacts, ProcessKey
 from vramwatch.core.policy import Channel
-from vramwatch.core.ports import Feed, Insides, Sightings
+from vramwatch.core.ports import Feed, Insides, Sightings, Workers
 from vramwatch.core.recognition import Engine
 from vramwatch.core.units import Bytes, Seconds
 from vramwatch.digesting import Digests, Plan
@@ -29,10 +30,12 @@ from vramwatch.pipeline import Pipeline
 from vramwatch.procfs import Holder, ProcessTable, find_holders, read_group_memory
 from vramwatch.procfs.identity import sees_every_process
 from vramwatch.reception import Admission, Bounds, Reception
+from vramwatch.remedying import Hands
 from vramwatch.sending import Line
 from vramwatch.sketching import Sketching
 from vramwatch.store import Store
 from vramwatch.store.desk import Desk
+from vramwatch.treating import OFF_FILE, NoWorkers, Rules, Treatment
 from vramwatch.watch import Detector, Watch
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -136,6 +139,32 @@ def tell(config: Config, store: Store) -> tuple[Alerting, Outbox] | None:
     alerting = Alerting(desk, channels(config), observe_for(config))
     host = config.host.host(socket.gethostname())
     return alerting, Outbox(desk, host, lines(config), options.give_up_after, Sketching(store.path))
+
+
+def treat(config: Config, store: Store, workers: Workers | None) -> Treatment | None:
+    """Return what has memory given back as the configuration says; None: the source is a recording.
+
+    ``workers`` None: none can enrol. It is there also where no remedy is configured: a later configuration
+    may have one, and what was under way when the daemon ended is to be ended.
+    """
+    if config.source_name == "replay":
+        return None
+    workers = workers or NoWorkers()
+    applier = Applier(Hands(workers, _open_courier), permit(config))
+    off_file = config.control.runtime(os.environ, os.geteuid()) / OFF_FILE
+    return Treatment(Desk(store), rules(config), workers, applier, off_file)
+
+
+def rules(config: Config) -> Rules:
+    """Return what may be done to processes, and how it is judged."""
+    options = config.remedies
+    return Rules(options.ladder(), options.remedies(), options.look_again)
+
+
+def permit(config: Config) -> Permit | None:
+    """Return what is asked before service is touched; None: nothing."""
+    wanted = config.remedies.permit
+    return Permit(wanted.argv, wanted.timeout) if wanted else None
 
 
 def digests(config: Config, path: Path, outbox: Outbox) -> Digests:

@@ -44,6 +44,7 @@ from vramwatch.releasing import RELEASED_INTERVAL, Releasing
 from vramwatch.store import Store
 from vramwatch.store.desk import Desk
 from vramwatch.systemd import Systemd
+from vramwatch.treating import Treatment
 from vramwatch.watch import Watch
 from vramwatch.web.health import Vitals
 
@@ -89,11 +90,12 @@ class Daemon:
         digests: Digests | None = None,
         systemd: Systemd | None = None,
         workers: Workers | None = None,
+        treatment: Treatment | None = None,
     ) -> None:
         """``find_holders`` says who may keep the ghosts of a Poll; None where that has no meaning.
 
         ``logs`` are those that may be followed, None where none may; closed with the daemon, as is the
-        ``outbox``. Without ``alerting`` nobody is told anything.
+        ``outbox``. Without ``alerting`` nobody is told anything, and without ``treatment`` nothing is done.
         """
         self._feed = feed
         self._pipeline = pipeline
@@ -105,6 +107,7 @@ class Daemon:
         self._digests = digests
         self._systemd = systemd or Systemd({})
         self._workers = workers
+        self._treatment = treatment if alerting else None
         self._clerk = Clerk(Desk(store), self._judge, alerting, outbox) if alerting and outbox else None
         self._lost = 0  # polls, as the backlog counted them when the judge heard of it
         self._errands = Errands(feed.clock.wake)
@@ -210,7 +213,14 @@ class Daemon:
         self._polls += 1
         self._with_readings += bool(poll.ledgers)
         self._turned_at = time.monotonic()
-        return poll.pace.interval if poll.pace else RELEASED_INTERVAL
+        return self._interval(poll)
+
+    def _interval(self, poll: Poll) -> Seconds:
+        """Return how long to wait for the next poll: less while it is seen whether memory comes back."""
+        interval = poll.pace.interval if poll.pace else RELEASED_INTERVAL
+        treatment = self._treatment
+        self._pipeline.watched = treatment.watched if treatment else frozenset()
+        return min(interval, (treatment and treatment.interval) or interval)
 
     def _hear(self, poll: Poll) -> list[Event]:
         """Return what the followed logs have said of memory since the last turn; whoever failed may be gone
@@ -231,7 +241,12 @@ class Daemon:
             poll = self._alerting.turn(poll, self._ailing(poll))
             self._logbook.tell_moves(poll.transitions[judged:])
             self._logbook.tell_steps(poll.steps)
+        is_kept = self._backlog.is_empty
+        if self._treatment and self._alerting:
+            poll = self._treatment.turn(poll, self._alerting.cases, is_kept=is_kept)
         self._backlog.remember(poll)
+        if self._treatment:
+            self._treatment.begin(poll, is_kept=self._backlog.is_empty)
         if self._outbox:
             self._outbox.expect(poll.steps)
             self._outbox.turn(poll.at.wall)
@@ -272,6 +287,8 @@ class Daemon:
         if self._logs:
             self._logs.close()
         self._feed.source.close()
+        if self._treatment:
+            self._treatment.close()
         if self._outbox:
             self._outbox.close()
         self._put_down(is_end=True)

@@ -91,6 +91,8 @@ class Pipeline:
         self._facts: Mapping[int, ProcessFacts] = {}  # of them, as told last
         self._met_at = 0.0  # boottime
         self._present: dict[int, Tenant] = {}
+        self.watched: frozenset[str] = frozenset()
+        """GPUs whose process list is read at every poll, for as long as it is looked whether memory falls."""
         self._is_dying = False  # whether somebody present will be a ghost by time alone
         self._books: dict[str, _Book] = {}  # by UUID, of those who are present
 
@@ -112,6 +114,8 @@ class Pipeline:
         """
         at = kept_instant(at)
         asked = cadence.ask(self._cadence, self.rates, at.boottime)
+        if self.watched and asked.lists is not None:
+            asked = replace(asked, lists=asked.lists | self.watched)
         readings = self._feed.source.read(at, asked)
         self._cadence = cadence.after(self._cadence, self.rates, at.boottime, asked, readings)
         self._keep_lists(at, readings)

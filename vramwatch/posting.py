@@ -174,6 +174,8 @@ class HttpCourier:
         return Retry(reason, is_uncertain=is_uncertain)
 
     def _proxies(self, url: str) -> dict[str, str]:
+        if self._reach.proxy is not None and not self._reach.proxy:
+            return {}
         if self._reach.proxy:
             return {"http": self._reach.proxy, "https": self._reach.proxy}
         return dict(get_environ_proxies(url))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vramwatch.outbox import Outbox
     from vramwatch.pipeline import Pipeline
     from vramwatch.reception import Reception
+    from vramwatch.treating import Treatment
     from vramwatch.watch import Watch
 
 LOG_FORMAT = "%(levelname)s %(name)s %(message)s"
@@ -115,6 +116,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
         name_holders,
         open_feed,
         tell,
+        treat,
         watch,
     )
     from vramwatch.clock import read_boot_id
@@ -150,6 +152,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
         judge = watch(config)
         alerting, outbox = tell(config, store) or (None, None)
         digester = digests(config, path, outbox) if outbox else None
+        treatment = treat(config, store, reception)
         daemon = Daemon(
             feed,
             pipeline,
@@ -163,6 +166,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
             digests=digester,
             systemd=systemd,
             workers=reception,
+            treatment=treatment,
         )
         if config.source_name != "replay":  # which may play beside a daemon that has both addresses
             house.callback(ControlServer(place, config.control.group, daemon.answer).close)
@@ -170,7 +174,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
                 house.callback(HealthServer(listen.host, listen.port, daemon.vitals).close)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop())
-        again = Reload(daemon, pipeline, judge, alerting, outbox, digester, config, load_again)
+        again = Reload(daemon, pipeline, judge, alerting, outbox, digester, treatment, config, load_again)
 
         def reload() -> None:
             systemd.reloading()
@@ -196,7 +200,10 @@ def _receive(config: "Config", feed: "Feed", control: Path) -> "Reception | None
 
 
 class Reload:
-    """Takes up rates, owners' rules, detection, channels and log level anew; a bad file changes nothing."""
+    """Takes up rates, owners' rules, detection, channels, remedies and log level anew.
+
+    A bad file changes nothing.
+    """
 
     LASTING = ("source", "store", "control", "workers", "engines", "http", "logs", "host")
     """Sections that a running daemon keeps as they were at its start."""
@@ -209,6 +216,7 @@ class Reload:
         alerting: "Alerting | None",
         outbox: "Outbox | None",
         digester: "Digests | None",
+        treatment: "Treatment | None",
         config: "Config",
         load_again: "Callable[[], Config]",
     ) -> None:
@@ -218,11 +226,12 @@ class Reload:
         self._alerting = alerting
         self._outbox = outbox
         self._digester = digester
+        self._treatment = treatment
         self._at_start = config
         self._load_again = load_again
 
     def __call__(self) -> None:
-        from vramwatch.assembly import channels, detectors, digest_plan, lines, observe_for
+        from vramwatch.assembly import channels, detectors, digest_plan, lines, observe_for, permit, rules
         from vramwatch.config import sentence
 
         try:
@@ -242,10 +251,12 @@ class Reload:
             self._outbox.reconfigure(lines(config), config.alerting.give_up_after)
         if self._digester:
             self._digester.reconfigure(digest_plan(config))
+        if self._treatment:
+            self._treatment.reconfigure(rules(config), permit(config))
         logging.getLogger().setLevel(config.log.level.upper())
         waiting = [name for name in self.LASTING if getattr(config, name) != getattr(self._at_start, name)]
         rest = f"; {', '.join(waiting)} changed too, and count from the next start" if waiting else ""
-        read = "poll, owners, detection, alerting, channels and log were read again"
+        read = "poll, owners, detection, alerting, channels, remedies and log were read again"
         self._daemon.note(Event(EventKind.RELOADED, f"{read}{rest}"))
         logger.info("%s", sentence(config))
 

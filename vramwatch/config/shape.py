@@ -16,6 +16,7 @@ from pydantic.functional_validators import AfterValidator
 
 from vramwatch.config.detection import DetectionOptions
 from vramwatch.config.engines import EnginesOptions
+from vramwatch.config.remedies import RemediesOptions
 from vramwatch.config.telling import AlertingOptions, ChannelOptions, HostOptions
 from vramwatch.config.workers import WorkersOptions
 from vramwatch.core.cadence import Rates
@@ -205,6 +206,10 @@ class ControlOptions(Section):
         description="Whose members may use it beside root and the daemon's own user; null: nobody else.",
     )
 
+    def runtime(self, environment: Mapping[str, str], uid: int) -> Path:
+        """Return the runtime directory of a daemon of user ``uid``: that of its socket."""
+        return self.place(environment, uid).parent
+
     def place(self, environment: Mapping[str, str], uid: int) -> Path:
         """Return where a daemon of user ``uid`` listens; absolute, its folder may not exist yet."""
         if self.socket:
@@ -306,6 +311,13 @@ class Config(Section):
     host: HostOptions = Field(HostOptions(), description="What this machine is called in messages.")
     alerting: AlertingOptions = Field(
         AlertingOptions(), description="When people are told, and when not; docs/alerting.md explains it."
+    )
+    remedies: RemediesOptions = Field(
+        RemediesOptions(),
+        description=(
+            "What may be done to have memory given back; nothing, unless a remedy is written here. "
+            "docs/remedies.md says what is and what is never done."
+        ),
     )
     channels: Mapping[Name, ChannelOptions] = Field(
         {},

@@ -27,7 +27,8 @@ def place_of(url: str) -> Place | None:
 class Reach:
     """How receivers are reached. Seconds.
 
-    ``proxy`` None: as the environment says (HTTPS_PROXY, NO_PROXY). ``ca_file`` None: the system's.
+    ``proxy`` None: as the environment says (HTTPS_PROXY, NO_PROXY); empty: none.
+    ``ca_file`` None: the system's.
     """
 
     connect: float = 5.0

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from vramwatch.core.units import Bytes, Seconds
 
 if TYPE_CHECKING:
+    from vramwatch.core.attempts import Ended
     from vramwatch.core.incidents import Transition
+    from vramwatch.core.ladder import Action
     from vramwatch.core.policy import Step
 
 # --- time ---------------------------------------------------------------------------------------
@@ -471,6 +473,8 @@ class Poll:
     pace: "Pace | None" = None
     transitions: tuple["Transition", ...] = ()  # of incidents, judged by this very poll
     steps: tuple["Step", ...] = ()  # whom to tell of incidents, decided at this very poll
+    actions: tuple["Action", ...] = ()  # what to do about memory, decided at this very poll
+    endings: tuple["Ended", ...] = ()  # what came of earlier attempts, known at this very poll
 
     @property
     def is_starting(self) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from vramwatch.core.attempts import Attempt
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.incidents import Transition
 from vramwatch.core.model import Ledger
@@ -68,6 +69,30 @@ def _evidence_record(evidence: Evidence) -> Json:
 
 def _ruled_out_record(ruled_out: RuledOut) -> Json:
     return {**ruled_out.numbers, "cause": str(ruled_out.cause), "sentence": ruled_out.sentence}
+
+
+def attempt_record(attempt: Attempt) -> Json:
+    """Return what was done, to whom, and what the driver says came of it; "result" null: not known yet."""
+    apply, outcome = attempt.apply, attempt.outcome
+    return {
+        "id": apply.id,
+        "incident": apply.incident,
+        "gpu": apply.gpu,
+        "owner": apply.owner,
+        "remedy": apply.remedy,
+        **moment("time", attempt.at),
+        "plan": apply.plan,
+        "pids": [key.pid for key in apply.targets],
+        "dry_run": apply.dry_run,
+        "before_bytes": apply.before,
+        "wanted_bytes": apply.wanted,
+        "result": outcome.result if outcome else None,
+        "detail": outcome.detail if outcome else "",
+        "freed_bytes": outcome.freed if outcome else None,
+        "freed_within_seconds": outcome.seconds if outcome else None,
+        "pause_seconds": outcome.pause if outcome else None,
+        **moment("ended", attempt.ended),
+    }
 
 
 def worker_record(worker: Worker, ledgers: Iterable[Ledger], now: float) -> Json:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
 
+from vramwatch.core.attempts import Attempt, Result
 from vramwatch.core.floors import WARM_UP
 from vramwatch.core.forecast import Abstention
 from vramwatch.core.forecast import Reason as NoForecast
@@ -109,6 +110,18 @@ def forecast_words(judgement: Judgement, is_over: bool, zone: tzinfo | None) -> 
     verb = "would have been exhausted at" if is_over else "is exhausted at"
     at, low, high = (clock(each, zone) for each in (forecast.at, forecast.low, forecast.high))
     return f"{what} {verb} {at} (80 %: {low} to {high})"
+
+
+def attempt_words(attempt: Attempt) -> str:
+    """Return "ask pid 4104 to clear: gc: recovered (2.1 GiB came back within 1.2s)", without a full stop."""
+    plan, outcome = clean(attempt.apply.plan), attempt.outcome
+    if outcome is None:
+        return f"{plan}: under way"
+    if outcome.result is Result.DRY_RUN:
+        return f"would {plan} (dry run)"
+    pause = "" if outcome.pause is None else f"; it was held up for {outcome.pause * 1000:.0f} ms"
+    detail = f" ({clean(outcome.detail)}{pause})" if outcome.detail or pause else ""
+    return f"{plan}: {outcome.result.value.replace('_', ' ')}{detail}"
 
 
 def clock(wall: float, zone: tzinfo | None) -> str:

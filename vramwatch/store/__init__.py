@@ -1,6 +1,7 @@
 """What was, kept in SQLite: written by the daemon alone, read by every verb."""
 
 from vramwatch.store.answers import EventRow, GapRow, Point, SeriesRow, Step
+from vramwatch.store.attempts import ActionRow, WithheldRow
 from vramwatch.store.casebook import Casebook, Chain, Entry
 from vramwatch.store.forgetting import Forgotten
 from vramwatch.store.incidents import Stand, stand_of
@@ -10,6 +11,7 @@ from vramwatch.store.telling import DeliveryRow, Remark, RemarkKind, StepRow
 from vramwatch.store.writing import Store
 
 __all__ = [
+    "ActionRow",
     "Casebook",
     "Chain",
     "DeliveryRow",
@@ -27,5 +29,6 @@ __all__ = [
     "Step",
     "StepRow",
     "Store",
+    "WithheldRow",
     "stand_of",
 ]

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from vramwatch.core.attempts import Attempt
 from vramwatch.core.incidents import Transition
 from vramwatch.core.marks import Mark
 from vramwatch.core.policy import Case
 from vramwatch.core.silences import Silence
-from vramwatch.store import deliveries, telling
+from vramwatch.store import attempts, deliveries, telling
+from vramwatch.store.attempts import ActionRow
 from vramwatch.store.telling import Remark, StepRow
 
 
@@ -30,6 +32,7 @@ class Chain:
     entry: Entry
     transitions: tuple[Transition, ...]
     steps: tuple[StepRow, ...]
+    actions: tuple[ActionRow, ...] = ()
 
 
 class Casebook:
@@ -62,12 +65,18 @@ class Casebook:
             told, said = telling.takers(connection, [incident]), telling.remarks(connection, [incident])
             entry = Entry(telling.case(connection, incident), told.get(incident, ()), said.get(incident, ()))
             moves = telling.transitions_of(connection, incident)
-            return Chain(entry, tuple(moves), tuple(telling.steps_of(connection, incident)))
+            done = attempts.of_incidents(connection, [incident]).get(incident, ())
+            return Chain(entry, tuple(moves), tuple(telling.steps_of(connection, incident)), done)
 
     def marks(self, ids: Collection[str]) -> Mapping[str, Mark]:
         """Return what those of the incidents ``ids`` were marked as that were; the newest word counts."""
         with self._reading() as connection:
             return telling.marks(connection, ids)
+
+    def last_attempts(self, since: float) -> list[Attempt]:
+        """Return the newest attempt at each Owner on each Gpu since ``since`` (unix seconds)."""
+        with self._reading() as connection:
+            return attempts.last_of_owners(connection, since)
 
     def last_digest(self) -> float | None:
         """Return when the newest digest was made, unix seconds; None: none ever was."""

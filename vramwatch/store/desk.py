@@ -3,12 +3,14 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from vramwatch.core.attempts import Attempt
 from vramwatch.core.incidents import Transition
+from vramwatch.core.ladder import WithheldApply
 from vramwatch.core.messages import Heard
 from vramwatch.core.outgoing import Delivery, Outcome, Waiting
 from vramwatch.core.policy import OBSERVE, Case
 from vramwatch.core.silences import Silence
-from vramwatch.store import deliveries, incidents, telling
+from vramwatch.store import attempts, deliveries, incidents, telling
 from vramwatch.store.spans import listed
 from vramwatch.store.telling import Accounts, Remark
 from vramwatch.store.writing import Store
@@ -118,6 +120,12 @@ class Desk:
         """Return how every incident stands that the message ``reference`` of ``channel`` tells of."""
         with self._store.committing() as connection:
             return deliveries.told_in(connection, channel, reference)
+
+    def attempts(self, since: float) -> tuple[list[Attempt], dict[str, WithheldApply]]:
+        """Return the attempts decided after ``since`` (unix seconds), or not over, oldest first; and why
+        nothing was done at last, by incident."""
+        with self._store.committing() as connection:
+            return attempts.since(connection, since), attempts.last_withheld(connection)
 
     def write_silence(self, silence: Silence) -> None:
         with self._store.committing() as connection:

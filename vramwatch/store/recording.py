@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert, update
 
 from vramwatch.core.instants import kept_instant, to_ms
 from vramwatch.core.model import Fault, FaultKind, Instant, Pace, Poll
-from vramwatch.store import incidents, telling
+from vramwatch.store import attempts, incidents, telling
 from vramwatch.store import tables as t
 from vramwatch.store.bookkeeping import Book
 from vramwatch.store.known import GapKey, Known, KnownHour, PaceKey
@@ -46,6 +46,7 @@ def record(connection: Connection, known: Known, poll: Poll, source: str, versio
         connection.execute(insert(t.event), [event_values(event, at) for event in poll.events])
     incidents.write(connection, poll.transitions)
     telling.write_steps(connection, poll.steps, at)
+    attempts.write(connection, poll.actions, poll.endings, at)
     complete = hour.rows is None or hour.rows >= COMPLETE_EVERY
     pace, share = _pace(connection, known, poll.pace)
     gpus = book.gpus(hour, complete=complete)

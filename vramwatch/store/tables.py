@@ -43,6 +43,11 @@ delivery = _table(
 step = _table(
     "step", "id seq wall incident transition_id channel notice severity due withheld detail delivery"
 )
+attempt = _table(
+    "attempt",
+    "number id seq wall incident gpu owner remedy withheld detail plan targets gpus before_bytes"
+    " wanted_bytes dry_run costs_service result said freed_bytes seconds pause_seconds ended",
+)
 silence = _table("silence", "id author reason since until matcher")
 remark = _table("remark", "id incident wall kind author note severity")
 
@@ -50,7 +55,7 @@ TABLES = (
     *(run, pace, gpu, owner, alias, process, holding, series, gap, event),
     *(hour, tick, sweep, note, axis, raw, minutes, hourly),
     *(incident, transition, checkpoint),
-    *(delivery, step, silence, remark),
+    *(delivery, step, attempt, silence, remark),
 )
 
 OWNER_COLUMNS = tuple(

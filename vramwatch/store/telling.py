@@ -27,7 +27,7 @@ from vramwatch.core.policy import (
     openings_after,
 )
 from vramwatch.core.silences import Matcher, Silence
-from vramwatch.store import incidents
+from vramwatch.store import attempts, incidents
 from vramwatch.store import tables as t
 from vramwatch.store.rows import Values, storable
 from vramwatch.store.spans import listed
@@ -311,6 +311,7 @@ def drop(connection: Connection, kept: Any) -> None:
     With them go messages that nothing stands for any more: those under way, and tests and digests, once
     they are over.
     """
+    attempts.drop(connection, kept)
     connection.execute(delete(t.step).where(t.step.c.incident.not_in(kept)))
     connection.execute(delete(t.remark).where(t.remark.c.incident.not_in(kept)))
     told = select(t.step.c.delivery).where(t.step.c.delivery.is_not(None))

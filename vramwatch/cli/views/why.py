@@ -14,13 +14,21 @@ from vramwatch.core.forecast import Exhaustion
 from vramwatch.core.incidents import Incident, State, Transition
 from vramwatch.core.messages import Host, Item, command_lines, full_id, title, who
 from vramwatch.core.policy import Notify, Withheld
-from vramwatch.core.records import Json, moment, transition_record
+from vramwatch.core.records import Json, attempt_record, moment, transition_record
 from vramwatch.core.scenes import Scene
 from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes, show_seconds
 from vramwatch.core.verdicts import RuledOut
-from vramwatch.core.wording import BECAUSE, CAUSES, clock, forecast_words, rate_words, what_words
-from vramwatch.store import Chain, DeliveryRow, StepRow
+from vramwatch.core.wording import (
+    BECAUSE,
+    CAUSES,
+    attempt_words,
+    clock,
+    forecast_words,
+    rate_words,
+    what_words,
+)
+from vramwatch.store import ActionRow, Chain, DeliveryRow, StepRow, WithheldRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +93,7 @@ def _parts(chain: Chain, item: Item, course: Course | None, zone: tzinfo | None)
     yield "When memory ends", _forecast(chain, item, zone)
     yield "How it went", [_move_words(each, zone) for each in chain.transitions]
     yield "Whom it was told to", [_step_words(each, zone) for each in chain.steps] or ["Nobody, so far."]
+    yield "What was done about it", [_action_words(each, zone) for each in chain.actions]
     yield "What people said", [remark_words(each, zone) for each in chain.entry.remarks]
     yield "What memory did", [_course_words(course, chain, zone)] if course else []
     yield "What can be done", [join_sentences(can_be_done)] if can_be_done and not item.is_over else []
@@ -178,6 +187,17 @@ def _step_words(row: StepRow, zone: tzinfo | None) -> str:
     return join_sentences(f"{what}: {_delivery_words(row.delivery, zone)}")
 
 
+def _action_words(row: ActionRow, zone: tzinfo | None) -> str:
+    """Return "2026-11-22 03:12 ask pid 4104 to clear: gc: recovered (2.1 GiB came back within 1.2s)"."""
+    if isinstance(row, WithheldRow):
+        held = row.withheld
+        remedy = f"{held.remedy}: " if held.remedy else ""
+        return join_sentences(
+            f"{clock(row.wall, zone)} {remedy}withheld ({_plain(held.hindrance)}): {clean(held.detail)}"
+        )
+    return join_sentences(f"{clock(row.at, zone)} {attempt_words(row)}")
+
+
 def _delivery_words(delivery: DeliveryRow, zone: tzinfo | None) -> str:
     answer = f": {clean(delivery.detail)}" if delivery.detail else ""
     attempts = f"{delivery.attempts} attempt{'' if delivery.attempts == 1 else 's'}"
@@ -217,6 +237,7 @@ def why_record(chain: Chain, course: Course | None, host: Host) -> Json:
         "who": who(item),
         "transitions": [transition_record(each) for each in chain.transitions],
         "steps": [_step_record(each) for each in chain.steps],
+        "actions": [_action_record(each) for each in chain.actions],
         "memory": _course_record(course) if course else None,
         "commands": _next(item),
     }
@@ -234,6 +255,19 @@ def _step_record(row: StepRow) -> Json:
         if isinstance(step, Withheld)
         else None,
         "delivery": None if is_withheld or row.delivery is None else _delivery_record(row.delivery),
+    }
+
+
+def _action_record(row: ActionRow) -> Json:
+    if isinstance(row, WithheldRow):
+        held = row.withheld
+        reason = {"reason": str(held.hindrance), "detail": held.detail}
+        return {**moment("time", row.wall), "remedy": held.remedy, "withheld": reason, "attempt": None}
+    return {
+        **moment("time", row.at),
+        "remedy": row.apply.remedy,
+        "withheld": None,
+        "attempt": attempt_record(row),
     }
 
 

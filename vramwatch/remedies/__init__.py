@@ -1,0 +1,1 @@
+"""Ways to have memory given back, one file each; off until they are configured."""
