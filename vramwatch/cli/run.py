@@ -112,7 +112,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
     from vramwatch.daemon import Daemon
     from vramwatch.store import Retention, Store
     from vramwatch.store.location import default_for_writing
-    from vramwatch.web.health import HealthServer
+    from vramwatch.web.server import Shown, WebServer
 
     with contextlib.ExitStack() as house:
         path = config.store.path or default_for_writing()
@@ -145,7 +145,9 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
             place = config.control.place(os.environ, os.geteuid())
             house.callback(ControlServer(place, config.control.group, daemon.answer).close)
             if listen := config.http.listen:
-                house.callback(HealthServer(listen.host, listen.port, daemon.vitals).close)
+                http = config.http
+                shown = Shown(daemon.vitals, daemon.board, http.token_file, http.processes)
+                house.callback(WebServer(listen.host, listen.port, shown).close)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop())
         again = Reload(daemon, pipeline, judge, alerting, outbox, digester, config, load_again)
