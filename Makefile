@@ -1,7 +1,7 @@
 # make try    see it work on a simulated server, and growth being found: no GPU, no root, no network service (FOR=20 ends it)
 # make run    the same on this machine's GPUs
 # make test   every test, with all the set-up they need; those of services are skipped where there are none
-# make test-services  those that need a real Alertmanager, which it fetches from Debian's packages
+# make test-services  those that need a real Prometheus and Alertmanager, which it fetches from Debian's packages
 # make check  format, lint, types, import contracts: what a change must pass before it is looked at
 # make test-systemd  the service on a machine that is booted for it: needs root, and takes what it boots from Debian
 # make bundle  one archive with all that a server without a package index needs

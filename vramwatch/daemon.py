@@ -46,6 +46,7 @@ from vramwatch.store.desk import Desk
 from vramwatch.systemd import Systemd
 from vramwatch.treating import Treatment
 from vramwatch.watch import Watch
+from vramwatch.web.board import Board, Queue, Tally
 from vramwatch.web.health import Vitals
 
 CLOCK_STEP = 2.0
@@ -116,6 +117,8 @@ class Daemon:
         self._events: list[Event] = [Event(EventKind.STARTED, "vramwatch started")]
         self._before: Poll | None = None
         self._logbook = Logbook()
+        self._tally = Tally()
+        self._board = Board()
         self._polls = 0
         self._with_readings = 0
         self._turn_began = self._turned_at = time.monotonic()
@@ -165,6 +168,10 @@ class Daemon:
             store=self._backlog.fault,
         )
 
+    def board(self) -> Board:
+        """Return what the newest turn left to show, for a thread that may take its time with it."""
+        return self._board
+
     # --- the loop ---------------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -176,6 +183,7 @@ class Daemon:
         try:
             self._judge.begin()
             self._systemd.ready()
+            self._count_anew()
             while (at := self._feed.clock.wait(interval)) is not None:
                 self._now = at
                 self._errands.run()
@@ -212,6 +220,7 @@ class Daemon:
         self._before = poll
         self._polls += 1
         self._with_readings += bool(poll.ledgers)
+        self._board = self._tally.board(self._backlog.dropped, self._queues())
         self._turned_at = time.monotonic()
         return self._interval(poll)
 
@@ -244,12 +253,26 @@ class Daemon:
         is_kept = self._backlog.is_empty
         if self._treatment and self._alerting:
             poll = self._treatment.turn(poll, self._alerting.cases, is_kept=is_kept)
+        self._tally.turn(poll)
         self._backlog.remember(poll)
         if self._treatment:
             self._treatment.begin(poll, is_kept=self._backlog.is_empty)
         if self._outbox:
             self._outbox.expect(poll.steps)
             self._outbox.turn(poll.at.wall)
+
+    def _count_anew(self) -> None:
+        """Have the board go on from the incidents that are open in the store."""
+        try:
+            self._tally.take_up(self._store.open_incidents())
+        except StoreError as error:
+            logger.error("open incidents not shown until they move because=%r", str(error))
+
+    def _queues(self) -> dict[str, Queue]:
+        outbox = self._outbox
+        if outbox is None:
+            return {}
+        return {name: Queue(count, name in outbox.failing) for name, count in outbox.under_way.items()}
 
     def _ailing(self, poll: Poll) -> Iterator[Trouble]:
         """Yield what is wrong with vramwatch itself."""
@@ -357,6 +380,7 @@ class Daemon:
             raise ControlError(str(error)) from error
         if self._alerting:
             self._alerting.begin_anew()
+        self._count_anew()
         counts = forgotten.counts
         logger.info(
             "history forgotten author=%r %s",

@@ -62,6 +62,11 @@ class Outbox:
         return self._routes
 
     @property
+    def under_way(self) -> Mapping[str, int]:
+        """Channel -> how many messages are being sent, or failed and are tried again."""
+        return {name: route.under_way for name, route in self._routes.items()}
+
+    @property
     def failing(self) -> Mapping[str, str]:
         """Channel -> why its newest attempt failed; those alone that fail."""
         return {name: why for name, route in self._routes.items() if (why := route.failing)}

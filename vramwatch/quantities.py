@@ -139,20 +139,27 @@ class Address:
     host: str
     port: int
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether this machine alone can reach it. Errors: ValueError where the host is no IP address."""
+        return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
-class Loopback:
-    """An address of this machine alone, with a port, or nothing."""
+class Listening:
+    """An IP address to listen on, with a port, or nothing."""
 
-    accepted = "host:port with a loopback host (127.0.0.1:9478, [::1]:9478, localhost:9478), or off"
+    accepted = "host:port with an IP address (127.0.0.1:9478, [::1]:9478, localhost:9478), or off"
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return _schema(self._read, lambda value: None if value is None else str(value))
 
     def _read(self, value: object) -> Address | None:
+        if isinstance(value, Address):
+            return value
         if value is None or value is False or value in ("off", "null"):
             return None
         host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
@@ -160,16 +167,9 @@ class Loopback:
             raise ValueError(f"not an address with a port; write {self.accepted}")
         if int(port) > 65535:
             raise ValueError(f"port {port} is out of range; write 1 to 65535, or 0 for any free one")
-        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-        if bare != "localhost" and not self._is_loopback(bare):
-            raise ValueError(
-                f"{host!r} can be reached from other machines, and vramwatch does not yet ask who reads; "
-                f"write {self.accepted}, and put a proxy that authenticates before it"
-            )
-        return Address(bare, int(port))
-
-    def _is_loopback(self, host: str) -> bool:
+        address = Address(host[1:-1] if host.startswith("[") and host.endswith("]") else host, int(port))
         try:
-            return ipaddress.ip_address(host).is_loopback
+            address.is_loopback  # noqa: B018 - asked for its error
         except ValueError:
             raise ValueError(f"{host!r} is not an IP address; write {self.accepted}") from None
+        return address

@@ -103,6 +103,11 @@ class Route:
         return not self._handed
 
     @property
+    def under_way(self) -> int:
+        """How many messages are being sent, or are to be tried again."""
+        return len(self._handed) + len(self.again) + len(self.extra)
+
+    @property
     def failing(self) -> str | None:
         """Why its newest attempt failed; before the first one, why its receiver cannot be reached."""
         return self._failing if self._has_sent else self.sender.unreachable

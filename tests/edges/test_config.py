@@ -410,7 +410,7 @@ def test_a_rule_needs_a_name_and_a_match(file: File):
     ("listen", "said"),
     [
         ("0.0.0.0:9478", "'0.0.0.0' can be reached from other machines"),
-        ("'[::]:9478'", "'[::]' can be reached from other machines"),
+        ("'[::]:9478'", "'::' can be reached from other machines"),
         ("192.0.2.7:80", "can be reached from other machines"),
         ("example.org:80", "'example.org' is not an IP address"),
         ("9478", "not an address with a port"),
@@ -719,3 +719,31 @@ def test_the_control_socket_lies_where_the_system_keeps_such_things(
 def test_a_control_socket_that_is_configured_lies_there(file: File):
     config = file.load("control: {socket: /srv/c.sock}")
     assert config.control.place({"RUNTIME_DIRECTORY": "/run/vramwatch"}, 0) == Path("/srv/c.sock")
+
+
+# --- who may read over HTTP -----------------------------------------------------------------------
+
+
+def test_an_address_that_others_can_reach_is_taken_with_a_token(file: File, tmp_path: Path):
+    token = tmp_path / "token"
+    token.write_text("s3same\n")
+    token.chmod(0o640)
+    config = file.load(f"http: {{listen: '0.0.0.0:9478', token_file: {token}}}")
+    assert config.http.token_file is not None
+    assert config.http.token_file.reveal() == "s3same"
+    assert "to whoever has its token" in sentence(config)
+    assert "s3same" not in effective(config)
+
+
+def test_a_token_that_every_user_can_read_is_refused_with_what_to_do(file: File, tmp_path: Path):
+    token = tmp_path / "token"
+    token.write_text("s3same")
+    token.chmod(0o644)
+    said = file.fault(f"http: {{token_file: {token}}}")
+    assert "can be read by every user" in said
+    assert "chmod o-r token" in said
+    assert "s3same" not in said
+
+
+def test_a_token_file_that_is_not_there_is_named(file: File):
+    assert "/no/such/token cannot be read" in file.fault("http: {token_file: /no/such/token}")

@@ -9,19 +9,21 @@ from dataclasses import replace
 import pytest
 
 from vramwatch.core.errors import VramwatchError
-from vramwatch.web import health
-from vramwatch.web.health import HealthServer, Vitals
+from vramwatch.web import server
+from vramwatch.web.board import Board
+from vramwatch.web.health import Vitals
+from vramwatch.web.server import Shown, WebServer
 
 SEEING = Vitals(polls=7, readings=7, age=0.4, stuck_after=30.0)
 
 
 @contextlib.contextmanager
 def serving(vitals):
-    server = HealthServer("127.0.0.1", 0, lambda: vitals)
+    opened = WebServer("127.0.0.1", 0, Shown(lambda: vitals, Board))
     try:
-        yield server.port
+        yield opened.port
     finally:
-        server.close()
+        opened.close()
 
 
 def get(port, path, host="127.0.0.1"):
@@ -70,9 +72,9 @@ def test_an_unknown_path_says_what_there_is():
 
 
 def test_many_callers_that_never_finish_do_not_shut_out_the_next_for_long(monkeypatch):
-    monkeypatch.setattr(health, "CALLER_DEADLINE", 0.3)
+    monkeypatch.setattr(server, "CALLER_DEADLINE", 0.3)
     with serving(SEEING) as port, contextlib.ExitStack() as stack:
-        for _ in range(3 * health.CALLERS):
+        for _ in range(3 * server.CALLERS):
             slow = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
             slow.sendall(b"GET / HTTP/1.1\r\nX-Trickle: ")
         assert get(port, "/-/healthy")[0] == 200
@@ -80,4 +82,4 @@ def test_many_callers_that_never_finish_do_not_shut_out_the_next_for_long(monkey
 
 def test_a_port_in_use_is_named_with_the_option_that_moves_it():
     with serving(SEEING) as port, pytest.raises(VramwatchError, match=rf"127.0.0.1:{port}: .*http\.listen"):
-        HealthServer("127.0.0.1", port, lambda: SEEING)
+        WebServer("127.0.0.1", port, Shown(lambda: SEEING, Board))

@@ -127,6 +127,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
     from vramwatch.store.location import default_for_writing
     from vramwatch.systemd import Systemd
     from vramwatch.web.health import HealthServer
+    from vramwatch.web.server import Shown, WebServer
 
     systemd = Systemd(os.environ)
     with contextlib.ExitStack() as house:
@@ -171,7 +172,9 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
         if config.source_name != "replay":  # which may play beside a daemon that has both addresses
             house.callback(ControlServer(place, config.control.group, daemon.answer).close)
             if listen := config.http.listen:
-                house.callback(HealthServer(listen.host, listen.port, daemon.vitals).close)
+                http = config.http
+                shown = Shown(daemon.vitals, daemon.board, http.token_file, http.processes)
+                house.callback(WebServer(listen.host, listen.port, shown).close)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop())
         again = Reload(daemon, pipeline, judge, alerting, outbox, digester, treatment, config, load_again)

@@ -1,6 +1,7 @@
 """The shape of the configuration: its sections and options, what each means, takes and defaults to."""
 
 import re
+import stat
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -23,8 +24,9 @@ from vramwatch.core.cadence import Rates
 from vramwatch.core.owners import OwnerRule
 from vramwatch.core.ports import Feed
 from vramwatch.core.units import GIB, Bytes, Seconds
+from vramwatch.credentials import Secret, SecretFile
 from vramwatch.options import AbsolutePath, Glob, Misfit, Name, Section, refuse_disorder
-from vramwatch.quantities import Address, Duration, Fraction, Loopback, Size, duration_text
+from vramwatch.quantities import Address, Duration, Fraction, Listening, Size, duration_text
 
 DEFAULT_SOURCE = "nvml"
 CONTROL_SOCKET = "control.sock"
@@ -222,13 +224,47 @@ class ControlOptions(Section):
         return Path(environment.get("XDG_RUNTIME_DIR") or f"/run/user/{uid}") / "vramwatch" / CONTROL_SOCKET
 
 
-class HttpOptions(Section):
-    """Health, for other programs on this machine."""
+def _private(secret: Secret | None) -> Secret | None:
+    if secret is not None and secret.origin is not None:
+        path = Path(secret.origin)
+        if path.stat().st_mode & stat.S_IROTH:
+            raise ValueError(f"{path} can be read by every user of this machine; run: chmod o-r {path}")
+    return secret
 
-    listen: Annotated[Address | None, Loopback()] = Field(
+
+class HttpOptions(Section):
+    """Health and metrics, for other programs."""
+
+    listen: Annotated[Address | None, Listening()] = Field(
         Address("127.0.0.1", 9478),
-        description="Address of /-/healthy and /-/ready; off: none.",
+        description=(
+            "Address of /metrics, /-/healthy and /-/ready; off: none. One that other machines can reach "
+            "needs token_file."
+        ),
     )
+    token_file: Annotated[Secret | None, SecretFile(), AfterValidator(_private)] = Field(
+        None,
+        description=(
+            "A file that holds a token: /metrics then answers those alone who send it as a bearer token, "
+            "and others learn of health no more than whether all is well."
+        ),
+    )
+    processes: bool = Field(
+        False,
+        description="Whether /metrics tells of single processes too, by pid: series that go as they do.",
+    )
+
+    @model_validator(mode="after")
+    def _others_are_asked_for_a_token(self) -> "HttpOptions":
+        if self.listen and not self.listen.is_loopback and self.token_file is None:
+            host = self.listen.host
+            raise Misfit(
+                {
+                    "listen": f"{host!r} can be reached from other machines; write http.token_file too, "
+                    f"a file that holds a token, or a loopback address such as 127.0.0.1:{self.listen.port}"
+                }
+            )
+        return self
 
 
 def _unit(glob: str) -> str:
