@@ -6,7 +6,7 @@ import pytest
 
 from tests.edges.test_daemon import Hand, blind, make, told
 from tests.servers import fired, leaking, play, poll, seconds, watch
-from vramwatch.cli.run import Reload
+from vramwatch.cli.reloading import Reload
 from vramwatch.config import load
 from vramwatch.config.detection import DetectionOptions
 from vramwatch.core.incidents import Reason, State, Terms

@@ -13,20 +13,15 @@ import click
 
 from vramwatch import __version__
 from vramwatch.cli.options import config_option, store_option
-from vramwatch.core.errors import ConfigError, UsageError
-from vramwatch.core.model import Event, EventKind
+from vramwatch.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from vramwatch.alerting import Alerting
+    from vramwatch.cli.reloading import Reload
     from vramwatch.config import Config
     from vramwatch.core.ports import Feed
     from vramwatch.daemon import Daemon
-    from vramwatch.digesting import Digests
-    from vramwatch.outbox import Outbox
-    from vramwatch.pipeline import Pipeline
     from vramwatch.reception import Reception
-    from vramwatch.treating import Treatment
-    from vramwatch.watch import Watch
+    from vramwatch.systemd import Systemd
 
 LOG_FORMAT = "%(levelname)s %(name)s %(message)s"
 """Without a time: journald and container runtimes put theirs before every line."""
@@ -64,8 +59,8 @@ def command(
     as known utilization, process_start, owner, reserved_bytes, event, torch_reserved_bytes,
     torch_allocated_bytes, engine_kv_bytes, engine_kv_ratio (the share of the KV pool that is used),
     requests_total, requests_running, requests_waiting, engine_pool_bytes (the size of the KV pool),
-    engine_evictable_bytes (the prefix cache in it that may be dropped), preemptions_total, alloc_retries_total, ooms_total, model_bytes and model_gpu_bytes
-    (Ollama's size and size_vram). An empty pid is the whole GPU, an empty used_bytes one that the driver
+    engine_evictable_bytes (the prefix cache in it that may be dropped), preemptions_total,
+    alloc_retries_total, ooms_total, model_bytes and model_gpu_bytes (Ollama's size and size_vram). An empty pid is the whole GPU, an empty used_bytes one that the driver
     withheld. Logs of
     `nvidia-smi --query-gpu=timestamp,index,uuid,memory.used,memory.total --format=csv -l 10` are taken
     as they are.
@@ -119,6 +114,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
         treat,
         watch,
     )
+    from vramwatch.cli.reloading import Reload
     from vramwatch.clock import read_boot_id
     from vramwatch.config import sentence
     from vramwatch.control import ControlServer
@@ -126,7 +122,6 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
     from vramwatch.store import Retention, Store
     from vramwatch.store.location import default_for_writing
     from vramwatch.systemd import Systemd
-    from vramwatch.web.health import HealthServer
     from vramwatch.web.server import Shown, WebServer
 
     systemd = Systemd(os.environ)
@@ -175,19 +170,22 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
                 http = config.http
                 shown = Shown(daemon.vitals, daemon.board, http.token_file, http.processes)
                 house.callback(WebServer(listen.host, listen.port, shown).close)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: daemon.stop())
         again = Reload(daemon, pipeline, judge, alerting, outbox, digester, treatment, config, load_again)
-
-        def reload() -> None:
-            systemd.reloading()
-            again()
-            systemd.ready()
-
-        signal.signal(signal.SIGHUP, lambda *_: daemon.call(reload))
+        _heed_signals(daemon, again, systemd)
         logger.info("%s", sentence(config))
         daemon.run()
         logger.info("stopped")
+
+
+def _heed_signals(daemon: "Daemon", again: "Reload", systemd: "Systemd") -> None:
+    def reload() -> None:
+        systemd.reloading()
+        again()
+        systemd.ready()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: daemon.stop())
+    signal.signal(signal.SIGHUP, lambda *_: daemon.call(reload))
 
 
 def _receive(config: "Config", feed: "Feed", control: Path) -> "Reception | None":
@@ -200,68 +198,6 @@ def _receive(config: "Config", feed: "Feed", control: Path) -> "Reception | None
     except ReceptionError as error:
         logger.warning("no worker can enrol because=%r", str(error))
         return None
-
-
-class Reload:
-    """Takes up rates, owners' rules, detection, channels, remedies and log level anew.
-
-    A bad file changes nothing.
-    """
-
-    LASTING = ("source", "store", "control", "workers", "engines", "http", "logs", "host")
-    """Sections that a running daemon keeps as they were at its start."""
-
-    def __init__(
-        self,
-        daemon: "Daemon",
-        pipeline: "Pipeline",
-        watch: "Watch",
-        alerting: "Alerting | None",
-        outbox: "Outbox | None",
-        digester: "Digests | None",
-        treatment: "Treatment | None",
-        config: "Config",
-        load_again: "Callable[[], Config]",
-    ) -> None:
-        self._daemon = daemon
-        self._pipeline = pipeline
-        self._watch = watch
-        self._alerting = alerting
-        self._outbox = outbox
-        self._digester = digester
-        self._treatment = treatment
-        self._at_start = config
-        self._load_again = load_again
-
-    def __call__(self) -> None:
-        from vramwatch.assembly import channels, detectors, digest_plan, lines, observe_for, permit, rules
-        from vramwatch.config import sentence
-
-        try:
-            config = self._load_again()
-        except ConfigError as error:
-            logger.error("configuration kept as it was because=%r", str(error))
-            self._daemon.misconfigured = str(error).splitlines()[0]
-            self._daemon.note(Event(EventKind.RELOAD_REFUSED, self._daemon.misconfigured))
-            return
-        self._daemon.misconfigured = None
-        self._pipeline.rates = config.poll.rates()
-        self._pipeline.name_by(config.owner_rules())
-        self._watch.reconfigure(detectors(config), config.detection.terms())
-        if self._alerting:
-            self._alerting.reconfigure(channels(config), observe_for(config))
-        if self._outbox:
-            self._outbox.reconfigure(lines(config), config.alerting.give_up_after)
-        if self._digester:
-            self._digester.reconfigure(digest_plan(config))
-        if self._treatment:
-            self._treatment.reconfigure(rules(config), permit(config))
-        logging.getLogger().setLevel(config.log.level.upper())
-        waiting = [name for name in self.LASTING if getattr(config, name) != getattr(self._at_start, name)]
-        rest = f"; {', '.join(waiting)} changed too, and count from the next start" if waiting else ""
-        read = "poll, owners, detection, alerting, channels, remedies and log were read again"
-        self._daemon.note(Event(EventKind.RELOADED, f"{read}{rest}"))
-        logger.info("%s", sentence(config))
 
 
 def _refuse_mixed_history(config: "Config", store_path: Path | None, source: str | None) -> None:

@@ -11,12 +11,10 @@ def sentence(config: Config) -> str:
     if config.source_name == "replay":
         return f"vramwatch plays a recording; {_look(config)}; {touch}"
     listen = config.http.listen
-    health = f"tells its health on http://{listen}, to this machine alone; " if listen else ""
-    reads = f"{_watch(config)}; {_look(config)}; {_follow(config)}; {_ask(config)}"
-    return f"vramwatch {reads}; {_tell(config)}; {health}{touch}"
     readers = "this machine alone" if listen and listen.is_loopback else "whoever has its token"
     health = f"tells its health and metrics on http://{listen}, to {readers}; " if listen else ""
-    return f"vramwatch {_watch(config)}; {_look(config)}; {_follow(config)}; {_tell(config)}; {health}{touch}"
+    reads = f"{_watch(config)}; {_look(config)}; {_follow(config)}; {_ask(config)}"
+    return f"vramwatch {reads}; {_tell(config)}; {health}{touch}"
 
 
 def _tell(config: Config) -> str:

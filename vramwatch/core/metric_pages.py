@@ -119,7 +119,7 @@ def _unescape(escape: re.Match[str]) -> str:
 
 
 def figure(told: object) -> float | None:
-    """Return ``told``, a number or its text, if it can be a figure; None for NaN, infinity and less than 0."""
+    """Return ``told``, a number or its text, as a figure; None for NaN, infinity and less than 0."""
     if isinstance(told, bool) or not isinstance(told, (int, float, str)):
         return None
     try:
