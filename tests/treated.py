@@ -102,7 +102,7 @@ class Server:
 
 @dataclass
 class Place:
-    """Source, people and clock in one: time passes as it is waited for. ``before``: seq -> what is done then."""
+    """Source, people and clock in one: time passes as it is waited for. ``before``: seq -> deed."""
 
     server: Server
     polls: int
