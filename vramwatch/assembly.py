@@ -27,7 +27,7 @@ from vramwatch.gauging import Gauging, Place, Terms
 from vramwatch.logs import LogWatch
 from vramwatch.outbox import Outbox
 from vramwatch.pipeline import Pipeline
-from vramwatch.procfs import Holder, ProcessTable, find_holders, read_group_memory
+from vramwatch.procfs import Holder, IdentifySocket, ProcessTable, find_holders, read_group_memory
 from vramwatch.procfs.identity import sees_every_process
 from vramwatch.reception import Admission, Bounds, Reception
 from vramwatch.remedying import Hands
@@ -58,7 +58,7 @@ def open_feed(config: Config, first_seq: int) -> Feed:
     """Return the feed of the configured source; its people keep secrets unless told otherwise."""
     feed = config.source.open(first_seq)
     if feed.live and config.store.commands is Commands.FULL:
-        return replace(feed, people=ProcessTable(redacts=False))
+        return replace(feed, people=ProcessTable(redacts=False, others=IdentifySocket()))
     return feed
 
 
@@ -256,6 +256,8 @@ def name_holders(poll: Poll) -> str | None:
     """
     alive = {h.pid for ledger in poll.ledgers for h in ledger.holdings if h.ghost is None}
     holders = find_holders()
+    if holders.unreadable:
+        holders = IdentifySocket().holders() or holders
     said = [
         f"{holder.name} (pid {holder.pid}, {holder.state}, parent {holder.parent_pid}) has "
         f"{' '.join(holder.devices)} open"

@@ -87,6 +87,21 @@ def test_channels_need_the_network_and_nothing_else_does(root, tmp_path):
     assert not root.place(drop_in).parent.exists()
 
 
+def test_the_profile_identify_brings_a_helper_of_its_own_and_its_end_takes_it_away(root, tmp_path):
+    def plan(identifies):
+        config, shipped = configured(tmp_path), installing.shipped_units()
+        wanted = installing.wanted(config, shipped, PROGRAM, identifies=identifies)
+        written = root.written()
+        standing = root.standing({item.path for item in wanted} | set(map(Path, written)))
+        return installing.to_install(wanted, standing, written)
+
+    root.carry_out(plan(True))
+    unit = root.place(UNITS / "vramwatch-identify.service").read_text()
+    assert "ExecStart=/opt/elsewhere/bin/python -I -m vramwatch.procfs.identify\n" in unit
+    removed = {item.path.name for item in plan(False) if item.deed is Deed.REMOVE}
+    assert removed == set(installing.IDENTIFY)
+
+
 def test_uninstalling_removes_what_was_written_and_leaves_what_was_changed(root, tmp_path):
     install(root, configured(tmp_path))
     root.place(CONFIGURATION).write_text("# mine\n")

@@ -174,6 +174,64 @@ def test_a_channel_brings_the_drop_in_that_opens_the_network_and_its_end_takes_i
     assert "remove   /etc/systemd/system/vramwatch.service.d/network.conf" in said
 
 
+SECRET = "hunter2"
+
+
+@pytest.fixture
+def foreign(machine):
+    """A process of another user that has a GPU's device file open, and a job's name in its environment."""
+    machine.run("sh", "-c", "touch /dev/nvidia0 && chmod 666 /dev/nvidia0")
+    machine.run(
+        "systemd-run", "--unit=foreign", "--uid=65534", "--setenv=SLURM_JOB_ID=77", "--setenv=SLURM_JOB_NAME=train",
+        f"--setenv=PASSWORD={SECRET}", "sh", "-c", "exec 9</dev/nvidia0; exec sleep 3600",
+    )  # fmt: skip
+    pid = machine.show("MainPID", "foreign.service")
+    yield int(pid)
+    machine.run("systemctl", "stop", "foreign.service", check=False)
+
+
+def ask_as_the_service(machine, question):
+    """Ask with the rights of the service's user and return what it is told."""
+    ask = f"from vramwatch.procfs import IdentifySocket; print(IdentifySocket().{question})"
+    python = f"{SITE}/../../../bin/python"
+    return machine.say("setpriv", "--reuid=vramwatch", "--clear-groups", python, "-c", ask)
+
+
+def test_in_the_profile_observe_what_proc_hides_is_named_and_not_seen(machine, foreign):
+    said = machine.run(VRAMWATCH, "doctor", check=False).stdout
+    assert "warn  processes: of other users' processes the daemon cannot see who has a GPU's device" in said
+    assert "vramwatch service install --profile identify" in said
+    look = f"cat /proc/{foreign}/environ"
+    assert machine.run(
+        "setpriv", "--reuid=vramwatch", "--clear-groups", "sh", "-c", look, check=False
+    ).returncode
+
+
+def test_in_the_profile_identify_a_helper_tells_it_and_nothing_more(machine, foreign):
+    machine.run(VRAMWATCH, "service", "install", "--yes", "--profile", "identify")
+    until_it_says(machine, "2 GPUs")
+    assert "profile: identify" in machine.say(VRAMWATCH, "service", "status")
+    assert "ok    processes: the helper" in machine.run(VRAMWATCH, "doctor", check=False).stdout
+    ticks = machine.say("sh", "-c", f"cut -d' ' -f22 /proc/{foreign}/stat")
+    told = ask_as_the_service(machine, f"environment({foreign}, {ticks})")
+    assert told == "{'SLURM_JOB_ID': '77', 'SLURM_JOB_NAME': 'train'}"
+    assert f"pid={foreign}" in ask_as_the_service(machine, "holders()")
+    stranger = (
+        "setpriv",
+        "--reuid=65534",
+        "--clear-groups",
+        "sh",
+        "-c",
+        "echo x > /run/vramwatch-identify/socket",
+    )
+    assert machine.run(*stranger, check=False).returncode
+    helper = machine.show("MainPID", "vramwatch-identify.service")
+    assert "CapEff:\t0000000000080004" in machine.say("cat", f"/proc/{helper}/status")
+    assert "CapEff:\t0000000000000000" in machine.say("cat", f"/proc/{machine.show('MainPID')}/status")
+    machine.run(VRAMWATCH, "service", "install", "--yes", "--profile", "observe")
+    assert machine.run("systemctl", "cat", "vramwatch-identify.socket", check=False).returncode
+
+
 def test_it_goes_back_to_the_version_before_with_the_history_of_then_and_says_what_is_lost(machine):
     machine.run("cp", "-a", "/opt/vramwatch-0.1.0", "/opt/vramwatch-0.0.9")
     before = "s,/opt/vramwatch-0.1.0,/opt/vramwatch-0.0.9,"

@@ -24,6 +24,7 @@ from vramwatch.core.texts import clean
 from vramwatch.core.troubles import BLIND, CHANNEL, CONFIGURATION, STORE
 from vramwatch.core.units import MIB, show_bytes, show_seconds
 from vramwatch.core.wording import clock
+from vramwatch.procfs import IdentifySocket
 from vramwatch.sending import unreachable
 from vramwatch.store import History
 from vramwatch.store.location import locate
@@ -37,6 +38,18 @@ CLASHES = {
 }
 """Distribution -> what to do when it is installed beside ours."""
 
+
+SERVICE = "/etc/systemd/system/vramwatch.service"
+"""With it the daemon is the service, whose user counts, and not whoever asks."""
+
+HIDDEN = (
+    "of other users' processes the daemon cannot see who has a GPU's device files open (who keeps a ghost's "
+    "memory), the environment (Slurm job names, ranks), containers' names, and sockets (engines' addresses that "
+    "no argument names)"
+)
+"""What /proc keeps from a user without capabilities: CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, proc(5)."""
+
+REVEALING = "vramwatch service install --profile identify adds a helper that tells the first three"
 
 TROUBLES = {
     BLIND: "what is said of the driver and the GPUs above",
@@ -129,12 +142,10 @@ def _processes() -> Finding:
     if surroundings(live=True).hidden_pids:
         remedy = "run in the host's pid namespace (docker: --pid=host; Kubernetes: hostPID: true)"
         return Finding("processes", Grade.WARN, "those outside this container cannot be seen", remedy)
-    if os.geteuid() != 0:
-        remedy = (
-            "root, or CAP_SYS_PTRACE with CAP_DAC_READ_SEARCH, sees holders of ghosts and Slurm job names"
-        )
-        text = "open files and environment of other users' processes cannot be read"
-        return Finding("processes", Grade.WARN, text, remedy)
+    if IdentifySocket().is_there:
+        return Finding("processes", Grade.OK, "the helper of the profile identify tells what /proc hides")
+    if os.geteuid() != 0 or Path(SERVICE).exists():
+        return Finding("processes", Grade.WARN, HIDDEN, REVEALING)
     return Finding("processes", Grade.OK, "all of this machine can be seen")
 
 

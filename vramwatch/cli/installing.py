@@ -22,8 +22,11 @@ CONFIGURATION = Path("/etc/vramwatch/config.yaml")
 MANIFEST = Path("/etc/vramwatch/.installed.json")
 """Where root alone writes: the daemon must not be able to name files that root then removes."""
 
-SHIPPED_PROGRAM = "/opt/vramwatch/bin/vramwatch"
-"""The program that the shipped unit starts; the one that installs it takes its place."""
+SHIPPED_PROGRAMS = "/opt/vramwatch/bin/"
+"""Where the shipped units look for programs; the place of the one that installs them comes instead."""
+
+IDENTIFY = ("vramwatch-identify.socket", "vramwatch-identify.service")
+"""The units of the profile "identify"."""
 
 MINIMAL = """\
 # Every option has a default: vramwatch check --example prints them all, with what they mean.
@@ -92,15 +95,19 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def wanted(config: Config, shipped: Path, program: str) -> list[Item]:
+def wanted(config: Config, shipped: Path, program: str, *, identifies: bool = False) -> list[Item]:
     """Return the files of a service that runs ``program`` (an absolute path) by ``config``.
 
-    ``shipped``: the folder of units that comes with vramwatch.
+    ``shipped``: the folder of units that comes with vramwatch. ``identifies``: in the profile "identify".
     """
-    unit = (shipped / UNIT).read_text(encoding="utf-8").replace(SHIPPED_PROGRAM, program)
+    here = f"{Path(program).parent}/"
+    units = {
+        name: (shipped / name).read_text(encoding="utf-8").replace(SHIPPED_PROGRAMS, here)
+        for name in (UNIT, *(IDENTIFY if identifies else ()))
+    }
     return [
         Item(SYSUSERS, Deed.WRITE, (shipped / "sysusers.conf").read_text(encoding="utf-8")),
-        Item(UNITS / UNIT, Deed.WRITE, unit),
+        *(Item(UNITS / name, Deed.WRITE, text) for name, text in units.items()),
         *(
             Item(
                 UNITS / f"{UNIT}.d" / f"{name}.conf",

@@ -26,9 +26,15 @@ def command() -> None:
 
 @command.command(short_help="Write unit, user and configuration, and start it.")
 @click.option("--yes", is_flag=True, help="Do it without asking.")
+@click.option(
+    "--profile",
+    type=click.Choice(["observe", "identify"]),
+    help="observe: no capability. identify: a helper reads of other users' processes what /proc hides. "
+    "Default: as it is installed, observe at first.",
+)
 @click.option("--no-start", is_flag=True, help="Write the files, and start nothing.")
 @config_option
-def install(yes: bool, no_start: bool, config_path: Path | None) -> None:
+def install(yes: bool, profile: str | None, no_start: bool, config_path: Path | None) -> None:
     """Show what would be written, ask, write it, and start the service.
 
     A file that somebody changed is left as it is, and said so. Run it again after the configuration has
@@ -40,19 +46,30 @@ def install(yes: bool, no_start: bool, config_path: Path | None) -> None:
     _refuse_without_systemd()
     config = load(config_path or find(), os.environ, {})
     root = installing.Root()
-    wanted = installing.wanted(config, installing.shipped_units(), installing.this_program())
     written = root.written()
+    socket = installing.IDENTIFY[0]
+    stood = str(installing.UNITS / socket) in written
+    identifies = stood if profile is None else profile == "identify"
+    wanted = installing.wanted(
+        config, installing.shipped_units(), installing.this_program(), identifies=identifies
+    )
     paths = {item.path for item in wanted} | set(map(Path, written))
     plan = installing.to_install(wanted, root.standing(paths), written)
     _show(plan)
-    steps = [("systemd-sysusers", str(installing.SYSUSERS)), ("systemctl", "daemon-reload")]
-    starting = [] if no_start else [("systemctl", "enable", "--quiet", installing.UNIT),
-                                    ("systemctl", "restart", installing.UNIT)]  # fmt: skip
+    steps: list[tuple[str, ...]] = [
+        ("systemd-sysusers", str(installing.SYSUSERS)),
+        ("systemctl", "daemon-reload"),
+    ]
+    starting = [] if no_start else _starting(installing.UNIT, socket if identifies else None)
+    if stood and not identifies:
+        steps.insert(0, ("systemctl", "disable", "--now", "--quiet", *installing.IDENTIFY))
     for step in (*steps, *starting):
         click.echo(f"run      {' '.join(step)}")
     _refuse_unless_root()
     if not yes:
         click.confirm("Do this?", abort=True)
+    if stood and not identifies:
+        _run(steps.pop(0))
     root.carry_out(plan)
     _run(steps[0])
     _let_the_service_read(root.place(installing.CONFIGURATION))
@@ -74,13 +91,14 @@ def uninstall(yes: bool) -> None:
         raise VramwatchError(f"{installing.MANIFEST}: nothing was installed by vramwatch service install")
     paths = set(map(Path, written))
     plan = installing.to_remove(paths, root.standing(paths), written)
-    click.echo(f"run      systemctl disable --now {installing.UNIT}")
+    units = [installing.UNIT, *(each for each in installing.IDENTIFY if installing.UNITS / each in paths)]
+    click.echo(f"run      systemctl disable --now {' '.join(units)}")
     _show(plan)
     click.echo("keep     /var/lib/vramwatch, the history; to delete it too: rm -r /var/lib/vramwatch")
     _refuse_unless_root()
     if not yes:
         click.confirm("Do this?", abort=True)
-    _run(("systemctl", "disable", "--now", "--quiet", installing.UNIT))
+    _run(("systemctl", "disable", "--now", "--quiet", *units))
     root.carry_out(plan)
     _run(("systemctl", "daemon-reload"))
 
@@ -132,13 +150,20 @@ def status() -> None:
         click.echo(f"it says: {text}")
     standing = root.standing(map(Path, written))
     names = sorted(path.stem for path in standing if path.parent.name == f"{installing.UNIT}.d")
-    click.echo(f"profile: observe{''.join(f' + {name}' for name in names)}")
+    profile = "identify" if installing.UNITS / installing.IDENTIFY[0] in standing else "observe"
+    click.echo(f"profile: {profile}{''.join(f' + {name}' for name in names)}")
     for path in sorted(standing):
         if installing.digest(standing[path]) != written[str(path)]:
             click.echo(f"changed since it was installed: {path}")
     if told.get("ActiveState") != "active":
         click.echo(f"see: journalctl -u {installing.UNIT} -n 20", err=True)
         sys.exit(1)
+
+
+def _starting(unit: str, socket: str | None) -> list[tuple[str, ...]]:
+    """Return the steps that start ``unit``, and before it the ``socket`` of the profile "identify"."""
+    before = [("systemctl", "enable", "--quiet", "--now", socket)] if socket else []
+    return [*before, ("systemctl", "enable", "--quiet", unit), ("systemctl", "restart", unit)]
 
 
 def _show(plan: "Sequence[Item]") -> None:

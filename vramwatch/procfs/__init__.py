@@ -2,6 +2,7 @@
 
 from vramwatch.procfs.dmem import GroupMemories, GroupMemory, read_group_memory
 from vramwatch.procfs.holders import Holder, Holders, find_holders
+from vramwatch.procfs.identify import IdentifySocket
 from vramwatch.procfs.mps import is_mps_client, is_mps_server
 from vramwatch.procfs.table import ProcessTable
 
@@ -10,6 +11,7 @@ __all__ = [
     "GroupMemory",
     "Holder",
     "Holders",
+    "IdentifySocket",
     "ProcessTable",
     "find_holders",
     "is_mps_client",

@@ -1,14 +1,25 @@
 """Reads all that /proc says of one life of one process, coherently though it may end at any moment."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from vramwatch.core.model import Ancestor, Instant, ProcessFacts, ProcessKey, ProcessState, SlurmJob
+from vramwatch.core.model import (
+    Ancestor,
+    Container,
+    Instant,
+    Pod,
+    ProcessFacts,
+    ProcessKey,
+    ProcessState,
+    SlurmJob,
+)
 from vramwatch.procfs.cgroups import CGROUP_LIMIT, Placement, parse_cgroup
 from vramwatch.procfs.commands import read_command, read_environment
 from vramwatch.procfs.containers import identify
 from vramwatch.procfs.files import read_bounded
+from vramwatch.procfs.identify import IdentifySocket
 from vramwatch.procfs.identity import Stat, Status, Users, read_boot_time, read_stat, read_status, started_at
 
 ANCESTORS_KEPT = 8
@@ -20,11 +31,15 @@ _ATTEMPTS = 2  # a pid that was reused while we read is read once more; twice in
 class FactsReader:
     """Reads ProcessFacts. Keeps what is the same for every process: the boot time and users' names."""
 
-    def __init__(self, root: str, host: Path, sees_every_process: bool, redacts: bool) -> None:
+    def __init__(
+        self, root: str, host: Path, sees_every_process: bool, redacts: bool, others: IdentifySocket | None
+    ) -> None:
+        """``others`` is asked of other users' processes; None: what /proc tells everybody must do."""
         self._root = root
         self._host = host
         self._sees_every_process = sees_every_process
         self._redacts = redacts
+        self._others = others
         self._users = Users(host)
         self._boot_time = read_boot_time(root)
 
@@ -48,9 +63,9 @@ class FactsReader:
     def _facts(self, pid: int, stat: Stat, at: Instant) -> ProcessFacts:
         status = read_status(self._root, pid)
         argv, title = read_command(self._root, pid, self._redacts)
-        environment = read_environment(self._root, pid)
+        environment = self._environment(pid, stat, status)
         placement = parse_cgroup(read_bounded(f"{self._root}/{pid}/cgroup", CGROUP_LIMIT) or b"")
-        container, pod = identify(placement, self._host)
+        container, pod = self._container(pid, stat, placement)
         user = self._users.name(status.uid)
         return ProcessFacts(
             key=ProcessKey(at.boot_id, pid, stat.start_ticks),
@@ -72,6 +87,18 @@ class FactsReader:
             namespace_pid=status.namespace_pids[-1] if status.namespace_pids else None,
             started=started_at(self._boot_time, stat.start_ticks),
         )
+
+    def _environment(self, pid: int, stat: Stat, status: Status) -> Mapping[str, str]:
+        told = read_environment(self._root, pid)
+        if told or self._others is None or status.uid == os.geteuid():
+            return told
+        return self._others.environment(pid, stat.start_ticks) or {}
+
+    def _container(self, pid: int, stat: Stat, placement: Placement) -> tuple[Container | None, Pod | None]:
+        container, pod = identify(placement, self._host)
+        if container is None or container.name or self._others is None:
+            return container, pod
+        return self._others.container(pid, stat.start_ticks) or (container, pod)
 
     def _ancestors(self, stat: Stat, status: Status) -> tuple[Ancestor, ...]:
         """Go up to the container's first process, or to what the machine's init started."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vramwatch.core.model import Instant, ProcessFacts, ProcessKey, ProcessState
 from vramwatch.procfs.exits import Exits, exists
+from vramwatch.procfs.identify import IdentifySocket
 from vramwatch.procfs.identity import Stat, read_stat, sees_every_process
 from vramwatch.procfs.reader import FactsReader
 
@@ -35,15 +36,23 @@ class ProcessTable:
 
     ``root`` is a /proc, or a tree recorded from one. ``host`` is the root of the host's file system,
     where the daemon runs inside a container of it. ``redacts``: what looks like a secret in a command
-    line is masked. A living process costs no read of /proc for ten seconds at a time, and its end is
+    line is masked. ``others`` is asked what /proc hides of other users' processes.
+    A living process costs no read of /proc for ten seconds at a time, and its end is
     seen at the next call.
     """
 
-    def __init__(self, root: Path = Path("/proc"), host: Path = Path("/"), *, redacts: bool = True) -> None:
+    def __init__(
+        self,
+        root: Path = Path("/proc"),
+        host: Path = Path("/"),
+        *,
+        redacts: bool = True,
+        others: IdentifySocket | None = None,
+    ) -> None:
         self._root = str(root)
         self._is_live = root == Path("/proc")  # only there is a pid one of ours
         self._sees_every_process = sees_every_process(self._root)
-        self._reader = FactsReader(self._root, host, self._sees_every_process, redacts)
+        self._reader = FactsReader(self._root, host, self._sees_every_process, redacts, others)
         self._exits = Exits()
         self._known: dict[int, _Known] = {}
         self._sweep_at = 0.0

@@ -8,7 +8,7 @@ from vramwatch.clock import MonotonicClock
 from vramwatch.core.ports import Feed
 from vramwatch.core.units import Seconds
 from vramwatch.driver.keeper import Keeper
-from vramwatch.procfs import ProcessTable
+from vramwatch.procfs import IdentifySocket, ProcessTable
 from vramwatch.quantities import Duration
 
 
@@ -29,4 +29,4 @@ class Nvml(BaseModel):
     def open(self, first_seq: int) -> Feed:
         """Return the feed of this machine's GPUs; the first poll starts the reader."""
         keeper = Keeper(self.deadline, self.start_deadline)
-        return Feed(keeper, ProcessTable(), MonotonicClock(first_seq), live=True)
+        return Feed(keeper, ProcessTable(others=IdentifySocket()), MonotonicClock(first_seq), live=True)
