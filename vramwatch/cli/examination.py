@@ -44,8 +44,8 @@ SERVICE = "/etc/systemd/system/vramwatch.service"
 
 HIDDEN = (
     "of other users' processes the daemon cannot see who has a GPU's device files open (who keeps a ghost's "
-    "memory), the environment (Slurm job names, ranks), containers' names, and sockets (engines' addresses that "
-    "no argument names)"
+    "memory), the environment (Slurm job names, ranks), containers' names, and sockets (engines' addresses "
+    "that no argument names)"
 )
 """What /proc keeps from a user without capabilities: CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, proc(5)."""
 

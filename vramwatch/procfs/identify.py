@@ -1,9 +1,9 @@
 """The profile "identify": a small process of its own that reads of other users' processes what /proc hides.
 
 It alone has CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH. It answers three questions and nothing else: the
-allow-listed environment of one life of a process, the names of its container, and who has the GPUs' device files
-open. systemd runs it as ``python -m vramwatch.procfs.identify``, its socket is descriptor 3 (sd_listen_fds(3));
-``IdentifySocket`` is the daemon's side. A question and its answer are a line of JSON each.
+allow-listed environment of one life of a process, the names of its container, and who has the GPUs' device
+files open. systemd runs it as ``python -m vramwatch.procfs.identify``, its socket is descriptor 3
+(sd_listen_fds(3)); ``IdentifySocket`` is the daemon's side. A question and its answer are a line of JSON each.
 """
 
 import json
