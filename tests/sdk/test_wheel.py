@@ -18,7 +18,7 @@ PINNED = {
     "numpy": "2.2.6",
     "vramwatch": "9.9",
 }
-"""Composed: an image's packages, each at the one version that its server takes, and a stranger named as we."""
+"""Composed: an image's packages, each at the one version that the server takes; one is a stranger."""
 
 
 def run(*command, cwd=None):
