@@ -4,6 +4,7 @@
 # make test-services  those that need a real Prometheus and Alertmanager, which it fetches from Debian's packages
 # make check  format, lint, types, import contracts: what a change must pass before it is looked at
 # make test-systemd  the service on a machine that is booted for it: needs root, and takes what it boots from Debian
+# make sdk-wheel  what a model server imports, as a distribution of its own, into dist/
 # make bundle  one archive with all that a server without a package index needs
 # make docs   draw the plots of docs/ anew, and write what replay says into its pages
 # make bench  what it costs, beside its peers
@@ -15,7 +16,7 @@ BIN    := $(VENV)/bin
 FOR    ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: try run test test-services test-systemd bundle check format docs bench bench-detection lock clean
+.PHONY: try run test test-services test-systemd sdk-wheel bundle check format docs bench bench-detection lock clean
 
 try: $(VENV)/.base
 	@scripts/show simulated $(FOR)
@@ -30,6 +31,9 @@ test: $(VENV)/.dev
 test-services: $(VENV)/.dev
 	@scripts/services
 	$(BIN)/pytest tests/services
+
+sdk-wheel: $(VENV)/.base
+	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist packaging/sdk
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -47,5 +47,6 @@ assert {each: signal.getsignal(each) for each in signal.valid_signals()} == befo
 assert not {"torch", "transformers.utils", "ray", "starlette", "vramwatch"} & set(sys.modules)
 print(enroll.__module__)
 """
-    said = subprocess.run([sys.executable, "-c", look], cwd=tmp_path, capture_output=True, text=True)
+    command = [sys.executable, "-c", look]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (said.stderr, said.stdout) == ("", "vramwatch_sdk.enrolment\n")

@@ -3,7 +3,7 @@
 import contextvars
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Optional
@@ -68,16 +68,22 @@ class Load:
 
 
 class Request:
-    """One request in flight, as a context: ``with worker.request():``, in a thread or in a coroutine."""
+    """One request in flight, as a context: ``with worker.request():``, in a thread or in a coroutine.
 
-    def __init__(self, load: Load) -> None:
-        self._load = load
-        self._outer: Optional[contextvars.Token[Optional[Request]]] = None
+    Within another one of the same thread or coroutine it is a part of that: it counts for nothing.
+    ``afterwards`` is called when it is over and no other one is in flight.
+    """
+
+    def __init__(self, load: Load, afterwards: Optional[Callable[[], object]] = None) -> None:
+        self._load, self._afterwards = load, afterwards
+        self._before: Optional[contextvars.Token[Optional[Request]]] = None
         self.is_over = False
 
     def __enter__(self) -> "Request":
-        self._load.begin()
-        self._outer = current.set(self)
+        outer = current.get()
+        if outer is None or outer.is_over or outer._load is not self._load:
+            self._load.begin()
+            self._before = current.set(self)
         return self
 
     def __exit__(
@@ -86,12 +92,15 @@ class Request:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
+        if self._before is None:
+            return
         self.is_over = True
         self._load.end()
-        if self._outer is not None:
-            # Begun in another context, as generators of asynchronous frameworks are: nothing to reset.
-            with suppress(ValueError):
-                current.reset(self._outer)
+        # Begun in another context, as generators of asynchronous frameworks are: nothing to reset.
+        with suppress(ValueError):
+            current.reset(self._before)
+        if self._afterwards is not None and not self._load.running:
+            self._afterwards()
 
 
 current: "contextvars.ContextVar[Optional[Request]]" = contextvars.ContextVar(

@@ -58,6 +58,10 @@ class Worker:
         """Return a context in which one request is in flight; it is counted, and that is all."""
         return Request(self._load)
 
+    def serving(self) -> Request:
+        """Return ``request()`` with a ``safe_point()`` after it, if no other one is in flight then."""
+        return Request(self._load, self.safe_point)
+
     def safe_point(self) -> bool:
         """Clear here and now what was asked for, if anything was. Returns whether anything was done.
 
@@ -85,6 +89,11 @@ class Worker:
     def is_closed(self) -> bool:
         """Whether it takes no part: it was closed, or ``VRAMWATCH_DISABLE`` is set."""
         return self._is_closed
+
+    @property
+    def requests_running(self) -> int:
+        """How many requests are in flight."""
+        return self._load.running
 
     @property
     def is_enrolled(self) -> bool:

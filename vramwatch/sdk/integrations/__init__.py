@@ -1,0 +1,1 @@
+"""One line for those who serve with a framework; none of them is imported here."""
