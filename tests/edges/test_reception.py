@@ -409,6 +409,7 @@ def test_reports_become_gauges_of_this_very_life_on_the_gpu_that_they_name(recep
             "kv_logical_bytes": 1,
             "requests_running": 4,
             "ooms_total": 3,
+            "kv_requires_grad": 0,
         }
         assert {gauge.pid for gauge in told["GPU-a"]} == {os.getpid()}
         assert not reception.gauges(present(key.pid, start_ticks=key.start_ticks + 1), at)  # another life
