@@ -66,6 +66,7 @@ def _told(report: Report, device: Device) -> Iterator[tuple[str, int | None]]:
     yield "torch_allocated_bytes", device.allocated
     yield "engine_kv_bytes", device.kv_logical if device.kv_resident is None else device.kv_resident
     yield "kv_logical_bytes", device.kv_logical
+    yield "kv_retained_bytes", device.kv_retained
     yield "requests_running", report.requests_running
     yield "requests_waiting", report.requests_waiting
     yield "requests_total", report.requests_total
