@@ -3,7 +3,7 @@
 Owns no clock and writes nothing; ``run``, ``replay`` and a single ``status`` use it alike.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vramwatch.core import cadence
@@ -11,9 +11,12 @@ from vramwatch.core.attribution import Listed, Surroundings, attribute, will_be_
 from vramwatch.core.cadence import Cadence, Rates
 from vramwatch.core.instants import kept_instant
 from vramwatch.core.model import (
+    Event,
+    EventKind,
     Gauge,
     Instant,
     Ledger,
+    Origin,
     Owner,
     Poll,
     ProcessFacts,
@@ -82,6 +85,7 @@ class Pipeline:
         self._read_groups = read_groups
         self._shows = shows
         self._insides = insides
+        self._ooms: dict[tuple[str, ProcessKey], float] = {}  # as each told last, on each GPU
         self._cadence = Cadence()
         self._listed: dict[str, Listed] = {}
         self._tenants: dict[ProcessKey, tuple[ProcessFacts, Tenant]] = {}  # as told, and as remembered
@@ -122,6 +126,7 @@ class Pipeline:
         if any(reading.claims is not None for reading in readings.gpus):
             self._meet(at)
             readings = self._with_gauges(self._with_groups(readings), at)
+            readings = replace(readings, events=(*readings.events, *self._hear(readings)))
         return Poll(
             at,
             tuple([self._ledger(at, reading) for reading in readings.gpus]),
@@ -174,6 +179,20 @@ class Pipeline:
         gpus = tuple(_with(reading, told.get(reading.gpu.uuid, {})) for reading in readings.gpus)
         return replace(readings, gpus=gpus)
 
+    def _hear(self, readings: Readings) -> Iterator[Event]:
+        """Yield an event for each process whose own count of being refused memory has risen."""
+        if not self._insides:
+            return
+        for reading in readings.gpus:
+            for gauge in reading.gauges:
+                if gauge.quantity != "ooms_total" or gauge.pid not in self._present:
+                    continue
+                key = reading.gpu.uuid, self._present[gauge.pid].facts.key
+                more = gauge.value - self._ooms.get(key, gauge.value)
+                self._ooms[key] = gauge.value
+                if more > 0:
+                    yield _out_of_memory(gauge.pid, reading.gpu.uuid, more)
+
     def _keep_lists(self, at: Instant, readings: Readings) -> None:
         """Keep the newest process list of every Gpu, but not of one that could not be read."""
         for missing in readings.missing:
@@ -223,6 +242,8 @@ class Pipeline:
             del self._left[gone]
             for known in (self._tenants, self._owners):
                 known.pop(gone, None)
+            for key in [key for key in self._ooms if key[1] == gone]:
+                del self._ooms[key]
 
     def _tenant(self, facts: ProcessFacts) -> Tenant:
         told, known = self._tenants.get(facts.key, (None, None))
@@ -245,3 +266,8 @@ def _with(reading: Reading, told: Mapping[tuple[int, str], Gauge]) -> Reading:
     known = {(gauge.pid, gauge.quantity) for gauge in reading.gauges}
     more = tuple(gauge for key, gauge in told.items() if key not in known)
     return replace(reading, gauges=(*reading.gauges, *more))
+
+
+def _out_of_memory(pid: int, gpu: str, times: float) -> Event:
+    detail = f"origin={Origin.WORKER} pid={pid} ooms={times:.0f}"
+    return Event(EventKind.OUT_OF_MEMORY, detail, gpu, pid=pid, numbers={"ooms": times}, origin=Origin.WORKER)

@@ -115,6 +115,19 @@ def test_without_layers_the_causes_within_a_process_cannot_be_told_apart_and_tha
     assert said.alternatives == INSIDE[1:]
 
 
+@pytest.mark.parametrize(("said", "cause"), [(1.0, Cause.AUTOGRAD), (0.0, Cause.LEAK)])
+def test_live_bytes_that_grow_while_a_cached_key_holds_its_graph_are_graphs(said, cause):
+    told = [
+        replace(each, processes=tuple(_telling(process, kv_requires_grad=said) for process in each.processes))
+        for each in shares(180, live=0.9, cached=0.05)
+    ]
+    assert judged(window_of(told), hours=2.0).cause is cause
+
+
+def _telling(process, **more):
+    return replace(process, told={**process.told, **more})
+
+
 @pytest.mark.parametrize(("each", "cause"), [(1.2, Cause.AUTOGRAD), (0.8, Cause.LEAK)])
 def test_live_bytes_that_run_away_are_a_graph_where_so_many_stay_for_each_request(each, cause):
     size = each * GRAPH_PER_REQUEST / MIB

@@ -13,8 +13,8 @@ from vramwatch.core.folding import (
     OWNER_KEPT,
     SETTLED_AFTER,
     GpuWindows,
-    layers,
 )
+from vramwatch.core.layers import excess, layers
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.units import MIB
 from vramwatch.core.windows import LONGEST_HOLE, Accident, Layer
@@ -136,8 +136,21 @@ def test_the_layers_of_a_process_add_up_to_what_the_driver_shows(held, reserved,
         "engine_kv_bytes": kv,
     }
     parts = dict(layers(held, told))
+    if excess(held, told) is not None:
+        assert not parts
+        return
     assert parts.keys() == set(Layer)
     assert sum(parts.values()) == held
+
+
+@given(BYTES, BYTES)
+def test_a_process_that_tells_more_than_the_driver_shows_has_no_layers_but_for_what_moves_in_seconds(
+    held, told
+):
+    more = told - held
+    is_too_much = more > max(256 * MIB, 0.1 * held)
+    assert (excess(held, {"torch_allocated_bytes": told}) == more) is is_too_much
+    assert bool(dict(layers(held, {"torch_allocated_bytes": told}))) is not is_too_much
 
 
 @given(BYTES, st.sets(st.sampled_from(["torch_reserved_bytes", "torch_allocated_bytes", "engine_kv_bytes"])))
@@ -364,3 +377,14 @@ def test_windows_that_were_taken_up_share_one_load_again():
     windows.link()
     fold(windows, replace(TWO, time=STEP, duty=0.25), seq=2)
     assert {each.window.load.duty for each in windows.all()} == {0.25}
+
+
+def test_an_accident_that_a_process_counts_and_an_event_tells_is_one():
+    told = [one(second, 9000.0, told={"ooms_total": ooms}) for second, ooms in ((0.0, 2.0), (5.0, 3.0))]
+    windows = folded(*told)
+    (counted,) = process(windows).accidents
+    windows.note(Accident(counted.time, "worker", {"ooms": 1.0}), 4100)
+    assert len(process(windows).accidents) == 1
+    windows.note(Accident(counted.time, "log", {}), 4100)
+    windows.note(Accident(counted.time + 5.0, "worker", {"ooms": 1.0}), 4100)
+    assert len(process(windows).accidents) == 3

@@ -278,3 +278,32 @@ def test_a_receiver_that_this_shell_cannot_reach_is_a_warning_that_says_whose_ne
     assert "channel log" not in result.stdout
     assert "hush" not in result.output
     assert result.exit_code == 0
+
+
+# --- workers --------------------------------------------------------------------------------------
+
+
+def worker(pid, excess=None):
+    return {"pid": pid, "excess_bytes": {} if excess is None else {"GPU-a": excess}}
+
+
+@pytest.mark.parametrize(
+    ("workers", "grade", "words"),
+    [
+        ([worker(7), worker(8)], "ok", "2 enrolled on "),
+        (None, "warn", "none can enrol on "),
+        ([worker(7), worker(8, GIB)], "warn", "pid 8 said to hold more than the driver does"),
+    ],
+)
+def test_who_has_enrolled_is_said_by_the_daemon(with_driver, path, tmp_path, workers, grade, words):
+    server = ControlServer(tmp_path / "control.sock", None, lambda request: {"workers": workers})
+    with closing(server):
+        found = findings("--store", path)["workers"]
+    assert found["grade"] == grade
+    assert found["text"].startswith(words)
+
+
+def test_where_no_daemon_runs_nobody_can_enrol(with_driver, path, tmp_path):
+    found = findings("--store", path)["workers"]
+    assert found["grade"] == "warn"
+    assert str(tmp_path / "enrol.sock") in found["text"]

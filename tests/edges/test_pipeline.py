@@ -2,18 +2,25 @@
 
 from dataclasses import replace
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from vramwatch.assembly import engines
 from vramwatch.core.attribution import Surroundings
 from vramwatch.core.cadence import Rates
+from vramwatch.core.layers import PARTS
 from vramwatch.core.model import (
     Claim,
+    EventKind,
     Explanation,
     Fault,
     FaultKind,
+    Gauge,
     Gpu,
     Instant,
     Memory,
     Missing,
+    Origin,
     Owner,
     OwnerKind,
     ProcessFacts,
@@ -167,3 +174,67 @@ def test_processes_that_come_and_go_without_end_cost_no_memory():
         pipeline.turn(at(life * 10))
     assert len(pipeline._tenants) == len(pipeline._left) + len(pipeline._present) <= 62
     assert len(pipeline._owners) <= 62
+
+
+# --- what processes say of themselves -----------------------------------------------------------------
+
+
+class Inside:
+    """Says what the test tells it to, of whoever is present."""
+
+    def __init__(self, *gauges):
+        self.said = gauges
+        self.asked = []
+
+    def gauges(self, present, at):
+        self.asked.append(present)
+        return dict.fromkeys(present, self.said)
+
+
+def told(poll):
+    return {gauge.quantity: gauge.value for gauge in poll.ledgers[0].reading.gauges}
+
+
+def test_what_a_process_says_of_itself_stands_with_the_list_and_is_stored_as_its_series():
+    inside = Inside(Gauge(42, "torch_reserved_bytes", 8.0 * GIB))
+    pipeline = make(World(), insides=(inside,))
+    poll = pipeline.turn(at(0))
+    assert told(poll) == {"torch_reserved_bytes": 8.0 * GIB}
+    assert inside.asked[0][GPU.uuid][42].facts == FACTS
+    assert [s.value for s in samples(poll.ledgers[0]) if s.series.quantity == "torch_reserved_bytes"] == [
+        8.0 * GIB
+    ]
+    assert told(pipeline.turn(at(1))) == {}  # no list was read: nobody was asked
+    assert len(inside.asked) == 1
+
+
+def test_a_figure_that_changes_while_memory_stands_still_is_told():
+    inside = Inside(Gauge(42, "torch_allocated_bytes", 1.0))
+    pipeline = make(World(), insides=(inside,))
+    pipeline.turn(at(0))
+    inside.said = (Gauge(42, "torch_allocated_bytes", 2.0),)
+    assert told(pipeline.turn(at(6))) == {"torch_allocated_bytes": 2.0}
+
+
+def test_of_two_who_tell_one_figure_the_first_counts():
+    first, second = Inside(Gauge(42, "requests_running", 1.0)), Inside(Gauge(42, "requests_running", 9.0))
+    assert told(make(World(), insides=(first, second)).turn(at(0))) == {"requests_running": 1.0}
+
+
+@given(st.floats(0, 1e18))
+def test_no_word_of_a_process_changes_the_books(value):
+    liar = Inside(*(Gauge(42, quantity, value) for quantity in PARTS), Gauge(43, PARTS[0], value))
+    honest, lied_to = (make(World(), insides=insides).turn(at(0)).ledgers[0] for insides in ((), (liar,)))
+    assert replace(lied_to, reading=replace(lied_to.reading, gauges=())) == honest
+
+
+def test_a_process_that_counts_one_more_out_of_memory_is_told_of_as_an_event_of_its_own():
+    inside = Inside(Gauge(42, "ooms_total", 3.0))
+    pipeline = make(World(), insides=(inside,))
+    assert not pipeline.turn(at(0)).events  # nobody knows when those were
+    inside.said = ()
+    assert not pipeline.turn(at(6)).events
+    inside.said = (Gauge(42, "ooms_total", 5.0),)
+    (event,) = pipeline.turn(at(12)).events
+    assert (event.kind, event.origin) == (EventKind.OUT_OF_MEMORY, Origin.WORKER)
+    assert (event.gpu, event.pid, event.numbers) == (GPU.uuid, 42, {"ooms": 2.0})

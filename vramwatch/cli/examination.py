@@ -83,6 +83,7 @@ def examine(config: Config, store_path: Path | None) -> list[Finding]:
         _processes(),
         *_store(locate(store_path, config.store.path)),
         _daemon(config),
+        _workers(config),
         *_channels(config),
     ]
 
@@ -204,6 +205,26 @@ def _channels(config: Config) -> list[Finding]:
         for name, why in reasons.items()
         if why
     ]
+
+
+def _workers(config: Config) -> Finding:
+    """Return whether workers can enrol, and how many have, by the daemon's word."""
+    control_socket = config.control.place(os.environ, os.geteuid())
+    place = config.workers.place(control_socket)
+    if not config.workers.enabled:
+        return Finding("workers", Grade.OK, "none may enrol (workers.enabled)")
+    try:
+        workers = control.request(control_socket, "workers", {}).get("workers")
+    except ControlError:
+        text, remedy = f"no daemon says who has enrolled on {place}", "what is said of the daemon above"
+        return Finding("workers", Grade.WARN, text, remedy)
+    if workers is None:
+        text = f"none can enrol on {place}"
+        return Finding("workers", Grade.WARN, text, "the daemon's log says why, where it started")
+    if doubted := [worker["pid"] for worker in workers if worker["excess_bytes"]]:
+        text = f"{pids(doubted)} said to hold more than the driver does"
+        return Finding("workers", Grade.WARN, text, "their word is not used; see vramwatch status")
+    return Finding("workers", Grade.OK, f"{len(workers)} enrolled on {place}")
 
 
 def _daemon(config: Config) -> Finding:

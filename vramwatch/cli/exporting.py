@@ -5,7 +5,7 @@ from itertools import groupby
 from math import inf
 
 from vramwatch.cli.selection import is_owner
-from vramwatch.core.model import EventKind, SubjectKind
+from vramwatch.core.model import EventKind, Origin, SubjectKind
 from vramwatch.core.series import USED_BYTES
 from vramwatch.recording.export import Accident, Fields, Hole, Life, Part, export
 from vramwatch.recording.long_form import GAUGES
@@ -32,7 +32,10 @@ def export_rows(
     accidents = [
         Accident(row.wall, row.event.gpu)
         for row in history.events(since, until)
-        if row.event.kind is EventKind.OUT_OF_MEMORY and row.event.gpu and uuid in (None, row.event.gpu)
+        if row.event.kind is EventKind.OUT_OF_MEMORY
+        and row.event.origin is not Origin.WORKER  # its ooms_total tells it
+        and row.event.gpu
+        and uuid in (None, row.event.gpu)
     ]
     return export(moments, sorted(holes, key=lambda hole: hole.since), sorted(accidents))
 

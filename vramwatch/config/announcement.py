@@ -13,7 +13,7 @@ def sentence(config: Config) -> str:
     listen = config.http.listen
     readers = "this machine alone" if listen and listen.is_loopback else "whoever has its token"
     health = f"tells its health and metrics on http://{listen}, to {readers}; " if listen else ""
-    reads = f"{_watch(config)}; {_look(config)}; {_follow(config)}; {_ask(config)}"
+    reads = f"{_watch(config)}; {_look(config)}; {_follow(config)}; {_ask(config)}; {_enrol(config)}"
     return f"vramwatch {reads}; {_tell(config)}; {health}{touch}"
 
 
@@ -59,6 +59,16 @@ def _ask(config: Config) -> str:
         return "asks no engine for its figures"
     beside = f", and at {len(options.urls)} that are configured" if options.urls else ""
     return f"asks engines for their figures at addresses of this machine{beside}"
+
+
+def _enrol(config: Config) -> str:
+    """Return who may enrol as a worker."""
+    workers = config.workers
+    if not workers.enabled or config.source_name != DEFAULT_SOURCE:
+        return "lets no worker enrol"
+    users = "" if workers.users is None else f" named {', '.join(workers.users)}"
+    group = "" if workers.group is None else f", and members of group {workers.group}{users}"
+    return f"lets workers of root and of its own user enrol{group}"
 
 
 def _watch(config: Config) -> str:

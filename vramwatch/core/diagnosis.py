@@ -216,9 +216,16 @@ def _cause(
     if shares[largest] < DECISIVE:
         return Cause.UNKNOWN, ruled_out, ()
     cause = BY_LAYER[largest]
-    if cause is Cause.LEAK and urgent is not None and _per_work(window, urgent) >= GRAPH_PER_REQUEST:
+    if cause is Cause.LEAK and _keeps_graphs(window, urgent):
         cause = Cause.AUTOGRAD
     return cause, ruled_out, ()
+
+
+def _keeps_graphs(window: Window, urgent: Found | None) -> bool:
+    """Return whether live tensors are autograd graphs: by their cache's own word, or by their size."""
+    if window.told.get("kv_requires_grad"):
+        return True
+    return urgent is not None and _per_work(window, urgent) >= GRAPH_PER_REQUEST
 
 
 def _ruled_out_by_state(window: Window, main: Traits) -> Iterator[RuledOut]:

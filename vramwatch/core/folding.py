@@ -8,6 +8,7 @@ from vramwatch.core.diagnosis import Diagnosis
 from vramwatch.core.floors import WARM_UP
 from vramwatch.core.hindcasts import Hindcast
 from vramwatch.core.lanes import DAY, HOUR, MINUTE, MOMENT, Lane
+from vramwatch.core.layers import layers
 from vramwatch.core.model import Holding, Ledger, Origin, ProcessKey, SubjectKind
 from vramwatch.core.series import process_subject
 from vramwatch.core.sufficiency import SETTLED_AFTER, Lack, has_moved, lack, lack_of_all
@@ -136,6 +137,11 @@ class GpuWindows:
         if not hit:
             hit = [each for each in (self.owners.get(owner or ""), self.gpu) if each is not None][:1]
         for each in hit:
+            if any(
+                (known.time, known.origin) == (accident.time, accident.origin)
+                for known in each.window.accidents
+            ):
+                continue  # told twice of one poll: by the process's count of them, and as an event
             each.window.now = accident.time
             each.window.accidents = [*each.window.accidents, accident][-ACCIDENTS_KEPT:]
             each.came, each.examined = True, -inf
@@ -382,7 +388,7 @@ class GpuWindows:
         window.told = told
         more = told.get("ooms_total", 0.0) - before.get("ooms_total", told.get("ooms_total", 0.0))
         if more > 0:
-            self.note(Accident(now, Origin.WORKER, {"ooms": more}), pid)
+            self.note(Accident(now, str(Origin.WORKER), {"ooms": more}), pid)
         waiting = window.waiting
         if waiting is None or not {"engine_kv_bytes", "engine_kv_ratio"} & told.keys():
             return
@@ -408,19 +414,3 @@ def _flown(window: Window, lane: Lane) -> Flight:
     points = zip(moments.index, moments.low, moments.high, strict=True)
     past = tuple((window.at(index * MOMENT), low, high) for index, low, high in points)
     return (*past, (window.at(lane.time), lane.low, lane.high))
-
-
-def layers(held: float, told: Mapping[str, float]) -> Iterator[tuple[Layer, float]]:
-    """Yield the layers of a process that holds ``held`` bytes, as far as they are ``told``; see Layer."""
-    reserved, allocated = told.get("torch_reserved_bytes"), told.get("torch_allocated_bytes")
-    kv = told.get("engine_kv_bytes")
-    if kv is not None:  # what may be dropped at any time is no use of the pool
-        kv = max(0.0, kv - told.get("engine_evictable_bytes", 0.0))
-    if reserved is not None:
-        yield Layer.NON_TORCH, held - reserved
-        if allocated is not None:
-            yield Layer.CACHED, reserved - allocated
-    if allocated is not None:
-        yield Layer.LIVE, allocated - (kv or 0.0)
-    if kv is not None:
-        yield Layer.KV, kv

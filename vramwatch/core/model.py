@@ -120,7 +120,9 @@ class Gauge:
     ``quantity`` ends in its unit: torch_reserved_bytes, torch_allocated_bytes, engine_kv_bytes,
     engine_kv_ratio, engine_pool_bytes, engine_evictable_bytes, engine_prefix_hit_ratio, engine_sleep_level,
     requests_total, requests_running, requests_waiting, preemptions_total, alloc_retries_total, ooms_total,
-    model_bytes, model_gpu_bytes.
+    model_bytes, model_gpu_bytes, kv_logical_bytes (the tensors of its caches; engine_kv_bytes are then the
+    storages behind them), kv_retained_bytes (of them, for requests that are
+    over), kv_requires_grad (1: a cached key holds its graph; 0: none does).
     """
 
     pid: int

@@ -102,7 +102,7 @@ def worker_record(worker: Worker, ledgers: Iterable[Ledger], now: float) -> Json
     """
     hello, report = worker.hello, worker.report
     excesses = {
-        ledger.gpu.uuid: worker.excess(ledger.gpu.uuid, holding)
+        ledger.gpu.uuid: worker.excess(ledger.gpu.uuid, holding.held)
         for ledger in ledgers
         for holding in ledger.holdings
         if holding.tenant.facts.key == worker.key

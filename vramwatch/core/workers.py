@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vramwatch.core.model import Gauge, Holding, ProcessKey
-from vramwatch.core.units import MIB, Bytes
+from vramwatch.core.layers import excess
+from vramwatch.core.model import Gauge, ProcessKey
+from vramwatch.core.units import Bytes
 from vramwatch.sdk.wire import Device, Hello, Report
 
 SIGNAL = "signal:"
@@ -49,27 +50,14 @@ class Worker:
             if value is not None and value >= 0
         )
 
-    def excess(self, gpu: str, holding: Holding) -> Bytes | None:
-        """Return by how much more it says to have reserved on ``gpu`` than the driver says it holds.
+    def excess(self, gpu: str, held: Bytes | None) -> Bytes | None:
+        """Return by how much more it says that it has on ``gpu`` than the ``held`` of the driver; see layers.
 
         None: its word can be true. A worker's word never changes the books.
         """
-        said = max((each.value for each in self.gauges(gpu) if each.quantity in RESERVING), default=0.0)
-        if holding.held is None or not exceeds(said, holding.held):
-            return None
-        return Bytes(round(said) - holding.held)
-
-
-RESERVING = frozenset({"torch_reserved_bytes", "torch_allocated_bytes", "engine_kv_bytes"})
-"""Parts of what the driver counts for a process: none of them can be larger."""
-
-TOLERATED_SHARE, TOLERATED = 0.1, 256 * MIB
-"""By how much an inner figure may be above the driver's: the two are read up to some seconds apart."""
-
-
-def exceeds(said: float, held: float) -> bool:
-    """Return whether an inner figure of ``said`` bytes cannot be true of a process that holds ``held``."""
-    return said > held + max(TOLERATED, TOLERATED_SHARE * held)
+        told = {gauge.quantity: gauge.value for gauge in self.gauges(gpu)}
+        more = None if held is None else excess(held, told)
+        return None if more is None else Bytes(round(more))
 
 
 def _told(report: Report, device: Device) -> Iterator[tuple[str, int | None]]:
@@ -78,8 +66,10 @@ def _told(report: Report, device: Device) -> Iterator[tuple[str, int | None]]:
     yield "torch_allocated_bytes", device.allocated
     yield "engine_kv_bytes", device.kv_logical if device.kv_resident is None else device.kv_resident
     yield "kv_logical_bytes", device.kv_logical
+    yield "kv_retained_bytes", device.kv_retained
     yield "requests_running", report.requests_running
     yield "requests_waiting", report.requests_waiting
     yield "requests_total", report.requests_total
     yield "alloc_retries_total", device.alloc_retries
     yield "ooms_total", device.ooms
+    yield "kv_requires_grad", int(report.kv_requires_grad) if device.kv_logical is not None else None

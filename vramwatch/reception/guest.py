@@ -2,7 +2,7 @@
 
 import socket
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from vramwatch.core.workers import SIGNAL, Worker
 from vramwatch.reception.bounds import (
@@ -13,10 +13,28 @@ from vramwatch.reception.bounds import (
     Allowance,
 )
 from vramwatch.reception.peer import UNCATCHABLE, Peer
-from vramwatch.sdk.wire import SCHEMA, Answer, Clear, Hello, Message, Refused, Report, WireError, decode
+from vramwatch.sdk.wire import (
+    SCHEMA,
+    SIGNAL_ID,
+    Answer,
+    Clear,
+    Hello,
+    Message,
+    Refused,
+    Report,
+    WireError,
+    decode,
+)
 
 ENDED = frozenset({"done", "refused", "failed"})
 """States of an Answer after which nothing more is said of what was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A message that is not taken, on a connection that goes on."""
+
+    reason: str
 
 
 class Guest:
@@ -33,13 +51,14 @@ class Guest:
         self.answers: deque[Answer] = deque()
         self._allowance = Allowance(MESSAGES_A_SECOND, MESSAGES_AT_ONCE, now)
         self._asked: dict[str, None] = {}  # ids, oldest first
+        self._signals = 0  # sent, and not answered yet
         self._seq = -1
 
     def close(self) -> None:
         self.connection.close()
         self.peer.close()
 
-    def hear(self, raw: bytes, sender: int, now: float) -> Refused | None:
+    def hear(self, raw: bytes, sender: int, now: float) -> Refused | PassedOver | None:
         """Take in one datagram, sent by the pid ``sender``. Refused: the connection is to end, and why."""
         if not self._allowance.take(now):
             return Refused("too many messages")
@@ -50,7 +69,7 @@ class Guest:
         except WireError as error:
             return Refused(f"not a message: {error}")
 
-    def _take(self, message: Message, now: float) -> Refused | None:
+    def _take(self, message: Message, now: float) -> Refused | PassedOver | None:
         match message, self.worker:
             case Hello(), None:
                 return self._enrol(message, now)
@@ -67,6 +86,10 @@ class Guest:
         self._asked[clear.id] = None
         if len(self._asked) > ASKED_KEPT:
             del self._asked[next(iter(self._asked))]
+
+    def signalled(self) -> None:
+        """Know that a signal was sent, which its worker answers by an id of its own."""
+        self._signals = min(self._signals + 1, ASKED_KEPT)
 
     def _enrol(self, hello: Hello, now: float) -> Refused | None:
         if hello.schema != SCHEMA:
@@ -85,9 +108,12 @@ class Guest:
         self.worker = replace(worker, report=report, reported_at=now)
         return None
 
-    def _answer(self, answer: Answer) -> Refused | None:
+    def _answer(self, answer: Answer) -> Refused | PassedOver | None:
+        if answer.id.startswith(SIGNAL_ID) and self._signals:
+            self._signals -= 1
+            self._asked[answer.id] = None
         if answer.id not in self._asked:
-            return Refused("answers what was not asked, or was answered already")
+            return PassedOver("answers what was not asked on this connection, or was answered already")
         if answer.state in ENDED:
             del self._asked[answer.id]
         if len(self.answers) >= ANSWERS_KEPT:

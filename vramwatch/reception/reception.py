@@ -4,6 +4,7 @@ import array
 import contextlib
 import logging
 import os
+import select
 import selectors
 import socket
 import threading
@@ -21,7 +22,7 @@ from vramwatch.reception.bounds import (
     Bounds,
 )
 from vramwatch.reception.entrance import Admission, Entrance
-from vramwatch.reception.guest import Guest
+from vramwatch.reception.guest import Guest, PassedOver
 from vramwatch.reception.peer import UCRED, Peer, identify
 from vramwatch.sdk.wire import LIMIT, Answer, Clear, Message, Refused, Welcome, encode
 
@@ -68,7 +69,7 @@ class Reception:
         self._boot_id, self._now, self._proc = boot_id, now, proc
         self._guests: dict[socket.socket, Guest] = {}
         self._enrolled: dict[ProcessKey, Guest] = {}
-        self._lock = threading.Lock()  # of all guests and their connections
+        self._lock = threading.RLock()  # of all guests and their connections
         self._entries = Allowance(ACCEPTED_A_SECOND, ACCEPTED_AT_ONCE, now())
         self._is_open = False  # whether new connections are taken up
         self._refusals: dict[str, tuple[float, int]] = {}  # reason -> told when, and how many since
@@ -122,7 +123,10 @@ class Reception:
                 return f"pid {key.pid} is not enrolled"
             if not guest.worker.consents_to(SIGNAL + name):
                 return f"pid {key.pid} does not consent to {name}"
-            return guest.peer.signal(name, self._proc)
+            why_not = guest.peer.signal(name, self._proc)
+            if why_not is None:
+                guest.signalled()
+            return why_not
 
     def answers(self) -> Sequence[tuple[ProcessKey, Answer]]:
         told: list[tuple[ProcessKey, Answer]] = []
@@ -242,15 +246,22 @@ class Reception:
             return
         was_enrolled = guest.worker is not None
         with self._lock:
-            refused = refused or guest.hear(raw, sender, self._now())
-            if refused is None and not was_enrolled:
-                refused = self._enrol(guest)
-        if refused is not None:
-            self._refuse(guest, refused)
+            heard = refused or guest.hear(raw, sender, self._now())
+            if heard is None and not was_enrolled:
+                heard = self._enrol(guest)
+        match heard:
+            case Refused():
+                self._refuse(guest, heard)
+            case PassedOver():
+                self._note(heard)
 
     def _enrol(self, guest: Guest) -> Refused | None:
         key = guest.peer.key
-        if key in self._enrolled:
+        before = self._enrolled.get(key)
+        if before is not None and _has_hung_up(before.connection):  # which is seen only after this Hello
+            self._drop(before)
+            before = None
+        if before is not None:
             return Refused(f"pid {key.pid} has enrolled on another connection")
         self._enrolled[key] = guest
         if not _send(guest.connection, Welcome(report_every=self._bounds.report_every)):
@@ -274,7 +285,7 @@ class Reception:
             self._selector.unregister(guest.peer.pidfd)
             guest.close()
 
-    def _note(self, refused: Refused) -> None:
+    def _note(self, refused: Refused | PassedOver) -> None:
         """Log a refusal: each reason at once, and then at most once a minute with how many there were."""
         now, reason = self._now(), refused.reason
         told_at, count = self._refusals.pop(reason, (None, 0))
@@ -314,6 +325,12 @@ def _send(connection: socket.socket, message: Message) -> bool:
     except OSError:
         return False
     return True
+
+
+def _has_hung_up(connection: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(connection, select.POLLHUP)
+    return bool(poll.poll(0))
 
 
 def _hang_up(connection: socket.socket) -> None:

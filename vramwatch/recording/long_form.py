@@ -40,6 +40,7 @@ GAUGES = (
     "ooms_total",
     "model_bytes",  # of Ollama: size
     "model_gpu_bytes",  # of Ollama: size_vram
+    "kv_requires_grad",  # of a worker: 1 where a cached key holds its autograd graph
 )
 SMALLEST_GPU = MIB  # a smaller total_bytes counts MiB: no GPU has less than 1 MiB or more than 1 TiB
 _BARE_EVENTS = frozenset({"", EXIT, RESTART, OOM})

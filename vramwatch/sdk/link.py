@@ -143,7 +143,8 @@ class Link:
         return was_enrolled
 
     def _greet(self, connection: socket.socket) -> Optional[Welcome]:
-        connection.send(encode(self._ends.hello()))
+        with contextlib.suppress(BrokenPipeError):  # refused at the door: the reason is still to be read
+            connection.send(encode(self._ends.hello()))
         until = time.monotonic() + GREETING
         self.refusal = ""
         while not self._is_closing and (left := until - time.monotonic()) > 0:

@@ -149,6 +149,9 @@ class Clear:
     max_pause: float = 0.0
 
 
+SIGNAL_ID = "signal-"
+"""How the id of an Answer begins where a signal asked, which has no id."""
+
 STATES: frozenset[str] = frozenset({"accepted", "busy", "done", "refused", "failed"})
 
 Message = Union[Hello, Report, Answer, Welcome, Refused, Clear]

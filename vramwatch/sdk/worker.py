@@ -16,7 +16,7 @@ from .link import SETTLE, Ends, Link
 from .load import Load, Request
 from .quietly import quietly
 from .tracking import Kept, Tracking
-from .wire import MAX_ITEMS, Answer, Clear, Device, Hello, Report
+from .wire import MAX_ITEMS, SIGNAL_ID, Answer, Clear, Device, Hello, Report
 
 SIGNALLED = 60.0
 """Seconds in which what a signal asks for must have found its safe point."""
@@ -160,7 +160,7 @@ class Worker:
 
     def _take_signal(self) -> None:
         self._is_signalled = False
-        asked = Clear(f"signal-{next(self._signals)}", self._consent.clears, SIGNALLED)
+        asked = Clear(f"{SIGNAL_ID}{next(self._signals)}", self._consent.clears, SIGNALLED)
         self._answered(self._clearing.ask(asked))
 
     def _is_idle(self) -> bool:

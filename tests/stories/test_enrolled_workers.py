@@ -52,3 +52,34 @@ def test_a_worker_enrols_reports_and_is_seen_by_status_and_history(tmp_path, dri
     assert newest(house, "torch_reserved_bytes") == 6 * GIB
     assert newest(house, "engine_kv_bytes") == 2 * GIB
     assert newest(house, "used_bytes") == 7 * GIB
+
+
+def test_a_worker_that_claims_more_than_the_driver_shows_is_doubted_and_the_books_stand(tmp_path, driver):
+    house = House(tmp_path, driver.environment())
+    gpu = driver.gpus[0]
+    gpu.set_processes([Process(os.getpid(), 7 * GIB)])
+    with house.running() as daemon:
+        house.until_ready()
+        with Line(tmp_path / "enrol.sock") as line:
+            line.enrol()
+            line.say(report(1, gpu, reserved=60 * GIB))
+            wait_until(lambda: newest(house, "torch_reserved_bytes"), "its series", every=0.5)
+            status = told(house, "status")
+            text = " ".join(house.say("status").stdout.split())
+        stop(daemon)
+    assert status["workers"][0]["excess_bytes"] == {gpu.uuid: 53 * GIB}
+    assert "53.0 GiB more than the driver does: its word is not used" in text
+    (gpu_record,) = (each for each in status["gpus"] if each["gpu"] == gpu.uuid)
+    assert gpu_record["used_bytes"] == gpu_record["holdings"][0]["used_bytes"] == 7 * GIB
+    assert gpu_record["unattributed_bytes"] == 0
+
+
+def test_a_place_where_no_worker_can_enrol_is_said_and_the_daemon_goes_on(tmp_path, driver):
+    house = House(tmp_path, driver.environment())
+    (tmp_path / "enrol.sock").symlink_to(tmp_path / "elsewhere")
+    with house.running() as daemon:
+        house.until_ready()
+        assert told(house, "status")["workers"] is None
+        said = stop(daemon)
+    assert "no worker can enrol" in said
+    assert "is a symbolic link" in said
