@@ -122,22 +122,31 @@ class Outbox:
         for route in self._routes.values():
             route.sender.join(max(0.0, until - time.monotonic()))
             try:
-                self.slate.keep(Changes(ended=route.collect(now, self._give_up_after)), now)
+                route.collect(now, self._give_up_after)
+                self._keep(route, Changes(ended=route.ended), now)
             except StoreError as error:
                 self._tell_fault(str(error))
 
     def _turn(self, route: Route, now: float) -> None:
+        route.collect(now, self._give_up_after)
         if not route.is_known:
+            self._keep(route, Changes(ended=route.ended), now)
             route.take_up(*self.slate.under_way(route.name))
-        changes = Changes(ended=route.collect(now, self._give_up_after))
+        changes = Changes(ended=route.ended)
         if route.is_free and (route.extra or now >= route.resume_at):  # a test does not wait for a back-off
             changes = self._leaving(route, changes, now)
         if changes:
-            begun = self.slate.keep(changes, now)
+            begun = self._keep(route, changes, now)
             handed = [replace(each, id=id) for (each, _), id in zip(changes.begun, begun, strict=True)]
             route.hand_out([(each, self._message(route, each)) for each in handed])
         if route.is_beat_due(now):
             self._beat(route, now)
+
+    def _keep(self, route: Route, changes: Changes, now: float) -> tuple[int, ...]:
+        """Keep ``changes``, with all that has ended; what cannot be kept is kept with the next ones."""
+        begun = self.slate.keep(changes, now)
+        route.ended = []
+        return begun
 
     def _beat(self, route: Route, now: float) -> None:
         """Have a beat leave, with all that stands where what was told lapses."""

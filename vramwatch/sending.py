@@ -84,6 +84,7 @@ class Route:
         self.name = line.channel.name
         self.again: list[Delivery] = []  # failed, or cut off by the end of a daemon; in their order
         self.extra: list[tuple[Delivery, Pending]] = []  # tests and digests, to leave first
+        self.ended: list[Ended] = []  # what came of attempts, and is not kept yet
         self.is_known = False  # whether ``again`` is what stands in the store
         self.resume_at = 0.0  # unix seconds before which nothing is tried
         self.look_at = 0.0  # unix seconds at which something may leave
@@ -117,7 +118,7 @@ class Route:
         """Return this route over a new line; what its old thread still sends is told of by nobody."""
         self.sender.stop()
         route = Route(line, self.sender.sketch)
-        route.extra, route._pending = self.extra, self._pending
+        route.extra, route._pending, route.ended = self.extra, self._pending, self.ended
         return route
 
     def begin_extra(self, count: int) -> None:
@@ -151,19 +152,17 @@ class Route:
             self._handed = {delivery.id: delivery for delivery, _ in messages}
             self.sender.inbox.put(tuple(messages))
 
-    def collect(self, now: float, give_up_after: float) -> list[Ended]:
-        """Return what came of attempts since the last call."""
-        ended: list[Ended] = []
+    def collect(self, now: float, give_up_after: float) -> None:
+        """Add what came of attempts since the last call to ``ended``."""
         while not self.sender.sent.empty():
             id, outcome = self.sender.sent.get_nowait()
             delivery = self._handed.pop(id, None)
             if delivery is None:
                 continue
             if delivery.kind is not MessageKind.HEARTBEAT:
-                ended.append(self._ended(delivery, outcome, now, give_up_after))
+                self.ended.append(self._ended(delivery, outcome, now, give_up_after))
             elif outcome is not None:
                 self._has_beaten(outcome, now)
-        return ended
 
     def is_beat_due(self, now: float) -> bool:
         """Whether a beat leaves now: none does while anything is under way, and none is made up for."""

@@ -76,8 +76,8 @@ class Slate:
         for each in steps:
             moved = self._newest.get(each.incident) or self._read(self._moved, each.incident)
             if moved and isinstance(each, Notify):
-                told = Waiting(each.id, each.channel, each.notice, poll.at.wall, each.due, moved)
-                self._waiting[each.channel][each.id] = told
+                words = each.id, each.channel, each.notice, poll.at.wall, each.due, moved
+                self._waiting[each.channel][each.id] = Waiting(*words, is_stored=False)
         return replace(poll, steps=steps)
 
     def settled(self, poll: Poll) -> Poll:

@@ -16,6 +16,7 @@ from tests.receivers import answering, receiving
 from tests.slack_server import CHANNEL, TOKEN, Slack
 from tests.verdicts import transition
 from vramwatch.alerting import Alerting
+from vramwatch.backlog import Backlog
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import Reason, State
 from vramwatch.core.messages import Host, MessageKind
@@ -31,6 +32,7 @@ from vramwatch.posting import HttpCourier
 from vramwatch.sending import Line
 from vramwatch.store import History, Store
 from vramwatch.store.desk import Desk
+from vramwatch.store.opening import driver
 from vramwatch.store.telling import steps_of
 
 HOST = Host("gpu7")
@@ -91,6 +93,7 @@ class Daemon:
         self.desk = desk(self.store)
         self.alerting = Alerting(self.desk, [each.channel for each in lines], None)
         self.outbox = Outbox(self.desk, HOST, lines, give_up_after, lambda item: item)
+        self.backlog = Backlog(self.store, self.outbox.slate)
         self.seq = self.store.next_seq() - 1
 
     def turn(self, *moved, after=1.0, settle=True):
@@ -100,7 +103,7 @@ class Daemon:
         at = replace(instant(self.seq), wall=self.now)
         told = tuple(replace(each, at=at) for each in moved)
         told = self.alerting.turn(replace(poll(self.seq), at=at, transitions=told))
-        self.store.write(told)
+        self.backlog.remember(told)
         self.outbox.expect(told.steps)
         self.outbox.turn(self.now)
         if settle:
@@ -116,6 +119,10 @@ class Daemon:
                 time.sleep(0.0002)
         self.outbox.turn(self.now)
 
+    def lock(self, *, is_locked=True):
+        """Let the store be read and not written, as on a disk that is full; or let it be written again."""
+        driver(self.store._connection).execute(f"PRAGMA query_only = {is_locked:d}")
+
     def die_with_its_threads(self):
         """A kill takes every thread at once."""
         if not all(route.sender.is_alive() for route in self.outbox._routes.values()):
@@ -130,7 +137,7 @@ class Daemon:
 
     def close(self):
         self.outbox.close()
-        self.store.close()
+        self.backlog.close()
 
 
 @pytest.fixture

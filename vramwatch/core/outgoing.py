@@ -26,7 +26,10 @@ LONGEST_ASKED = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A notice that has not left yet; ``step`` is its id in the store. Unix seconds."""
+    """A notice that has not left yet; ``step`` is its id in the store. Unix seconds.
+
+    ``is_stored``: whether it would be known after a kill.
+    """
 
     step: int
     channel: str
@@ -34,6 +37,7 @@ class Waiting:
     decided: float
     due: float
     transition: Transition
+    is_stored: bool = True
 
     @property
     def incident(self) -> str:
@@ -164,11 +168,12 @@ def deliveries(
     """Return the messages in which ``notices`` leave, in their order.
 
     ``references``, for a channel that edits: incident -> the receiver's message that tells of it already.
-    What belongs to one such message leaves by itself.
+    What belongs to one such message leaves by itself. So does what would not be known after a kill, for the
+    rest would then leave without it, and under another key.
     """
-    groups: dict[str | None, list[Waiting]] = {}
+    groups: dict[tuple[str | None, bool], list[Waiting]] = {}
     for each in notices:
-        groups.setdefault(references.get(each.incident), []).append(each)
+        groups.setdefault((references.get(each.incident), each.is_stored), []).append(each)
     parts = (
         group[at : at + MOST_ITEMS] for group in groups.values() for at in range(0, len(group), MOST_ITEMS)
     )
