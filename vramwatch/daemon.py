@@ -318,7 +318,7 @@ class Daemon:
     # --- what an operator asks for ----------------------------------------------------------------
 
     def _say_hello(self, request: Request) -> Reply:
-        return {"polls": self._polls, "blind": self._logbook.blind}
+        return {"polls": self._polls, "blind": self._logbook.blind, "store": self._backlog.fault}
 
     def _tell_workers(self, request: Request) -> Reply:
         """Return who has enrolled and how each is; "workers" null: none can."""

@@ -92,7 +92,11 @@ def test_a_mark_is_kept_as_it_was_given_also_of_what_is_over(service):
         ("silence", {"globs": {}, "reason": "x", "until": 17.0}, "more than 0"),
         ("expire", {"silence": "s9"}, "no silence 's9' holds; those that do: none"),
         ("send", {"channel": "pager"}, "no channel 'pager'; there are: hook"),
-        ("sing", {}, "knows ping, release, resume, forget, workers, ack, resolve, mark, silence, expire, send"),
+        (
+            "sing",
+            {},
+            "knows ping, release, resume, forget, workers, ack, resolve, mark, silence, expire, send",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused_and_nothing_is_kept(service, verb, arguments, told):

@@ -198,7 +198,10 @@ def _channels(config: Config) -> list[Finding]:
 def _daemon(config: Config) -> Finding:
     socket = config.control.place(os.environ, os.geteuid())
     try:
-        control.request(socket, "ping", {})
+        reply = control.request(socket, "ping", {})
     except ControlError as error:
         return Finding("daemon", Grade.WARN, str(error))
+    if fault := reply.get("store"):
+        text = f"answers on {socket}; its store cannot be written: {clean(str(fault))}"
+        return Finding("daemon", Grade.WARN, text, TROUBLES[STORE])
     return Finding("daemon", Grade.OK, f"answers on {socket}")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import tzinfo
 from pathlib import Path
+from typing import Any
 
 from vramwatch.cli.selection import pick_gpu
 from vramwatch.cli.views.status import (
@@ -20,6 +21,7 @@ from vramwatch.cli.views.words import blame, join_sentences
 from vramwatch.core.errors import NoDeviceError, StoreError, VramwatchError
 from vramwatch.core.model import FaultKind, Gpu, Instant, Poll, SeriesKey, SubjectKind
 from vramwatch.core.records import Json
+from vramwatch.core.texts import clean
 from vramwatch.core.units import Seconds
 from vramwatch.store import History
 
@@ -32,18 +34,23 @@ READ_EVERY = Seconds(5.0)
 SIMULATED, RECORDED = "simulated:", "replay:"
 """How the boot ids of simulated servers and of recordings begin (sources/simulated.py, replay.py)."""
 
+ASKED_AFTER = 5.0
+"""Seconds after which it is asked whether the store can be written; one to which nothing happens is older."""
+
 JUST_BEFORE = 0.001
 """Seconds: the store keeps the wall clock to a millisecond."""
 
 TRY = "run `make try` in a checkout to see vramwatch on a simulated server"
-NOT_KEPT = "These figures are the driver's own of just now. No history is being kept; vramwatch run keeps it"
+NOT_KEPT = "No history is being kept; vramwatch run keeps it"
+OF_THE_DRIVER = "These figures are the driver's own of just now"
 
 
 class Looking:
     """Answers with the present Status, again and again; the store is opened once.
 
     Without ``read_once`` the store at ``path`` is all that is asked, however old it is. ``gpus``: of
-    these alone, as written by a person (see ``selection.pick_gpu``); none: of all.
+    these alone, as written by a person (see ``selection.pick_gpu``); none: of all. ``ask`` asks the
+    daemon a verb and returns its reply; None: it does not say.
     """
 
     def __init__(
@@ -52,14 +59,13 @@ class Looking:
         read_once: Callable[[], Poll] | None,
         zone: tzinfo | None,
         gpus: Sequence[str] = (),
-        ask_workers: Callable[[], Sequence[Json] | None] = lambda: None,
+        ask: Callable[[str], Mapping[str, Any] | None] = lambda verb: None,
     ) -> None:
-        """``ask_workers``: asks the daemon who has enrolled; None: it does not say."""
-        self._ask_workers = ask_workers
         self._path = path
         self._read_once = read_once
         self._zone = zone
         self._gpus = gpus
+        self._ask = ask
         self._history: History | None = None
         self._read: Poll | None = None
         self._latest: Status | None = None
@@ -93,10 +99,30 @@ class Looking:
         except StoreError as error:
             why = join_sentences("No daemon is running, or its store cannot be used", str(error))
         else:
-            if stored and stored.standing not in OVER:
-                return replace(stored, workers=self._ask_workers()), ""
+            fault = self._fault(stored)
+            if stored and (stored.standing not in OVER or (fault and _is_simulated(stored))):
+                return replace(stored, workers=self._workers()), fault
+            if fault:
+                return Status(self._fresh(now, fault, read_once), now, self._zone), join_sentences(
+                    fault, OF_THE_DRIVER
+                )
             why = self._why_not_the_store(stored)
-        return Status(self._fresh(now, why, read_once), now, self._zone), join_sentences(why, NOT_KEPT)
+        said = join_sentences(why, OF_THE_DRIVER, NOT_KEPT)
+        return Status(self._fresh(now, why, read_once), now, self._zone), said
+
+    def _fault(self, stored: Status | None) -> str:
+        """Return that the daemon cannot write the store it fills, and why; empty where it can."""
+        if stored is None or age(stored.poll.at, stored.now) < ASKED_AFTER:
+            return ""
+        fault = (self._ask("ping") or {}).get("store")
+        if fault is None:
+            return ""
+        meanwhile = "Meanwhile it keeps what is newest in memory, and tells people from there"
+        return join_sentences(f"The daemon runs and cannot write: {clean(str(fault))}", meanwhile)
+
+    def _workers(self) -> Sequence[Json] | None:
+        """Return who has enrolled with the daemon; None: it does not say."""
+        return (self._ask("workers") or {}).get("workers")
 
     def _stored(self, now: Instant) -> Status | None:
         """Return the newest Status of the store; None if it has none. Errors: StoreError."""
@@ -151,8 +177,12 @@ def _with_standing(history: History, path: Path, status: Status) -> Status:
             return replace(status, standing=Standing.STOPPED, stopped=gap.since)
     if not is_old(status):
         return status
-    simulated = at.boot_id.startswith(SIMULATED) and _is_being_written(path, status.now)
+    simulated = _is_simulated(status) and _is_being_written(path, status.now)
     return replace(status, standing=Standing.CATCHING_UP if simulated else Standing.SILENT)
+
+
+def _is_simulated(status: Status) -> bool:
+    return status.poll.at.boot_id.startswith(SIMULATED)
 
 
 def _is_being_written(path: Path, now: Instant) -> bool:
