@@ -1,6 +1,5 @@
 """``vramwatch status``: who holds what now, GPU by GPU."""
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -58,11 +57,11 @@ def command(
 
 
 def _open(config_path: Path | None, store_path: Path | None, gpus: tuple[str, ...]) -> "Looking":
-    from vramwatch import config
+    from vramwatch.cli.asking import settings
     from vramwatch.cli.looking import Looking
     from vramwatch.store.location import locate
 
-    configuration = config.load(config.find(config_path), os.environ, {})
+    configuration = settings(config_path)
 
     def read_once() -> "Poll":
         from vramwatch.assembly import look_once
