@@ -2,43 +2,67 @@
 
 import os
 import socket
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from vramwatch.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from vramwatch.config import Config
     from vramwatch.core.messages import Host
     from vramwatch.store import Casebook, History
 
 
+def settings(config_path: Path | None) -> "Config":
+    """Return the configuration for a verb that reads or asks, which a fault of it does not stop.
+
+    Sections that hold one count by their defaults, and that is said once on stderr.
+    """
+    from vramwatch.cli.views.terminal import tell
+    from vramwatch.config import find, load_sound
+
+    path = find(config_path)
+    config, faults = load_sound(path, os.environ)
+    context = click.get_current_context(silent=True)
+    told = context.meta.setdefault(__name__, set()) if context else set()
+    if faults and path not in told:
+        told.add(path)
+        first, *others = faults.splitlines()
+        more = f", and {len(others)} more" if others else ""
+        tell(f"vramwatch: {first}{more}", sys.stderr)
+        tell(
+            "vramwatch: sections with a fault count by their defaults here; see: vramwatch check", sys.stderr
+        )
+    return config
+
+
 def find_store(config_path: Path | None, store_path: Path | None) -> Path:
-    """Return where the store is looked for: as told, else as configured. Errors: ConfigError."""
-    from vramwatch.config import find, load
+    """Return where the store is looked for: as told, else as configured."""
     from vramwatch.store.location import locate
 
-    return locate(store_path, store_path or load(find(config_path), os.environ, {}).store.path)
+    return locate(store_path, store_path or settings(config_path).store.path)
 
 
 def open_history(config_path: Path | None, store_path: Path | None) -> "History":
-    """Open the store for reading. Errors: ConfigError, StoreError."""
+    """Open the store for reading. Errors: StoreError."""
     from vramwatch.store import History
 
     return History.open(find_store(config_path, store_path))
 
 
 def this_host(config_path: Path | None) -> "Host":
-    """Return what this machine is called in messages. Errors: ConfigError."""
-    from vramwatch.config import find, load
-
-    return load(find(config_path), os.environ, {}).host.host(socket.gethostname())
+    """Return what this machine is called in messages."""
+    return settings(config_path).host.host(socket.gethostname())
 
 
 def pick_incident(casebook: "Casebook", written: str, config_path: Path | None) -> str:
     """Return the id of the incident that ``written`` means: an id, how it begins, either with its host.
 
-    Errors: UsageError with those that may be meant; ConfigError, StoreError.
+    Errors: UsageError with those that may be meant; StoreError.
     """
     from vramwatch.core.addressing import AMBIGUOUS, bare_id, which
 
@@ -50,7 +74,7 @@ def pick_incident(casebook: "Casebook", written: str, config_path: Path | None) 
 
 
 def ask_daemon(config_path: Path | None, verb: str, arguments: Mapping[str, object]) -> Mapping[str, Any]:
-    """Return the reply of the daemon of this configuration. Errors: ConfigError, ControlError."""
+    """Return the reply of the daemon of this configuration. Errors: ControlError."""
     from vramwatch import control
 
     given = {name: value for name, value in arguments.items() if value is not None}
@@ -59,8 +83,6 @@ def ask_daemon(config_path: Path | None, verb: str, arguments: Mapping[str, obje
 
 def control_socket(config_path: Path | None) -> Path:
     """Return where the daemon of this configuration listens: as a service if there is one, else as ours."""
-    from vramwatch.config import find, load
-
-    control = load(find(config_path), os.environ, {}).control
+    control = settings(config_path).control
     of_the_service = control.place({}, uid=0)
     return of_the_service if of_the_service.exists() else control.place(os.environ, os.geteuid())

@@ -1,5 +1,6 @@
 """``vramwatch forget``: delete what history holds of an owner or a user."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,10 +36,13 @@ def command(
     The running daemon does it, for root and for members of its group (control.group); without one, whoever
     may write the store. What still runs is recorded anew from the next reading on.
     """
+    from vramwatch.config import find, load
     from vramwatch.store import History
 
     if (owner is None) == (user is None):
         raise UsageError("write whose history to delete: either --owner or --user")
+    if store_path is None:
+        load(find(config_path), os.environ, {})  # a fault in it, and another store might be meant
     path = find_store(config_path, store_path)
     history = History.open(path)
     rows = _rows(history, owner, user)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import tzinfo
 from pathlib import Path
+from typing import Any
 
 from vramwatch.cli.selection import pick_gpu
 from vramwatch.cli.views.status import (
@@ -20,6 +21,7 @@ from vramwatch.cli.views.words import blame, join_sentences
 from vramwatch.core.errors import NoDeviceError, StoreError, VramwatchError
 from vramwatch.core.model import FaultKind, Gpu, Instant, Poll, SeriesKey, SubjectKind
 from vramwatch.core.records import Json
+from vramwatch.core.texts import clean
 from vramwatch.core.units import Seconds
 from vramwatch.store import History
 
@@ -49,6 +51,8 @@ class Looking:
     Without ``read_once`` the store at ``path`` is all that is asked, however old it is. ``gpus``: of
     these alone, as written by a person (see ``selection.pick_gpu``); none: of all. ``ask_fault`` returns
     why the daemon cannot write its store; None: it can, or there is none.
+    these alone, as written by a person (see ``selection.pick_gpu``); none: of all. ``ask`` asks the
+    daemon a verb and returns its reply; None: it does not say.
     """
 
     def __init__(
@@ -59,14 +63,14 @@ class Looking:
         gpus: Sequence[str] = (),
         ask_workers: Callable[[], Sequence[Json] | None] = lambda: None,
         ask_fault: Callable[[], str | None] = lambda: None,
+        ask: Callable[[str], Mapping[str, Any] | None] = lambda verb: None,
     ) -> None:
-        """``ask_workers``: asks the daemon who has enrolled; None: it does not say."""
-        self._ask_workers = ask_workers
         self._path = path
         self._read_once = read_once
         self._zone = zone
         self._gpus = gpus
         self._ask_fault = ask_fault
+        self._ask = ask
         self._history: History | None = None
         self._read: Poll | None = None
         self._latest: Status | None = None
@@ -105,6 +109,9 @@ class Looking:
             fault = self._fault(stored)
             if stored and (stored.standing not in OVER or (fault and _is_simulated(stored))):
                 return stored, fault
+            fault = self._fault(stored)
+            if stored and (stored.standing not in OVER or (fault and _is_simulated(stored))):
+                return replace(stored, workers=self._workers()), fault
             if fault:
                 return Status(self._fresh(now, fault, read_once), now, self._zone), join_sentences(
                     fault, OF_THE_DRIVER
@@ -122,6 +129,15 @@ class Looking:
             return ""
         meanwhile = "Meanwhile it keeps what is newest in memory, and tells people from there"
         return join_sentences(f"The daemon runs and cannot write: {fault}", meanwhile)
+        fault = (self._ask("ping") or {}).get("store")
+        if fault is None:
+            return ""
+        meanwhile = "Meanwhile it keeps what is newest in memory, and tells people from there"
+        return join_sentences(f"The daemon runs and cannot write: {clean(str(fault))}", meanwhile)
+
+    def _workers(self) -> Sequence[Json] | None:
+        """Return who has enrolled with the daemon; None: it does not say."""
+        return (self._ask("workers") or {}).get("workers")
 
     def _stored(self, now: Instant) -> Status | None:
         """Return the newest Status of the store; None if it has none. Errors: StoreError."""

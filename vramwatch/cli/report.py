@@ -1,6 +1,5 @@
 """report: one incident as a page to keep, or to attach to an issue."""
 
-import os
 import socket
 import time
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import click
 
 from vramwatch import __version__
-from vramwatch.cli.asking import open_history, pick_incident
+from vramwatch.cli.asking import open_history, pick_incident, settings
 from vramwatch.cli.options import config_option, store_option
 from vramwatch.core.errors import VramwatchError
 
@@ -40,12 +39,12 @@ def command(
     from vramwatch.cli.gathering import gather
     from vramwatch.cli.redacting import redacted
     from vramwatch.cli.views.report_page import Origin, page
-    from vramwatch.config import effective, find, load
+    from vramwatch.config import effective
 
     history = open_history(config_path, store_path)
     chain = history.casebook.chain(pick_incident(history.casebook, incident, config_path))
     case = gather(history, chain)
-    config = load(find(config_path), os.environ, {})
+    config = settings(config_path)
     host = config.host.host(socket.gethostname())
     if redact:
         case, aliases = redacted(case, host.name)

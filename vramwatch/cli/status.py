@@ -1,11 +1,10 @@
 """``vramwatch status``: who holds what now, GPU by GPU."""
 
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from vramwatch.cli.looking import Looking
     from vramwatch.cli.views.status import Status
     from vramwatch.core.model import Instant, Poll
-    from vramwatch.core.records import Json
 
 
 @click.command()
@@ -61,29 +59,29 @@ def command(
 def _open(config_path: Path | None, store_path: Path | None, gpus: tuple[str, ...]) -> "Looking":
     from vramwatch import config
     from vramwatch.cli.asking import control_socket
+    from vramwatch.cli.asking import settings
     from vramwatch.cli.looking import Looking
     from vramwatch.core.texts import clean
     from vramwatch.store.location import locate
 
-    configuration = config.load(config.find(config_path), os.environ, {})
+    configuration = settings(config_path)
 
     def read_once() -> "Poll":
         from vramwatch.assembly import look_once
 
         return look_once(configuration)
 
-    def ask_workers() -> "Sequence[Json] | None":
+    def ask(verb: str) -> "Mapping[str, Any] | None":
         from vramwatch.cli.asking import ask_daemon
         from vramwatch.core.errors import VramwatchError
 
         try:
-            workers: Sequence[Json] | None = ask_daemon(config_path, "workers", {}).get("workers")
+            return ask_daemon(config_path, verb, {})
         except VramwatchError:  # not asked for: whoever may not speak to the daemon sees the rest
             return None
-        return workers
 
     path = locate(store_path, configuration.store.path)
-    return Looking(path, None if store_path else read_once, None, gpus, ask_workers)
+    return Looking(path, None if store_path else read_once, None, gpus, ask)
 
     def ask_fault() -> str | None:
         from vramwatch import control

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -45,16 +46,39 @@ def load(path: Path | None, environment: Mapping[str, str], overrides: Mapping[s
     Errors: ConfigError, whose text is one line a fault, in the order of the file; PluginError when
     the sources themselves are broken.
     """
-    document = decide([_read(path), from_environment(environment), from_overrides(overrides)])
+    config, faults = _checked(decide([_read(path), from_environment(environment), from_overrides(overrides)]))
+    if config is None:
+        raise ConfigError("\n".join(_lines(faults)))
+    return config
+
+
+def load_sound(path: Path | None, environment: Mapping[str, str]) -> tuple[Config, str]:
+    """Return the configuration in which the sections that hold a fault count by their defaults.
+
+    For verbs that read or ask, and need little of it. With it the faults, one a line; "": there is none.
+    Errors: PluginError.
+    """
+    document = decide([_read(path), from_environment(environment)])
+    config, faults = _checked(document)
+    if config is not None:
+        return config, ""
+    at_fault = {fault.location[0] for fault in faults if fault.location}
+    sound = {name: value for name, value in document.values.items() if name not in at_fault}
+    config, _ = _checked(replace(document, values=sound, faults=()))
+    return config or Config(source=_source(Document())[0]), "\n".join(_lines(faults))
+
+
+def _checked(document: Document) -> tuple[Config | None, list[Fault]]:
+    """Return the configuration that ``document`` is, or None and what is wrong with it."""
     source, faults = _source(document)
     others = {name: value for name, value in document.values.items() if name != "source"}
+    config = None
     try:
         config = Config.model_validate({**others, "source": source})
     except ValidationError as error:
         faults += [fault for fault in placed(error, Config, document) if fault.location[:1] != ("source",)]
-    if document.faults or faults:
-        raise ConfigError("\n".join(_lines([*document.faults, *faults])))
-    return config
+    faults = [*document.faults, *faults]
+    return (None if faults else config), faults
 
 
 def _exists(path: Path) -> bool:

@@ -1,0 +1,79 @@
+"""A configuration with faults stops no verb that reads or asks; those that it decides about it does."""
+
+from contextlib import closing
+
+import pytest
+from click.testing import CliRunner
+
+from tests.telling import house, move
+from vramwatch.cli import main
+from vramwatch.store import History
+
+ID = "c0ffee00beef"
+
+READING = [
+    ("status", "--store", "{store}"),
+    ("incidents",),
+    ("incidents", "show", ID),
+    ("why", ID),
+    ("history", "--since", "2023-11-01"),
+    ("silence", "list"),
+    ("export", "--since", "2023-11-01"),
+    ("report", ID, "-o", "{folder}/report.html"),
+]
+
+
+@pytest.fixture
+def past(tmp_path, monkeypatch):
+    """A service that has had an incident, and whose configuration has a fault since."""
+    monkeypatch.delenv("VRAMWATCH_CONFIG", raising=False)
+    with house(tmp_path) as service:
+        service.life({3: (move(),)}, 8)
+        yield service
+
+
+def call(service, *words):
+    told = [each.format(store=service.store, folder=service.folder) for each in words]
+    return CliRunner().invoke(main, [*told, "--config", str(service.folder / "config.yaml")])
+
+
+def spoil(service, fault="channels: {hook: {carrier_pigeon: {}}}\n"):
+    file = service.folder / "config.yaml"
+    sound = [each for each in file.read_text().splitlines() if not each.startswith(("channels", "  "))]
+    file.write_text("\n".join(sound) + "\n" + fault)
+
+
+@pytest.mark.parametrize("verb", READING, ids=" ".join)
+def test_a_fault_of_the_configuration_is_said_once_and_stops_no_verb_that_reads(past, verb):
+    spoil(past)
+    done = call(past, *verb)
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("channels.hook.carrier_pigeon: no such option") == 1
+    assert done.stderr.count("vramwatch check") == 1
+
+
+def test_where_the_file_is_no_yaml_the_store_is_what_the_command_line_says(past):
+    spoil(past, "channels: {[\n")
+    done = call(past, "incidents", "--store", str(past.store), "--since", "2023-11-01")
+    assert done.exit_code == 0, done.output
+    assert ID[:8] in done.stdout
+    assert "config.yaml:" in done.stderr
+
+
+def test_an_incident_is_acknowledged_beside_a_faulty_configuration(past):
+    def acknowledge(service):
+        spoil(service)
+        return call(service, "incidents", "ack", ID, "--note", "on it")
+
+    (done,) = past.life({}, 6, between={10: acknowledge})
+    assert done.exit_code == 0, done.output
+    with closing(History.open(past.store)) as history:
+        assert history.casebook.chain(ID).entry.case.acknowledged is not None
+
+
+@pytest.mark.parametrize("verb", [("run",), ("check",), ("forget", "--owner", "chat", "--yes")], ids=" ".join)
+def test_a_fault_of_the_configuration_ends_what_hangs_on_it_with_78(past, verb):
+    spoil(past)
+    done = call(past, *verb)
+    assert done.exit_code == 78
+    assert "channels.hook.carrier_pigeon" in done.stderr
