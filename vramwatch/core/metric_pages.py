@@ -31,24 +31,27 @@ _ESCAPED = {"n": "\n"}
 class Asks:
     """Where an engine tells its figures. ``paths``: every one is asked, and any may be missing.
 
-    ``port_options``: options of its command that name the port, by precedence; ``port``: the one that it
-    takes without them, which counts only where the process itself is seen to listen there.
+    ``port_options``: options of its command that name the port, by precedence. ``port``: the one that was
+    named otherwise. ``usual_ports``: what it takes without; they count only where it is seen to listen.
     """
 
     paths: tuple[str, ...]
-    port: int
+    usual_ports: tuple[int, ...]
     port_options: tuple[str, ...] = ("--port",)
+    port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
     """Figures of one engine: quantity (see core.model.Gauge) -> value, never one that was not told.
 
-    ``rank``: its number among data-parallel engines; None: the only one.
+    ``rank``: its number among data-parallel engines, or of its replica where ``model`` is told; None: the
+    only one. ``model``: the one that alone they are of; None: of whichever it serves.
     """
 
     figures: Mapping[str, float]
     rank: int | None = None
+    model: str | None = None
 
 
 @runtime_checkable
@@ -119,11 +122,11 @@ def _unescape(escape: re.Match[str]) -> str:
 
 
 def figure(told: object) -> float | None:
-    """Return ``told``, a number or its text, as a figure; None for NaN, infinity and less than 0."""
+    """Return ``told``, a number or its text, if it can be a figure: finite and not negative."""
     if isinstance(told, bool) or not isinstance(told, (int, float, str)):
         return None
     try:
-        value = float(told)
+        value = float("" if isinstance(told, str) and "_" in told else told)
     except (ValueError, OverflowError):
         return None
     return value if isfinite(value) and 0 <= value <= GREATEST else None
@@ -165,11 +168,15 @@ def ratio(part: float | None, whole: float | None) -> float | None:
     return None if part is None or not whole else share(part / whole)
 
 
+def known(**figures: float | None) -> Mapping[str, float]:
+    """Return the ``figures`` that are known; may be empty."""
+    return {name: value for name, value in figures.items() if value is not None}
+
+
 def told(rank: int | None = None, **figures: float | None) -> Iterator[Told]:
     """Yield a Told of the ``figures`` that are known; nothing if none is."""
-    known = {name: value for name, value in figures.items() if value is not None}
-    if known:
-        yield Told(known, rank)
+    if kept := known(**figures):
+        yield Told(kept, rank)
 
 
 def by_rank(page: Page, label: str) -> Iterator[tuple[int | None, Page]]:
