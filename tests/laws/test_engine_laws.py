@@ -1,16 +1,20 @@
 """What holds for every engine that is found in the folder."""
 
 import random
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vramwatch import families
+from vramwatch.core.metric_pages import GREATEST, Gauged
 from vramwatch.core.model import Ancestor, Container, EngineFacts, ProcessFacts, ProcessKey
 from vramwatch.core.owners import owner_of
 from vramwatch.core.recognition import Engine, Precedence, recognise
 
+PAGES = Path(__file__).parents[1] / "fixtures" / "engine_pages"
 FOUND = families.discover("vramwatch.engines")
 ENGINES: tuple[Engine, ...] = tuple(each() for each in FOUND.values())
 
@@ -104,3 +108,54 @@ def test_an_unknown_engine_is_a_normal_answer() -> None:
 def test_the_names_of_engines_are_those_of_their_files() -> None:
     claim = FOUND["llama_cpp"]().recognise(ProcessFacts(ProcessKey("boot", 1, 1), argv=("llama-server",)))
     assert claim == EngineFacts("llama_cpp", preallocates=True)
+
+
+GAUGED = [engine for engine in ENGINES if isinstance(engine, Gauged)]
+WHOLE = [place.read_text() for place in sorted(PAGES.iterdir())]
+QUANTITIES = {
+    *("engine_kv_bytes", "engine_kv_ratio", "engine_pool_bytes", "engine_evictable_bytes"),
+    *("engine_prefix_hit_ratio", "engine_sleep_level", "torch_reserved_bytes", "torch_allocated_bytes"),
+    *("requests_running", "requests_waiting", "requests_total", "preemptions_total"),
+    *("model_bytes", "model_gpu_bytes"),
+}
+
+
+@st.composite
+def spoilt(draw) -> str:
+    """A page with a part that was replaced by something else, or cut off."""
+    text = draw(st.sampled_from(WHOLE))
+    begin = draw(st.integers(0, len(text)))
+    end = draw(st.integers(begin, min(len(text), begin + 40)))
+    other = st.text(max_size=8) | st.sampled_from(["NaN", "1e999", "9007199254740992", "-3", '"', "[[", "{}"])
+    return text[:begin] + draw(other) + text[end:]
+
+
+@given(st.lists(spoilt() | st.text(max_size=60) | st.sampled_from(WHOLE), max_size=2), FACTS)
+def test_whatever_an_engine_answers_only_figures_that_can_be_true_are_told(
+    texts: list[str], facts: ProcessFacts
+) -> None:
+    for engine in GAUGED:
+        pages = dict(zip(engine.asks(facts).paths, texts, strict=False))
+        for told in engine.read(pages):
+            assert told.figures.keys() <= QUANTITIES
+            for quantity, value in told.figures.items():
+                assert 0 <= value <= (1 if quantity.endswith("_ratio") else GREATEST)
+
+
+@given(FACTS)
+def test_an_engine_asks_for_pages_and_ports_that_there_can_be(facts: ProcessFacts) -> None:
+    for engine in GAUGED:
+        asks = engine.asks(facts)
+        assert asks.paths
+        assert all(path.startswith("/") for path in asks.paths)
+        assert all(0 < port < 1 << 16 for port in asks.usual_ports)
+
+
+@pytest.mark.parametrize("size", [20_000, 40_000])
+@pytest.mark.parametrize("part", ['a="', "a", "{", "}", '\\"', 'x="y",', " ", "1"])
+def test_a_hostile_page_is_read_in_a_time_that_grows_with_its_length_alone(part: str, size: int) -> None:
+    line = "vllm:num_requests_running{" + part * size + "} 1\n"
+    begun = time.process_time()
+    for engine in GAUGED:
+        engine.read(dict.fromkeys(engine.asks(ProcessFacts(ProcessKey("boot", 1, 1))).paths, line * 4))
+    assert time.process_time() - begun < 2.0

@@ -1,7 +1,6 @@
 """What engines say of themselves: which pages to ask for, and how the text of a page is read. Foreign text.
 
-Format: "Exposition formats" of the Prometheus documentation, text format 0.0.4. The client library's own
-parser takes a time that an answer's author chooses; this one reads each line once and keeps the wanted names.
+Format: "Exposition formats" of the Prometheus documentation, text format 0.0.4.
 """
 
 import json
@@ -21,34 +20,33 @@ SERIES_MOST = 4096
 """Lines with wanted names that are kept of one page; an engine with a hundred ranks has a tenth of them."""
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-_LINE = re.compile(r"(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(?P<labels>.*)\})?[ \t]+(?P<value>[^ \t]+)")
-_LABEL = re.compile(r'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"[ \t]*,?')
-_ESCAPE = re.compile(r"\\(.)")
-_ESCAPED = {"n": "\n"}
 
 
 @dataclass(frozen=True, slots=True)
 class Asks:
     """Where an engine tells its figures. ``paths``: every one is asked, and any may be missing.
 
-    ``port_options``: options of its command that name the port, by precedence; ``port``: the one that it
-    takes without them, which counts only where the process itself is seen to listen there.
+    ``port_options``: options of its command that name the port, by precedence. ``port``: the one that was
+    named otherwise. ``usual_ports``: what it takes without; they count only where it is seen to listen.
     """
 
     paths: tuple[str, ...]
-    port: int
+    usual_ports: tuple[int, ...]
     port_options: tuple[str, ...] = ("--port",)
+    port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
     """Figures of one engine: quantity (see core.model.Gauge) -> value, never one that was not told.
 
-    ``rank``: its number among data-parallel engines; None: the only one.
+    ``rank``: its number among data-parallel engines, or of its replica where ``model`` is told; None: the
+    only one. ``model``: the one that alone they are of; None: of whichever it serves.
     """
 
     figures: Mapping[str, float]
     rank: int | None = None
+    model: str | None = None
 
 
 @runtime_checkable
@@ -81,7 +79,10 @@ Page = Mapping[str, tuple[Series, ...]]
 
 
 def read_page(text: str, names: Collection[str]) -> Page:
-    """Return the lines of a Prometheus page that have one of ``names``; what is malformed is left out."""
+    """Return the lines of a Prometheus page that have one of ``names``; what is malformed is left out.
+
+    Those lines alone are parsed, each by itself: most of a page are histograms, and one bad line spoils none.
+    """
     wanted = frozenset(names)
     found: dict[str, list[Series]] = {}
     kept = 0
@@ -97,29 +98,21 @@ def read_page(text: str, names: Collection[str]) -> Page:
 
 
 def _series(line: str) -> Series | None:
-    parts = _LINE.match(line)
-    if parts is None:
+    """Return what one line says; None where it is malformed or its value is no figure."""
+    from prometheus_client.parser import (  # noqa: PLC0415 - 6 MiB, where an engine is asked alone
+        text_string_to_metric_families,
+    )
+
+    try:
+        samples = [sample for family in text_string_to_metric_families(line) for sample in family.samples]
+    except (ValueError, IndexError):
         return None
-    value = figure(parts["value"])
-    if value is None:
-        return None
-    return Series(value, dict(_labels(parts["labels"] or "")))
-
-
-def _labels(text: str) -> Iterator[tuple[str, str]]:
-    """Yield names and values up to the first that is malformed; one pass, whatever the text is."""
-    place = 0
-    while label := _LABEL.match(text, place):
-        yield label[1], _ESCAPE.sub(_unescape, label[2])
-        place = label.end()
-
-
-def _unescape(escape: re.Match[str]) -> str:
-    return _ESCAPED.get(escape[1], escape[1])
+    value = figure(samples[0].value) if samples else None
+    return None if value is None else Series(value, samples[0].labels)
 
 
 def figure(told: object) -> float | None:
-    """Return ``told``, a number or its text, as a figure; None for NaN, infinity and less than 0."""
+    """Return ``told``, a number or its text, if it can be a figure: finite and not negative."""
     if isinstance(told, bool) or not isinstance(told, (int, float, str)):
         return None
     try:
@@ -165,11 +158,15 @@ def ratio(part: float | None, whole: float | None) -> float | None:
     return None if part is None or not whole else share(part / whole)
 
 
+def known(**figures: float | None) -> Mapping[str, float]:
+    """Return the ``figures`` that are known and can be true; may be empty."""
+    return {name: value for name, value in figures.items() if value is not None and value <= GREATEST}
+
+
 def told(rank: int | None = None, **figures: float | None) -> Iterator[Told]:
     """Yield a Told of the ``figures`` that are known; nothing if none is."""
-    known = {name: value for name, value in figures.items() if value is not None}
-    if known:
-        yield Told(known, rank)
+    if kept := known(**figures):
+        yield Told(kept, rank)
 
 
 def by_rank(page: Page, label: str) -> Iterator[tuple[int | None, Page]]:

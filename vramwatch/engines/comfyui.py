@@ -1,9 +1,14 @@
-"""ComfyUI. Options: comfy/cli_args.py, release 0.3.64."""
+"""ComfyUI. Options: comfy/cli_args.py, release 0.3.64.
 
+Figures: server.py (/system_stats, /prompt) and comfy/model_management.py (get_free_memory) of the same.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from vramwatch.core.commandline import has_option, option, working_command
+from vramwatch.core.metric_pages import Asks, Told, figure, read_json, told
 from vramwatch.core.model import EngineFacts, ProcessFacts
 from vramwatch.core.recognition import Precedence
 
@@ -30,6 +35,8 @@ _OPTIONS = frozenset(
     }
 )
 
+_STATS, _QUEUE = "/system_stats", "/prompt"  # /queue tells as much, and every prompt in it
+
 
 @dataclass(frozen=True, slots=True)
 class Comfyui:
@@ -46,3 +53,34 @@ class Comfyui:
             or has_option(command.arguments, _OPTIONS)
         )
         return EngineFacts("comfyui") if is_comfyui else None
+
+    def asks(self, facts: ProcessFacts) -> Asks:
+        return Asks((_STATS, _QUEUE), (int(_PORT),))
+
+    def read(self, pages: Mapping[str, str]) -> tuple[Told, ...]:
+        """One prompt runs at a time. What torch has free lies within what it has reserved."""
+        device = _device(read_json(pages.get(_STATS)))
+        if device is None:
+            return ()
+        reserved, free = figure(device.get("torch_vram_total")), figure(device.get("torch_vram_free"))
+        left = _left(read_json(pages.get(_QUEUE)))
+        return tuple(
+            told(
+                torch_reserved_bytes=reserved,
+                torch_allocated_bytes=None if reserved is None or free is None else max(0.0, reserved - free),
+                requests_running=None if left is None else min(left, 1.0),
+                requests_waiting=None if left is None else max(0.0, left - 1.0),
+            )
+        )
+
+
+def _device(said: Any) -> dict[str, Any] | None:
+    """Return the one device that it uses; None: this is no such page."""
+    devices = said.get("devices") if isinstance(said, dict) else None
+    one = devices[0] if isinstance(devices, list) and len(devices) == 1 else None
+    return one if isinstance(one, dict) and "torch_vram_total" in one else None
+
+
+def _left(said: Any) -> float | None:
+    queue = said.get("exec_info") if isinstance(said, dict) else None
+    return figure(queue.get("queue_remaining")) if isinstance(queue, dict) else None

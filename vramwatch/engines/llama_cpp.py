@@ -1,9 +1,25 @@
-"""llama.cpp. Options: tools/server/README.md of ggml-org/llama.cpp, 2026."""
+"""llama.cpp. Options: tools/server/README.md of ggml-org/llama.cpp, 2026.
 
+Metrics: tools/server/server-task.cpp (to_metrics); slots: tools/server/server-context.cpp (to_json).
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from vramwatch.core.commandline import Command, has_option, model_name, option, working_command
+from vramwatch.core.metric_pages import (
+    Asks,
+    Told,
+    figure,
+    most,
+    ratio,
+    read_json,
+    read_page,
+    share,
+    told,
+    total,
+)
 from vramwatch.core.model import EngineFacts, ProcessFacts
 from vramwatch.core.recognition import Precedence
 
@@ -20,6 +36,11 @@ _ALIAS = ("-a", "--alias", "--model-alias")
 _MODEL = ("-m", "--model", "-hf", "-hfr", "--hf-repo", "-mu", "--model-url")
 _MODEL_VARIABLE = "LLAMA_ARG_MODEL"
 _MODEL_CHOICES = frozenset({"--models-dir", "--models-preset", "--models-max"})
+
+_RUNNING, _WAITING = "llamacpp:requests_processing", "llamacpp:requests_deferred"
+_USED = "llamacpp:kv_cache_usage_ratio"  # until 2025: ggml-org/llama.cpp#13660
+_METRICS, _SLOTS = "/metrics", "/slots"
+_SLEEPS = frozenset({"--sleep-idle-seconds"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +60,49 @@ class LlamaCpp:
         is_router = _chooses_models(command) and model is None
         return EngineFacts("llama_cpp", "router" if is_router else role, model, preallocates=not is_router)
 
+    def asks(self, facts: ProcessFacts) -> Asks:
+        """A look at its slots would wake one that sleeps, and keep others from ever falling asleep."""
+        sleeps = has_option(working_command(facts).arguments, _SLEEPS)
+        return Asks((_METRICS,) if sleeps else (_METRICS, _SLOTS), (8080, 9931))
+
+    def read(self, pages: Mapping[str, str]) -> tuple[Told, ...]:
+        page = read_page(pages.get(_METRICS, ""), (_RUNNING, _WAITING, _USED))
+        slots = _slots(read_json(pages.get(_SLOTS)))
+        running = total(page.get(_RUNNING, ()))
+        used = share(most(page.get(_USED, ())))
+        return tuple(
+            told(
+                engine_kv_ratio=_used(slots) if used is None else used,
+                requests_running=_busy(slots) if running is None else running,
+                requests_waiting=total(page.get(_WAITING, ())),
+            )
+        )
+
 
 def _chooses_models(command: Command) -> bool:
     return has_option(command.arguments, _MODEL_CHOICES)
+
+
+def _slots(said: Any) -> list[dict[str, Any]]:
+    """Return the slots; empty where the page is not one of slots."""
+    slots = said if isinstance(said, list) else []
+    are_slots = all(
+        isinstance(each, dict) and {"id", "n_ctx", "is_processing"} <= each.keys() for each in slots
+    )
+    return slots if are_slots else []
+
+
+def _busy(slots: list[dict[str, Any]]) -> float | None:
+    return float(sum(each["is_processing"] is True for each in slots)) if slots else None
+
+
+def _used(slots: list[dict[str, Any]]) -> float | None:
+    """Return the share of the context in use, of a single slot: several do not say whether they share theirs.
+
+    What a slot keeps when its request is over is a prefix cache that the next one may drop.
+    """
+    if len(slots) != 1:
+        return None
+    if slots[0]["is_processing"] is not True:
+        return 0.0
+    return ratio(figure(slots[0].get("n_prompt_tokens")), figure(slots[0]["n_ctx"]))

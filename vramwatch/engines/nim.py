@@ -1,15 +1,25 @@
-"""NVIDIA NIM. Names of variables: "Configure your NIM", NVIDIA NIM for LLMs documentation."""
+"""NVIDIA NIM. Names of variables: "Configure your NIM", NVIDIA NIM for LLMs documentation.
 
+Metrics: "Observability" of the same; those of the vLLM inside keep its names in newer images.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from vramwatch.core.commandline import model_name
+from vramwatch.core.metric_pages import Asks, Told, first, most, read_page, share, told, total
 from vramwatch.core.model import EngineFacts, ProcessFacts
 from vramwatch.core.recognition import Precedence
 
 _REGISTRY = "nvcr.io/nim/"
 _MODEL_VARIABLES = ("NIM_SERVED_MODEL_NAME", "NIM_MODEL_NAME")
 _FOLDER = "/opt/nim/"  # where the images keep their own programs
+
+_USED = ("gpu_cache_usage_perc", "vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
+_RUNNING = ("num_requests_running", "vllm:num_requests_running")
+_WAITING = ("num_requests_waiting", "vllm:num_requests_waiting")
+_PAGE = "/v1/metrics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +37,19 @@ class Nim:
             return None
         named = variables[0] if variables else _repository(image)
         return EngineFacts("nim", "server", model_name(named), preallocates=True)
+
+    def asks(self, facts: ProcessFacts) -> Asks:
+        return Asks((_PAGE,), (8000,))
+
+    def read(self, pages: Mapping[str, str]) -> tuple[Told, ...]:
+        page = read_page(pages.get(_PAGE, ""), (*_USED, *_RUNNING, *_WAITING))
+        return tuple(
+            told(
+                engine_kv_ratio=share(most(first(page, *_USED))),
+                requests_running=total(first(page, *_RUNNING)),
+                requests_waiting=total(first(page, *_WAITING)),
+            )
+        )
 
 
 def _repository(image: str) -> str | None:

@@ -1,6 +1,10 @@
-"""SGLang. Titles: python/sglang/srt/managers/*.py (setproctitle), SGLang 0.5.23."""
+"""SGLang. Titles: python/sglang/srt/managers/*.py (setproctitle), SGLang 0.5.23.
+
+Metrics: python/sglang/srt/observability/metrics_collector.py of the same.
+"""
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,6 +18,18 @@ from vramwatch.core.commandline import (
     parse,
     working_command,
 )
+from vramwatch.core.metric_pages import (
+    Asks,
+    Page,
+    Told,
+    by_rank,
+    first,
+    most,
+    product,
+    read_page,
+    share,
+    told,
+)
 from vramwatch.core.model import EngineFacts, ProcessFacts
 from vramwatch.core.recognition import Precedence
 
@@ -22,6 +38,20 @@ _TITLE = re.compile(r"(?:sglang|sgl_diffusion)::(?P<part>[a-z_]*)(?P<ranks>.*)",
 _PARTS = ("scheduler", "detokenizer", "tokenizer_worker")
 _RANKS = tuple(re.compile(rf"{dimension}(\d{{1,6}})") for dimension in ("TP", "PP", "DP"))
 _ROUTERS = ("sglang_router", "sglang-router", "sglang.launch_router")
+
+_USED = "sglang:token_usage"
+_RUNNING, _WAITING = "sglang:num_running_reqs", "sglang:num_queue_reqs"
+_RETRACTED = "sglang:num_retracted_requests_total"
+_REQUESTS = "sglang:num_requests_total"
+_HITS = "sglang:cache_hit_rate"
+_POOL, _TOKENS = "sglang:kv_cache_memory_usage_gb", "sglang:max_total_num_tokens"
+_EVICTABLE, _BUSY = "sglang:kv_evictable_tokens", "sglang:kv_used_tokens"
+_SEVERAL_POOLS = ("sglang:max_total_num_tokens_swa", "sglang:mamba_used_tokens")
+_NAMES = (
+    *(_USED, _RUNNING, _WAITING, _RETRACTED, _REQUESTS, _HITS, _POOL, _TOKENS, _EVICTABLE, _BUSY),
+    *_SEVERAL_POOLS,
+)
+_GB = float(1 << 30)  # python/sglang/srt/mem_cache/memory_pool.py: GB = 1024 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +74,13 @@ class Sglang:
         rank = _rank(titled["ranks"]) if titled else None
         return EngineFacts("sglang", role, model, rank, preallocates=True)
 
+    def asks(self, facts: ProcessFacts) -> Asks:
+        return Asks(("/metrics",), (30000,))
+
+    def read(self, pages: Mapping[str, str]) -> tuple[Told, ...]:
+        page = read_page(pages.get("/metrics", ""), _NAMES)
+        return tuple(each for rank, own in by_rank(page, "dp_rank") for each in _told(rank, own))
+
 
 def _serves(command: Command) -> bool:
     return command.program == "sglang" or command.program.startswith("sglang.")
@@ -64,3 +101,31 @@ def _model(command: Command) -> str | None:
     arguments = command.arguments
     served = option(arguments, "--served-model-name", "--model-path", "--model")
     return model_name(served or operand(arguments, "serve"))
+
+
+def _told(rank: int | None, page: Page) -> Iterator[Told]:
+    """Yield the figures of one rank; its tensor-parallel parts tell the same, if they tell at all.
+
+    ``token_usage`` leaves out what the prefix cache could drop; as bytes both are told, each for itself.
+    """
+    used, pool = share(_one(page, _USED)), product(_one(page, _POOL), _GB)
+    tokens = None if first(page, *_SEVERAL_POOLS) else _one(page, _TOKENS)
+    each = pool / tokens if pool and tokens else None
+    evictable = product(_one(page, _EVICTABLE), each)
+    busy = product(_one(page, _BUSY), each)
+    yield from told(
+        rank,
+        engine_kv_ratio=used,
+        engine_pool_bytes=pool or None,
+        engine_kv_bytes=None if busy is None or evictable is None else busy + evictable,
+        engine_evictable_bytes=None if busy is None else evictable,
+        engine_prefix_hit_ratio=share(_one(page, _HITS)),
+        requests_running=_one(page, _RUNNING),
+        requests_waiting=_one(page, _WAITING),
+        requests_total=_one(page, _REQUESTS),
+        preemptions_total=_one(page, _RETRACTED),
+    )
+
+
+def _one(page: Page, name: str) -> float | None:
+    return most(page.get(name, ()))

@@ -1,9 +1,14 @@
-"""Text Generation Inference. Programs: launcher, router and server of the repository, 2026-01."""
+"""Text Generation Inference. Programs: launcher, router and server of the repository, 2026-01.
 
+Metrics: docs/source/reference/metrics.md of the same; none tells how full the KV cache is.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from vramwatch.core.commandline import lineage, model_name, operand, option, parse, working_command
+from vramwatch.core.metric_pages import Asks, Told, read_page, told, total
 from vramwatch.core.model import EngineFacts, ProcessFacts
 from vramwatch.core.recognition import Precedence
 
@@ -13,6 +18,8 @@ _ROLES = {
     "text-generation-server": "worker",
 }
 _MODEL_VARIABLE = "MODEL_ID"  # the launcher's --model-id as a variable
+
+_RUNNING, _WAITING, _REQUESTS = "tgi_batch_current_size", "tgi_queue_size", "tgi_request_count"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +42,16 @@ class Tgi:
         named = next((name for name in map(model_name, models) if name), None)
         model = named or model_name(facts.environment.get(_MODEL_VARIABLE))
         return EngineFacts("tgi", role, model, preallocates=True)
+
+    def asks(self, facts: ProcessFacts) -> Asks:
+        return Asks(("/metrics",), (3000, 80), ("--port", "-p"))
+
+    def read(self, pages: Mapping[str, str]) -> tuple[Told, ...]:
+        page = read_page(pages.get("/metrics", ""), (_RUNNING, _WAITING, _REQUESTS))
+        return tuple(
+            told(
+                requests_running=total(page.get(_RUNNING, ())),
+                requests_waiting=total(page.get(_WAITING, ())),
+                requests_total=total(page.get(_REQUESTS, ())),
+            )
+        )

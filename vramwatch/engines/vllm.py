@@ -81,7 +81,7 @@ class Vllm:
         return EngineFacts("vllm", role, model, _rank(facts), preallocates=True)
 
     def asks(self, facts: ProcessFacts) -> Asks:
-        return Asks(("/metrics",), 8000)
+        return Asks(("/metrics",), (8000,))
 
     def read(self, pages: Mapping[str, str]) -> tuple[Told, ...]:
         page = read_page(pages.get("/metrics", ""), _NAMES)

@@ -1,10 +1,12 @@
-"""Xinference. Titles: xinference/core/model.py (setproctitle), release 4."""
+"""Xinference. Titles: xinference/core/model.py (setproctitle), metrics: …/metrics.py beside it; release 4."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from vramwatch.core.commandline import lineage, parse
+from vramwatch.core.metric_pages import Asks, Series, Told, known, read_page, total
 from vramwatch.core.model import Ancestor, EngineFacts, ProcessFacts
 from vramwatch.core.recognition import Precedence
 
@@ -16,6 +18,8 @@ _PROGRAMS = {
 }
 # "Model: qwen2.5-instruct-0": the model's uid and the replica's number
 _TITLE = re.compile(r"Model: (?P<model>\S+?)(?:-(?P<replica>\d{1,6}))?")
+
+_RUNNING, _REQUESTS = "xinference:model_serve_count", "xinference:model_request_total"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,30 @@ class Xinference:
         is_below = _role(ancestry[0]) is None
         return EngineFacts("xinference", "worker" if is_below else roles[0])
 
+    def asks(self, facts: ProcessFacts) -> Asks:
+        return Asks(("/metrics",), (), ("--metrics-exporter-port",))
+
+    def read(self, pages: Mapping[str, str]) -> tuple[Told, ...]:
+        """Return a Told for each replica of each model."""
+        page = read_page(pages.get("/metrics", ""), (_RUNNING, _REQUESTS))
+        replicas = dict.fromkeys(_replica(line) for lines in page.values() for line in lines)
+        return tuple(
+            Told(
+                known(
+                    requests_running=total(x for x in page.get(_RUNNING, ()) if _replica(x) == each),
+                    requests_total=total(x for x in page.get(_REQUESTS, ()) if _replica(x) == each),
+                ),
+                int(each[1]) if each[1].isascii() and each[1].isdigit() and len(each[1]) < 7 else None,
+                each[0],
+            )
+            for each in replicas
+            if each[0]
+        )
+
 
 def _role(each: Ancestor) -> str | None:
     return _PROGRAMS.get(parse(each.argv).program)
+
+
+def _replica(line: Series) -> tuple[str, str]:
+    return line.labels.get("model_uid", ""), line.labels.get("replica_index", "")

@@ -198,9 +198,14 @@ def _still(door: Door, now: Sequence[Door]) -> bool:
 def _among(
     told: Sequence[Told], members: Sequence[ProcessKey], tenants: Mapping[ProcessKey, Tenant]
 ) -> dict[ProcessKey, Mapping[str, float]]:
-    """Return the figures of each member; of several ranks only those of its own, where its title tells it."""
-    if len(told) == 1:
-        return dict.fromkeys(members, told[0].figures)
-    by_rank = {each.rank: each.figures for each in told}
-    ranks = {key: data_parallel_rank(own_title(tenants[key].facts)) for key in members if key in tenants}
-    return {key: by_rank[rank] for key, rank in ranks.items() if rank in by_rank}
+    """Return the figures of each member, as far as they can be told to be its own: by rank or model."""
+    return {
+        key: each.figures for key in members for each in told if key in tenants and _is_of(each, tenants[key])
+    }
+
+
+def _is_of(told: Told, tenant: Tenant) -> bool:
+    engine = tenant.engine
+    if told.model is not None:
+        return engine is not None and engine.model == told.model and told.rank in (None, engine.rank)
+    return told.rank is None or told.rank == data_parallel_rank(own_title(tenant.facts))

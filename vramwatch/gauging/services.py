@@ -87,10 +87,10 @@ def doors(service: Service, asks: Asks, root: str) -> tuple[Door, ...]:
     """Return where to ask, the likeliest first; empty: nowhere that is known to be this service's."""
     if service.place:
         return (Door(service.place.url, None, service.place.token),)
-    port = _told_port(service.facts, asks)
+    port = asks.port or _told_port(service.facts, asks)
     near = (*service.pids, *children(root, service.pids[-1]))
     found = find_listeners(root, tuple(dict.fromkeys(near)), port)
-    usual = [each for each in found if each.port == asks.port]
+    usual = [each for each in found if each.port in asks.usual_ports]
     reached = [(each, host) for each in usual or found if (host := each.loopback)]
     bracketed = [(each, f"[{host}]" if ":" in host else host) for each, host in reached[:CANDIDATES_MOST]]
     return tuple(Door(f"http://{host}:{each.port}", each.inode) for each, host in bracketed)

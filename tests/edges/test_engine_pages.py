@@ -1,0 +1,235 @@
+"""What each engine's pages tell, of releases old and new; every page says where its names come from."""
+
+import pytest
+
+from tests.engine_pages import PAGES, page
+from vramwatch import families
+from vramwatch.core.metric_pages import GREATEST, SERIES_MOST, Told, read_page
+from vramwatch.core.model import ProcessFacts, ProcessKey
+from vramwatch.core.units import GIB
+
+ENGINES = {name: found() for name, found in families.discover("vramwatch.engines").items()}
+
+
+def process(*argv, environment=None):
+    return ProcessFacts(
+        ProcessKey("boot", 4242, 77),
+        name=argv[0][:15],
+        argv=argv,
+        title=" ".join(argv),
+        environment=environment or {},
+    )
+
+
+def read(engine, **pages):
+    return ENGINES[engine].read({f"/{path.replace('__', '/')}": page(name) for path, name in pages.items()})
+
+
+TOLD = [
+    (
+        "vllm",
+        {"metrics": "vllm-0.33.txt"},
+        {
+            "engine_kv_ratio": 0.9875,
+            "engine_prefix_hit_ratio": 0.25,
+            "engine_sleep_level": 0.0,
+            "requests_running": 12.0,
+            "requests_waiting": 5.0,
+            "requests_total": 1000.0,
+            "preemptions_total": 7.0,
+        },
+    ),
+    (
+        "vllm",
+        {"metrics": "vllm-0.8.txt"},
+        {
+            "engine_kv_ratio": 0.5,
+            "engine_prefix_hit_ratio": 0.5,
+            "requests_running": 2.0,
+            "requests_waiting": 0.0,
+        },
+    ),
+    (
+        "sglang",
+        {"metrics": "sglang-0.5.23.txt"},
+        {
+            "engine_kv_ratio": 0.5,
+            "engine_pool_bytes": 10.0 * GIB,
+            "engine_kv_bytes": 7.5 * GIB,
+            "engine_evictable_bytes": 2.5 * GIB,
+            "engine_prefix_hit_ratio": 0.25,
+            "requests_running": 4.0,
+            "requests_waiting": 2.0,
+            "requests_total": 1234.0,
+            "preemptions_total": 3.0,
+        },
+    ),
+    (
+        "lmdeploy",
+        {"metrics": "lmdeploy-0.18.txt"},
+        {
+            "engine_kv_ratio": 0.75,
+            "engine_prefix_hit_ratio": 0.5,
+            "requests_running": 8.0,
+            "requests_waiting": 3.0,
+            "requests_total": 41.0,
+        },
+    ),
+    (
+        "tensorrt_llm",
+        {"prometheus__metrics": "tensorrt-llm-2026.txt"},
+        {
+            "engine_kv_ratio": 0.625,
+            "engine_prefix_hit_ratio": 0.125,
+            "requests_running": 6.0,
+            "requests_waiting": 0.0,
+            "requests_total": 77.0,
+        },
+    ),
+    (
+        "tgi",
+        {"metrics": "tgi-3.txt"},
+        {"requests_running": 4.0, "requests_waiting": 7.0, "requests_total": 51.0},
+    ),
+    (
+        "triton",
+        {"metrics": "triton-trtllm.txt"},
+        {
+            "engine_kv_ratio": 0.375,
+            "requests_running": 5.0,
+            "requests_waiting": 1.0,
+            "requests_total": 62.0,
+        },
+    ),
+    ("triton", {"metrics": "triton.txt"}, {"requests_waiting": 4.0, "requests_total": 500.0}),
+    (
+        "nim",
+        {"v1__metrics": "nim-1.txt"},
+        {"engine_kv_ratio": 0.5, "requests_running": 3.0, "requests_waiting": 1.0},
+    ),
+    (
+        "nim",
+        {"v1__metrics": "vllm-0.33.txt"},
+        {"engine_kv_ratio": 0.9875, "requests_running": 12.0, "requests_waiting": 5.0},
+    ),
+    (
+        "llama_cpp",
+        {"metrics": "llama-cpp-2025.txt"},
+        {"engine_kv_ratio": 0.25, "requests_running": 1.0, "requests_waiting": 0.0},
+    ),
+    (
+        "ollama",
+        {"api__ps": "ollama-0.32.json"},
+        {"model_bytes": 9663676416.0, "model_gpu_bytes": 7247757312.0},
+    ),
+    (
+        "comfyui",
+        {"system_stats": "comfyui-0.3.64-system_stats.json", "prompt": "comfyui-0.3.64-prompt.json"},
+        {
+            "torch_reserved_bytes": 8.0 * GIB,
+            "torch_allocated_bytes": 7.0 * GIB,
+            "requests_running": 1.0,
+            "requests_waiting": 2.0,
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("engine", "pages", "figures"), TOLD)
+def test_a_page_tells_these_figures_and_no_others(engine, pages, figures):
+    assert read(engine, **pages) == (Told(figures),)
+
+
+def test_two_data_parallel_engines_tell_each_for_itself():
+    first, second = read("vllm", metrics="vllm-0.33-dp2.txt")
+    assert (first.rank, second.rank) == (0, 1)
+    assert (first.figures["engine_kv_ratio"], second.figures["engine_kv_ratio"]) == (0.9875, 0.25)
+    assert (first.figures["requests_running"], second.figures["requests_running"]) == (12.0, 3.0)
+    assert second.figures["engine_pool_bytes"] == 8 * GIB
+    assert second.figures["engine_kv_bytes"] == 2 * GIB
+
+
+def test_replicas_of_xinference_tell_each_for_itself():
+    first, second = read("xinference", metrics="xinference-4.txt")
+    assert (first.model, first.rank, second.rank) == ("qwen2.5-instruct", 0, 1)
+    assert first.figures == {"requests_running": 2.0, "requests_total": 12.0}
+    assert second.figures == {"requests_running": 0.0, "requests_total": 9.0}
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_an_engine_that_sleeps_tells_how_deep(level):
+    state = {1: "weights_offloaded", 2: "discard_all"}[level]
+    text = page("vllm-0.33.txt").replace('"awake"} 1.0', '"awake"} 0.0')
+    text = text.replace(f'"{state}"}} 0.0', f'"{state}"}} 1.0')
+    (told,) = ENGINES["vllm"].read({"/metrics": text})
+    assert told.figures["engine_sleep_level"] == level
+
+
+def slots(*each):
+    import json
+
+    said = [
+        {"id": number, "n_ctx": 4096, "is_processing": busy, "n_prompt_tokens": tokens}
+        for number, (busy, tokens) in enumerate(each)
+    ]
+    return ENGINES["llama_cpp"].read({"/slots": json.dumps(said)})
+
+
+def test_slots_tell_what_runs_and_a_single_one_how_full_it_is():
+    assert slots((True, 1024)) == (Told({"engine_kv_ratio": 0.25, "requests_running": 1.0}),)
+    assert slots((False, 1024)) == (Told({"engine_kv_ratio": 0.0, "requests_running": 0.0}),)
+    assert slots((True, 1024), (True, 12)) == (Told({"requests_running": 2.0}),)
+
+
+def test_a_server_that_may_sleep_is_not_woken_by_a_look_at_its_slots():
+    asks = ENGINES["llama_cpp"].asks
+    assert asks(process("llama-server", "-m", "x.gguf")).paths == ("/metrics", "/slots")
+    assert asks(process("llama-server", "-m", "x.gguf", "--sleep-idle-seconds", "60")).paths == ("/metrics",)
+
+
+def test_ollama_is_asked_where_it_was_told_to_listen():
+    runner = ("ollama", "runner", "--model", "/m/blobs/sha256-ab", "--port", "40001")
+    asks = ENGINES["ollama"].asks(process(*runner, environment={"OLLAMA_HOST": "http://0.0.0.0:9999"}))
+    assert (asks.port, asks.port_options) == (9999, ())
+    assert ENGINES["ollama"].asks(process(*runner)).port is None
+
+
+def test_several_loaded_models_of_ollama_are_told_apart_by_nothing_and_so_tell_nothing():
+    text = page("ollama-0.32.json").replace("}]}", '}, {"name": "b", "size": 1, "size_vram": 1}]}')
+    assert ENGINES["ollama"].read({"/api/ps": text}) == (Told({}),)
+
+
+def gauged():
+    return [engine for engine in ENGINES.values() if hasattr(engine, "read")]
+
+
+@pytest.mark.parametrize("engine", gauged(), ids=lambda engine: type(engine).__name__)
+def test_another_engines_page_is_not_its_own(engine):
+    own = {name for known, pages, _ in TOLD if ENGINES[known] is engine for name in pages.values()}
+    foreign = ["tgi-3.txt", "lmdeploy-0.18.txt", "xinference-4.txt", "comfyui-0.3.64-prompt.json"]
+    for name in (each for each in foreign if each not in own and type(engine).__name__.lower() not in each):
+        assert engine.read(dict.fromkeys(engine.asks(process("x")).paths, page(name))) == ()
+
+
+def test_every_page_says_where_its_names_come_from():
+    note = page("NOTE.md")
+    for place in (each for each in PAGES.iterdir() if each.name != "NOTE.md"):
+        said = place.read_text() if place.suffix == ".txt" else note
+        assert said.startswith(("# composed: ", "# recorded: ")) or place.name in note, place.name
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-1", "1e300", "", "0x10", "1_0", "zehn"])
+def test_a_value_that_is_no_figure_is_not_told_and_never_zero(value):
+    assert read_page(f"a_b {value}", ["a_b"]) == {}
+
+
+def test_labels_may_hold_anything_that_is_escaped():
+    (line,) = read_page('a{x="q\\"} 5",y="a\\\\b\\nc",z=""} 7', ["a"])["a"]
+    assert line.labels == {"x": 'q"} 5', "y": "a\\b\nc", "z": ""}
+    assert line.value == 7
+
+
+def test_a_page_without_end_costs_bounded_memory():
+    text = "a 1\n" * (SERIES_MOST + 10)
+    assert len(read_page(text, ["a"])["a"]) == SERIES_MOST
+    assert read_page(f"a {GREATEST * 4}", ["a"]) == {}

@@ -1,0 +1,289 @@
+"""Engines asked over real HTTP, at addresses found from real processes; the time is handed in."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from tests.engine_pages import free_port, page, serving
+from tests.polls import BOOT, instant, owner
+from tests.receivers import answering, receiving
+from vramwatch import families
+from vramwatch.core.model import Ancestor, Instant, Tenant
+from vramwatch.core.recognition import recognise
+from vramwatch.core.units import Seconds
+from vramwatch.credentials import Secret
+from vramwatch.gauging import Gauging, Place, Terms
+from vramwatch.gauging.fetching import PAGE_MOST, PAGE_WITHIN
+from vramwatch.gauging.gauging import BACK_OFF_MOST
+from vramwatch.gauging.services import own_pids
+from vramwatch.procfs import ProcessTable
+from vramwatch.procfs.listening import Listener, find_listeners
+
+ENGINES = {name: found() for name, found in families.discover("vramwatch.engines").items()}
+GAUGED = {name: engine for name, engine in ENGINES.items() if hasattr(engine, "read")}
+VLLM = {"/metrics": page("vllm-0.33.txt")}
+
+
+class Asking:
+    """A Gauging with a clock of its own, and the processes of one GPU as /proc shows them."""
+
+    def __init__(self, *places: Place) -> None:
+        self.now = 1000.0
+        self.gauging = Gauging(GAUGED, Terms(Seconds(5.0), places), clock=lambda: self.now)
+        self.people = ProcessTable()
+        self.tenants: dict[int, Tenant] = {}
+
+    def meet(self, *pids: int) -> None:
+        facts = self.people.facts(pids, instant(1))
+        self.tenants = {
+            pid: Tenant(each, owner("chat"), recognise(ENGINES.values(), each)) for pid, each in facts.items()
+        }
+
+    def told(self, look: bool = True) -> Mapping[int, Mapping[str, float]]:
+        """Return what is known after a look: pid -> quantity -> value."""
+        at = Instant(1, 0.0, self.now, BOOT)
+        self.gauging.gauges({"GPU-0": self.tenants}, at)
+        if look:
+            self.gauging.look()
+        told: dict[int, dict[str, float]] = {}
+        for gauge in self.gauging.gauges({"GPU-0": self.tenants}, at)["GPU-0"]:
+            told.setdefault(gauge.pid, {})[gauge.quantity] = gauge.value
+        return told
+
+
+def test_an_engine_is_found_at_the_port_of_the_command_above_the_process_on_the_gpu(tmp_path):
+    command = ("vllm", "serve", "m", "--port", str(free_port()))
+    with serving(tmp_path, *command, pages=VLLM, child="VLLM::EngineCore") as server:
+        asking = Asking()
+        asking.meet(server.inner)
+        assert asking.told()[server.inner]["engine_kv_ratio"] == 0.9875
+
+
+def test_an_engine_is_found_by_its_own_sockets_where_its_command_names_no_port(tmp_path):
+    pages = {"/metrics": page("tgi-3.txt")}
+    with serving(tmp_path, "text-generation-launcher", pages=pages) as server:
+        asking = Asking()
+        asking.meet(server.pid)
+        assert asking.told()[server.pid]["requests_waiting"] == 7
+
+
+def test_a_port_without_that_engines_names_counts_for_nothing(tmp_path):
+    with serving(tmp_path, "vllm", "serve", "m", pages={"/metrics": page("tgi-3.txt")}) as server:
+        asking = Asking()
+        asking.meet(server.pid)
+        assert asking.told() == {}
+
+
+def test_a_port_that_another_process_of_the_same_user_holds_counts_for_nothing(tmp_path):
+    with serving(tmp_path / "other", "vllm", "serve", "m", pages=VLLM) as other:
+        (tmp_path / "vllm").write_text("import time; time.sleep(60)")
+        command = [sys.executable, str(tmp_path / "vllm"), "serve", "m", "--port", str(other.port)]
+        with subprocess.Popen(command) as process:
+            try:
+                asking = Asking()
+                asking.meet(process.pid)
+                assert asking.tenants[process.pid].engine.engine == "vllm"
+                assert asking.told() == {}
+            finally:
+                process.kill()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
+def test_a_port_that_another_user_holds_is_not_even_asked():
+    with receiving(answering(200, VLLM["/metrics"])) as receiver:  # holds the port as root
+        command = ["vllm", "-c", "read nothing; :", "--port", str(receiver.port)]
+        with subprocess.Popen(
+            command, executable="/bin/sh", stdin=subprocess.PIPE, user=65534, group=65534, cwd="/"
+        ) as process:
+            try:
+                asking = Asking()
+                asking.meet(process.pid)
+                assert asking.tenants[process.pid].engine.engine == "vllm"
+                assert asking.told() == {}
+            finally:
+                process.kill()
+        assert receiver.connections == 0
+
+
+def ours(argv):
+    """Return a Tenant that is this very process, as if it had been started by ``argv``."""
+    (facts,) = ProcessTable().facts([os.getpid()], instant(1)).values()
+    facts = replace(facts, argv=argv, title=" ".join(argv), ancestors=())
+    return Tenant(facts, owner("chat"), recognise(ENGINES.values(), facts))
+
+
+def asking_ourselves(receiver, *places, argv=None):
+    asking = Asking(*places)
+    command = argv or ("vllm", "serve", "m", "--port", str(receiver.port))
+    asking.tenants = {os.getpid(): ours(command)}
+    return asking
+
+
+def redirecting(exchange):
+    exchange.say("HTTP/1.1 302 Found\nLocation: /elsewhere\nContent-Length: 0\n\n")
+
+
+def flooding(exchange):
+    exchange.say("HTTP/1.1 200 OK\nContent-Type: text/plain\n\n")
+    exchange.flood(b"vllm:num_requests_running 1\n" * 1000)
+
+
+def boasting(exchange):
+    exchange.say(f"HTTP/1.1 200 OK\nContent-Length: {PAGE_MOST * 100}\n\n")
+    exchange.flood(b"vllm:num_requests_running 1\n" * 1000)
+
+
+def heading(exchange):
+    exchange.say("HTTP/1.1 200 OK\n")
+    exchange.flood(b"X-A: " + b"a" * 1000 + b"\r\n")
+
+
+def dripping(exchange):
+    exchange.drip("HTTP/1.1 200 OK\nContent-Length: 100000\n\n" + "a" * 100000, 0.01)
+
+
+def hanging(exchange):
+    exchange.hang()
+
+
+def raving(exchange):
+    exchange.say(b"\x00\xff\r\n\r\n" * 100)
+
+
+def breaking_off(exchange):
+    exchange.say("HTTP/1.1 200 OK\nContent-Length: 9999\n\nvllm:num_requests_running 1\n")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [redirecting, flooding, boasting, heading, dripping, hanging, raving, breaking_off],
+    ids=lambda script: script.__name__,
+)
+def test_whatever_answers_costs_bounded_time_and_tells_nothing(script):
+    with receiving(script) as receiver:
+        asking = asking_ourselves(receiver)
+        begun = time.monotonic()
+        assert asking.told() == {}
+        assert time.monotonic() - begun < PAGE_WITHIN + 1.5
+        assert receiver.connections == 1
+
+
+def test_what_is_told_is_asked_of_no_one_and_so_delays_no_poll():
+    with receiving(hanging) as receiver:
+        asking = asking_ourselves(receiver)
+        gauging = asking.gauging.start()
+        begun = time.monotonic()
+        for _ in range(200):
+            asking.told(look=False)
+        assert time.monotonic() - begun < 1.0
+        gauging.close()
+
+
+def test_an_engine_is_asked_once_an_interval_and_after_failures_ever_more_rarely():
+    with receiving(answering(200, VLLM["/metrics"])) as receiver:
+        asking = asking_ourselves(receiver)
+        for _ in range(20):
+            asking.told()
+            asking.now += 1.0
+        assert receiver.connections == 4
+        receiver.script = answering(503, "no")
+        asked = []
+        for _ in range(1500):
+            before = receiver.connections
+            asking.told()
+            if receiver.connections > before:
+                asked.append(asking.now)
+            asking.now += 1.0
+        gaps = [after - before for before, after in pairwise(asked)]
+        assert gaps == sorted(gaps)
+        assert gaps[0] == 10.0
+        assert gaps[-1] == BACK_OFF_MOST
+        receiver.script = answering(200, VLLM["/metrics"])
+        asking.now += BACK_OFF_MOST
+        assert asking.told()[os.getpid()]["requests_running"] == 12
+
+
+def test_an_answer_that_is_too_old_is_no_longer_known():
+    with receiving(answering(200, VLLM["/metrics"])) as receiver:
+        asking = asking_ourselves(receiver)
+        assert asking.told()
+        asking.now += 14.0
+        assert asking.told(look=False)
+        asking.now += 2.0
+        assert asking.told(look=False) == {}
+
+
+def test_figures_are_of_the_processes_that_are_there_and_of_no_others():
+    with receiving(answering(200, VLLM["/metrics"])) as receiver:
+        asking = asking_ourselves(receiver)
+        assert asking.told()
+        asking.tenants = {os.getpid(): ours(("python", "train.py"))}
+        assert asking.told() == {}
+
+
+def test_an_operators_address_is_asked_with_his_token_and_found_ones_without():
+    with receiving(answering(200, VLLM["/metrics"])) as receiver:
+        place = Place("ch?t", receiver.url, Secret("s3cret-token"))
+        asking = asking_ourselves(receiver, place, argv=("vllm", "serve", "m"))
+        assert asking.told()
+        assert receiver.got[-1].headers["authorization"] == "Bearer s3cret-token"
+        asking = asking_ourselves(receiver, Place("somebody else", receiver.url, Secret("s3cret-token")))
+        assert asking.told()
+        assert "authorization" not in receiver.got[-1].headers
+
+
+def test_proxies_of_the_environment_are_not_asked(monkeypatch):
+    with receiving(answering(200, VLLM["/metrics"])) as receiver, receiving(answering(200, "x")) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        assert asking_ourselves(receiver).told()
+        assert proxy.connections == 0
+
+
+def titled(one, pid, title):
+    facts = replace(one.facts, key=replace(one.facts.key, pid=pid), title=title, argv=(title,))
+    return Tenant(facts, one.owner, recognise(ENGINES.values(), facts))
+
+
+def test_each_data_parallel_rank_has_its_own_figures_and_one_that_cannot_be_told_has_none():
+    with receiving(answering(200, page("vllm-0.33-dp2.txt"))) as receiver:
+        asking = asking_ourselves(receiver, Place("chat", receiver.url))
+        (one,) = asking.tenants.values()
+        titles = {
+            11: "VLLM::Worker_DP0_TP0",
+            12: "VLLM::Worker_DP0_TP1",
+            13: "VLLM::EngineCore_DP1",
+            14: "VLLM::Worker",
+        }
+        asking.tenants = {pid: titled(one, pid, title) for pid, title in titles.items()}
+        told = {pid: each["engine_kv_ratio"] for pid, each in asking.told().items()}
+        assert told == {11: 0.9875, 12: 0.9875, 13: 0.25}
+        assert receiver.connections == 1
+
+
+def test_a_server_that_is_bound_to_another_interface_is_not_asked():
+    assert Listener("10.0.0.5", 8000, 0, 1).loopback is None
+    assert Listener("0.0.0.0", 8000, 0, 1).loopback == "127.0.0.1"
+    assert Listener("::", 8000, 0, 1).loopback == "::1"
+    assert Listener("127.0.0.2", 8000, 0, 1).loopback == "127.0.0.2"
+
+
+def test_listeners_of_ipv6_are_found_with_their_address():
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        port = server.getsockname()[1]
+        (found,) = find_listeners("/proc", [os.getpid()], port)
+        assert (found.host, found.port) == ("::1", port)
+
+
+def test_an_ancestor_that_is_no_engine_lends_a_process_none_of_its_sockets():
+    facts = ours(("VLLM::EngineCore",)).facts
+    shell = Ancestor(os.getppid(), "bash", ("bash", "-c", "x"), "bash -c x")
+    assert own_pids(replace(facts, ancestors=(shell,)), GAUGED["vllm"]) == (os.getpid(),)
+    server = Ancestor(os.getppid(), "vllm", ("vllm", "serve", "m"), "vllm serve m")
+    assert own_pids(replace(facts, ancestors=(server, shell)), GAUGED["vllm"]) == (os.getpid(), os.getppid())
