@@ -4,8 +4,8 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from tests.telling import SCENE, Scripted, move
-from vramwatch.applying import Applier, Permit
-from vramwatch.assembly import rules, tell
+from vramwatch.applying import Applier
+from vramwatch.assembly import _open_courier, permit, rules, tell
 from vramwatch.config import load
 from vramwatch.control import ControlServer
 from vramwatch.core.attribution import Surroundings
@@ -103,6 +103,7 @@ class Server:
 @dataclass
 class Place:
     """Source, people and clock in one: time passes as it is waited for. ``before``: seq -> deed."""
+    """Source, people and clock in one: time passes as it is waited for. ``before``: seq -> what is done."""
 
     server: Server
     polls: int
@@ -164,6 +165,7 @@ class Ward:
     remedies: str = "{ask: {mode: apply}}"
     server: Server = field(default_factory=Server)
     place: Place | None = None
+    withheld_by_driver: bool = False
 
     @property
     def store(self):
@@ -187,7 +189,9 @@ class Ward:
         config = self.config()
         store = Store.open(self.store, "hand", "test")
         since = self.place.time if self.place else 0.0
-        self.place = Place(self.server, polls, store.next_seq() - 1, since, before=before or {})
+        self.place = Place(
+            self.server, polls, store.next_seq() - 1, since, self.withheld_by_driver, before=before or {}
+        )
         feed = Feed(self.place, self.place, self.place, live=False)
         pipeline = Pipeline(
             feed,
@@ -198,10 +202,8 @@ class Ward:
             surroundings=Surroundings(hidden_pids=False),
         )
         alerting, outbox = tell(config, store)
-        self.applier = Applier(
-            Hands(self.server, None), config.remedies.permit and Permit(*self._permit(config))
-        )
-        treatment = Treatment(Desk(store), rules(config), self.server, self.applier, self.off_file)
+        applier = Applier(Hands(self.server, _open_courier), permit(config))
+        treatment = Treatment(Desk(store), rules(config), self.server, applier, self.off_file)
         daemon = Daemon(
             feed,
             pipeline,

@@ -145,6 +145,8 @@ class Daemon:
             "forget": self._forget,
             "workers": self._tell_workers,
         }
+        if treatment := self._treatment:
+            verbs["remedies"] = treatment.set
         if clerk := self._clerk:
             verbs |= dict.fromkeys(clerk.verbs, lambda asked: clerk.do(asked, self._now.wall))
         if request.verb not in verbs:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vramwatch.applying import Applier, Permit, Said
+from vramwatch.control import ControlError, Request
 from vramwatch.core import verification
 from vramwatch.core.attempts import Apply, Attempt, Ended, Outcome, Result
 from vramwatch.core.errors import StoreError
@@ -32,6 +33,7 @@ from vramwatch.core.texts import clean
 from vramwatch.core.units import Seconds
 from vramwatch.core.verification import Trial
 from vramwatch.core.workers import Worker
+from vramwatch.errands import Reply
 from vramwatch.remedying import Remedy
 from vramwatch.sdk.wire import Answer, Clear
 from vramwatch.store.desk import Desk
@@ -69,6 +71,7 @@ class _Known:
     decided: list[Apply] = field(default_factory=list)  # to be begun once they are stored
     asked: dict[str, Apply] = field(default_factory=dict)  # by id, their permit is asked
     unkept: list[Apply] = field(default_factory=list)  # the store did not take them: they are not begun
+    permitted: dict[str, Apply] = field(default_factory=dict)  # by id, to be begun once memory is read again
     freed: list[str] = field(default_factory=list)  # attempts to be looked at again
 
 
@@ -113,7 +116,8 @@ class Treatment:
     @property
     def watched(self) -> frozenset[str]:
         """The GPUs whose process list is read at every poll now."""
-        return frozenset(trial.apply.gpu for trial in self._known.trials.values() if _is_fast(trial))
+        falling = (trial.apply.gpu for trial in self._known.trials.values() if _is_fast(trial))
+        return frozenset((*falling, *(apply.gpu for apply in self._known.permitted.values())))
 
     @property
     def interval(self) -> Seconds | None:
@@ -135,6 +139,25 @@ class Treatment:
             return f"{self._off_file} cannot be read ({error.strerror}), which counts as off"
         return f"switched off: {clean(said) or self._off_file}"
 
+    def set(self, request: Request) -> Reply:
+        """Switch remedies "off" or "on", as ``request`` says, and return how they are; without it they stay.
+
+        What waits for its permit stands down; a program that runs is not ended. Errors: ControlError.
+        """
+        wanted = request.arguments.get("set")
+        try:
+            if wanted == "off":
+                self._off_file.write_text(f"{request.author}\n", encoding="utf-8")
+            elif wanted == "on":
+                self._off_file.unlink(missing_ok=True)
+            elif wanted is not None:
+                raise ControlError("remedies are set on or off")
+        except OSError as error:
+            raise ControlError(f"{self._off_file}: {error.strerror}") from error
+        if wanted is not None:
+            logger.info("remedies=%s author=%r", wanted, request.author)
+        return {"off": self.off(), "file": str(self._off_file)}
+
     def turn(self, poll: Poll, cases: Iterable[Case], *, is_kept: bool) -> Poll:
         """Return ``poll`` with what is decided at it, and with what came of earlier attempts.
 
@@ -150,7 +173,8 @@ class Treatment:
         lost = Outcome(Result.STOOD_DOWN, "the store could not be written")
         ended += [self._end(apply, lost, poll.at.wall) for apply in unkept]
         self._enrolled = self._workers.enrolled()
-        off = self.off() if self._rules.ladder.rungs or self._known.asked else None
+        is_idle = not (self._rules.ladder.rungs or self._known.asked or self._known.permitted)
+        off = None if is_idle else self.off()
         ended += self._follow(poll, off)
         actions = list(self._decide(poll, cases, off)) if is_kept and self._rules.ladder.rungs else []
         self._let_go(poll.at.wall)
@@ -246,7 +270,8 @@ class Treatment:
     def _follow(self, poll: Poll, off: str | None) -> list[Ended]:
         """Take in what was said and what the driver shows; return what has come to an end by it."""
         now, known = poll.at.boottime, self._known
-        ended = [each for said in self._said() if (each := self._hear(said, poll, off))]
+        ended = [each for said in self._said() if (each := self._hear(said, poll))]
+        ended += self._go_on(poll, off)
         for key, answer in self._workers.answers():
             if (trial := known.trials.get(answer.id)) is not None:
                 known.trials[answer.id] = verification.answered(trial, key, answer, now)
@@ -263,7 +288,7 @@ class Treatment:
         while not self._applier.said.empty():
             yield self._applier.said.get_nowait()
 
-    def _hear(self, said: Said, poll: Poll, off: str | None) -> Ended | None:
+    def _hear(self, said: Said, poll: Poll) -> Ended | None:
         """Take in what came back of an attempt; return its end, if that is one."""
         trial, now = self._known.trials.get(said.id), poll.at
         if trial is not None and not said.is_permit:
@@ -275,14 +300,25 @@ class Treatment:
             return None
         if said.report.fault is not None:
             return self._end(apply, Outcome(Result.NOT_PERMITTED, said.report.fault), now.wall)
-        if off is not None:
-            return self._end(apply, Outcome(Result.STOOD_DOWN, off), now.wall)
-        held = _held(apply, poll.ledgers)
-        if held is not None and is_recovered(held, apply.before, apply.wanted):
-            recovered = Outcome(Result.STOOD_DOWN, "memory had recovered by itself", apply.before - held)
-            return self._end(apply, recovered, now.wall)
-        self._carry_out(apply, poll)
+        self._known.permitted[apply.id] = apply
         return None
+
+    def _go_on(self, poll: Poll, off: str | None) -> Iterable[Ended]:
+        """Begin what is permitted, once memory was read again; yield the end of what need not be done."""
+        fresh = {ledger.gpu.uuid for ledger in poll.ledgers if ledger.is_fresh}
+        for apply in [each for each in self._known.permitted.values() if off or each.gpu in fresh]:
+            del self._known.permitted[apply.id]
+            held = _held(apply, poll.ledgers)
+            if off is not None:
+                yield self._end(apply, Outcome(Result.STOOD_DOWN, off), poll.at.wall)
+            elif held is None:
+                unread = Outcome(Result.STOOD_DOWN, "the driver does not say what its processes hold")
+                yield self._end(apply, unread, poll.at.wall)
+            elif is_recovered(held, apply.before, apply.wanted):
+                recovered = Outcome(Result.STOOD_DOWN, "memory had recovered by itself", apply.before - held)
+                yield self._end(apply, recovered, poll.at.wall)
+            else:
+                self._carry_out(apply, poll)
 
     def _look_again(self, poll: Poll) -> list[Ended]:
         """Return what of the memory that came back is in use again."""

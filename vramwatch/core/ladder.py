@@ -159,6 +159,9 @@ def decide(case: Case, party: Party, ladder: Ladder, record: Record, occasion: O
     if isinstance(decided, WithheldApply) and record.withheld is not None:
         same = (decided.remedy, decided.hindrance) == (record.withheld.remedy, record.withheld.hindrance)
         return None if same else decided
+    if isinstance(decided, WithheldApply) and decided.hindrance is Hindrance.RECOVERED:
+        is_ours = any(each.result is Result.RECOVERED for each in record.of(case))
+        return None if is_ours else decided  # the attempt itself says so
     return decided
 
 
