@@ -133,7 +133,8 @@ def test_names_that_other_users_choose_break_no_line_and_are_bounded():
 def test_owners_beyond_the_bound_are_summed_up_and_counted(monkeypatch):
     monkeypatch.setattr(metrics, "MOST_OWNERS", 3)
     holdings = [holding(pid, Bytes((10 - pid) * GIB), of=owner(f"o{pid}")) for pid in range(1, 7)]
-    with serving(board(poll(1, *holdings))) as port:
+    boards = iter([board(poll(1, *holdings)), board(poll(2, *holdings))])
+    with serving(lambda: next(boards)) as port:
         for times in (1, 2):
             seen = Scrape(ask(port)[2])
             sizes = {labels["owner"]: value / GIB for labels, value in seen.of(USED)}

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.polls import holding, owner, poll
 from tests.scrapes import SEEING, ask, board, serving
 from vramwatch.credentials import Secret
 from vramwatch.web import server
+from vramwatch.web.metrics import Metrics
 
 TOKEN = Secret("s3same-0pen")
 BEARER = {"Authorization": "Bearer s3same-0pen"}
@@ -120,4 +122,16 @@ def test_scrapes_at_the_same_time_are_all_answered_alike():
             each.join()
     assert len(texts) == 20
     assert all("vramwatch_owner_memory_used_bytes{" in each for each in texts)
-    assert SEEING.is_ready
+
+
+def test_who_scrapes_again_before_the_next_poll_is_answered_alike_and_costs_no_second_writing():
+    shown = [board(poll(1, holding(1)))]
+    vitals = [SEEING]
+    metrics = Metrics(lambda: shown[-1], lambda: vitals[-1], processes=False)
+    first, _ = metrics.answer("")
+    assert metrics.answer("")[0] is first
+    vitals.append(replace(SEEING, age=31.0))
+    assert b"vramwatch_up 0.0" in metrics.answer("")[0]
+    vitals.append(replace(SEEING, polls=8))
+    shown.append(board(poll(1, holding(1)), poll(2)))
+    assert b"vramwatch_owner_memory_used_bytes{" not in metrics.answer("")[0]

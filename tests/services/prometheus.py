@@ -70,7 +70,7 @@ class Prometheus:
             process.wait()
 
     def query(self, expression):
-        """Return the samples of an instant query: (labels, value). Errors: AssertionError: it is none."""
+        """Return what an instant query answers: (labels, value). Errors: AssertionError where it is none."""
         asked = urllib.parse.urlencode({"query": expression})
         answer = self._ask(f"/api/v1/query?{asked}")
         assert answer["status"] == "success", (expression, answer)

@@ -1,12 +1,14 @@
 """A real Prometheus scrapes the simulated server: its rule fires, and Alertmanager receives it."""
 
+import json
 import re
+import runpy
 
 import pytest
 
 from tests.receivers import receiving
 from tests.scrapes import ask
-from tests.services.alertmanager import Peer, example, notices, started
+from tests.services.alertmanager import ROOT, Peer, example, notices, started
 from tests.services.prometheus import RULES, Prometheus, promtool, simulated_server
 from tests.waiting import wait_until
 from vramwatch.web.families import ALL
@@ -22,7 +24,9 @@ def port_of(address):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The address of a daemon whose simulated server leaks now."""
-    with simulated_server(tmp_path_factory.mktemp("simulated"), http={"processes": True}) as address:
+    channels = {"hook": {"webhook": {"url": "http://127.0.0.1:9/"}}}
+    folder = tmp_path_factory.mktemp("simulated")
+    with simulated_server(folder, http={"processes": True}, channels=channels) as address:
         wait_until(lambda: has_leak(address), "the leak fires", patience=CAUGHT_UP, every=0.2)
         yield address
 
@@ -117,3 +121,80 @@ def test_a_scraper_needs_the_token_where_one_is_set(tmp_path):
         other = Prometheus(tmp_path / "with", address, token=token)
         with other.running():
             wait_until(lambda: other.query("vramwatch_up == 1"), "it is answered", every=0.2)
+
+
+# --- the dashboards -----------------------------------------------------------------------------
+
+DASHBOARDS = sorted((ROOT / "deploy" / "grafana").glob("*.json"))
+NOT_SIMULATED = {
+    "vramwatch_gpu_temperature_celsius",
+    "vramwatch_gpu_power_watts",
+    "vramwatch_gpu_unreadable",
+    "vramwatch_nvml_errors_total",
+}
+"""Metrics that a healthy simulated server has no series of."""
+
+
+OWNERS = ("finetune.service", "prod/draft")
+"""One who leaks, and one who tells of a KV cache."""
+
+
+def chosen(query, server, owner="", incident=""):
+    """Return ``query`` with what somebody has chosen in Grafana."""
+    values = {"instance": server, "owner": owner, "incident": incident, "__rate_interval": "10s"}
+    return re.sub(r"\$(\w+)", lambda found: values[found[1]], query)
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_every_query_of_a_dashboard_is_answered_by_prometheus(path, server, prometheus):
+    ((labels, _),) = prometheus.query('vramwatch_incident{owner="finetune.service",state="firing"}')
+    panels = json.loads(path.read_text(encoding="utf-8"))["panels"]
+    queries = [target["expr"] for panel in panels for target in panel["targets"]]
+    assert len(queries) > 5
+    for query in queries:
+        names = set(re.findall(r"vramwatch_\w+", query))
+        assert names <= {each.name for each in ALL}, query
+        answers = [prometheus.query(chosen(query, server, owner, labels["incident"])) for owner in OWNERS]
+        assert any(answers) or names & NOT_SIMULATED, f"{query}: nothing"
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_every_choice_of_a_dashboard_has_values(path, server, prometheus):
+    choices = json.loads(path.read_text(encoding="utf-8"))["templating"]["list"]
+    assert choices[0]["type"] == "datasource"
+    for each in choices[1:]:
+        metric, label = re.fullmatch(r"label_values\((.*), (\w+)\)", each["query"]["query"]).groups()
+        values = prometheus.query(f"group by ({label}) ({chosen(metric, server)})")
+        assert values, each["name"]
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_a_dashboard_fits_the_grid_and_asks_the_chosen_prometheus(path):
+    told = json.loads(path.read_text(encoding="utf-8"))
+    panels = told["panels"]
+    assert len({each["id"] for each in panels}) == len(panels)
+    taken = set()
+    for each in panels:
+        place = each["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert max(x for x, _ in cells) < 24
+        assert not cells & taken, each["title"]
+        taken |= cells
+        assert {target["datasource"]["uid"] for target in each["targets"]} == {"${datasource}"}
+    asked = {
+        name
+        for each in panels
+        for target in each["targets"]
+        for name in re.findall(r"\$(\w+)", target["expr"])
+    }
+    assert asked - {"__rate_interval"} <= {each["name"] for each in told["templating"]["list"]}
+
+
+def test_the_dashboards_are_what_their_program_writes():
+    program = runpy.run_path(str(ROOT / "deploy" / "grafana" / "dashboards.py"))
+    written = {each.name: program["text_of"](each) for each in program["DASHBOARDS"]}
+    assert written == {path.stem: path.read_text(encoding="utf-8") for path in DASHBOARDS}

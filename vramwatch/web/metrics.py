@@ -4,7 +4,6 @@ Labels that are not known are left out: to Prometheus an absent label and an emp
 """
 
 import math
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -41,28 +40,40 @@ Place = tuple[tuple[str, str], ...]
 
 
 class Metrics:
-    """Answers scrapes. Any thread may ask; a scrape sees one Board from its first line to its last."""
+    """Answers scrapes, for one caller at a time. A scrape sees one Board from its first line to its last.
+
+    An answer is kept until the next poll, and for a second at most, so that a caller who asks again and
+    again costs the daemon no more than one who asks once a second.
+    """
 
     def __init__(self, board: Callable[[], Board], vitals: Callable[[], Vitals], *, processes: bool) -> None:
         """``processes``: whether single processes are told of, by pid."""
         self._board = board
         self._vitals = vitals
         self._processes = processes
-        self._lock = threading.Lock()
-        self._cut: Counter[str] = Counter()  # of all answers so far
         self._own = ProcessCollector(registry=None)
+        self._cut: Counter[str] = Counter()  # of all answers so far
+        self._answered: tuple[Board, object] | None = None  # what the answers that are kept were made of
+        self._answers: dict[str, bytes] = {}  # by content type
 
     def answer(self, accept: str) -> tuple[bytes, str]:
         """Return the text of a scrape and its content type, which ``accept`` (RFC 9110, 12.5.1) chooses."""
         encode, content_type = choose_encoder(accept)
+        board, vitals = self._board(), self._vitals()
+        moment = vitals.polls, int(vitals.age), vitals.is_healthy, vitals.is_ready
+        if self._answered is None or self._answered[0] is not board or self._answered[1] != moment:
+            self._answered, self._answers = (board, moment), {}
+        if content_type not in self._answers:
+            self._answers[content_type] = encode(_Answer(self._page(board, vitals), self._own))
+        return self._answers[content_type], content_type
+
+    def _page(self, board: Board, vitals: Vitals) -> "_Page":
         page = _Page(self._processes)
-        page.tell(self._board(), self._vitals())
-        with self._lock:
-            self._cut += page.cut
-            cut = dict(self._cut)
-        for name in (of.OWNER_USED.name, of.PROCESS_USED.name, of.INCIDENT.name, of.TOTAL.name):
-            page.add(of.CUT, cut.get(name, 0), metric=name)
-        return encode(_Answer(page, self._own)), content_type
+        page.tell(board, vitals)
+        self._cut += page.cut
+        for family in (of.TOTAL, of.OWNER_USED, of.PROCESS_USED, of.INCIDENT):
+            page.add(of.CUT, self._cut[family.name], metric=family.name)
+        return page
 
 
 class _Answer(Collector):
