@@ -42,7 +42,7 @@ def command(
     """
     if watch and output_format == "json":
         raise UsageError("--watch prints many answers, and json is one; use --format ndjson")
-    looking = _open(config_path, store_path, gpus)
+    looking = open_looking(config_path, store_path, gpus)
     try:
         if output_format == "text":
             _show_text(looking, watch)
@@ -56,7 +56,8 @@ def command(
             raise
 
 
-def _open(config_path: Path | None, store_path: Path | None, gpus: tuple[str, ...]) -> "Looking":
+def open_looking(config_path: Path | None, store_path: Path | None, gpus: tuple[str, ...]) -> "Looking":
+    """Return what answers with the present: from the store while a daemon runs, else from the driver."""
     from vramwatch import config
     from vramwatch.cli.asking import control_socket
     from vramwatch.cli.asking import settings
@@ -104,7 +105,7 @@ def _show_text(looking: "Looking", watch: bool) -> None:
 
     def draw(height: int) -> list[Line]:
         target = terminal(sys.stdout)
-        status, note = looking.look(_now())
+        status, note = looking.look(now())
         above = wrap(note, target.width, 0, Tone.WARNING)
         return above + status_lines(status, target.width, target.glyphs, max(height - len(above), 0))
 
@@ -130,7 +131,7 @@ def _looks(looking: "Looking", watch: bool, words: "Callable[[Status], str]") ->
 
     told = None
     while True:
-        status, note = looking.look(_now())
+        status, note = looking.look(now())
         said = join_sentences(words(status), note)
         subject = (status.standing, bool(note))  # the words themselves hold an age, and differ each second
         if said and subject != told:
@@ -142,7 +143,7 @@ def _looks(looking: "Looking", watch: bool, words: "Callable[[Status], str]") ->
         time.sleep(REFRESH)
 
 
-def _now() -> "Instant":
+def now() -> "Instant":
     from vramwatch.clock import MonotonicClock
 
     return MonotonicClock(first_seq=0).now()
