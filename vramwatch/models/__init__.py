@@ -1,4 +1,4 @@
-"""The catalogue: configurations of well-known models, to plan and to probe without a download.
+"""The catalogue: configurations of well-known models, to be planned and probed without a download.
 
 One file a model, ``<name>.json``: where the configuration was published (``source``), its hub id (``hub``),
 what it leaves out (``note``, if anything), and the fields of its ``config.json`` that say how large it is

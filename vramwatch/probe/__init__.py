@@ -1,0 +1,1 @@
+"""Experiments with real models: PyTorch and transformers, in processes of their own."""
