@@ -16,6 +16,7 @@ VERBS = {
     "incidents": "Which growth was found, and whom it was told to.",
     "report": "One incident as a page to keep or to attach.",
     "why": "All that is known of one incident.",
+    "plan": "Whether a model fits, before it is loaded.",
     "silence": "Keep messages back for a time.",
     "replay": "What would have been said of a recording, or of the past.",
     "export": "History as CSV, to be replayed or looked at elsewhere.",

@@ -44,7 +44,7 @@ def command(
     """
     if watch and output_format == "json":
         raise UsageError("--watch prints many answers, and json is one; use --format ndjson")
-    looking = _open(config_path, store_path, gpus)
+    looking = open_looking(config_path, store_path, gpus)
     try:
         if output_format == "text":
             _show_text(looking, watch)
@@ -58,7 +58,8 @@ def command(
             raise
 
 
-def _open(config_path: Path | None, store_path: Path | None, gpus: tuple[str, ...]) -> "Looking":
+def open_looking(config_path: Path | None, store_path: Path | None, gpus: tuple[str, ...]) -> "Looking":
+    """Return what answers with the present: from the store while a daemon runs, else from the driver."""
     from vramwatch import config
     from vramwatch.cli.asking import control_socket
     from vramwatch.cli.looking import Looking
@@ -106,7 +107,7 @@ def _show_text(looking: "Looking", watch: bool) -> None:
 
     def draw(height: int) -> list[Line]:
         target = terminal(sys.stdout)
-        status, note = looking.look(_now())
+        status, note = looking.look(now())
         above = wrap(note, target.width, 0, Tone.WARNING)
         return above + status_lines(status, target.width, target.glyphs, max(height - len(above), 0))
 
@@ -132,7 +133,7 @@ def _looks(looking: "Looking", watch: bool, words: "Callable[[Status], str]") ->
 
     told = None
     while True:
-        status, note = looking.look(_now())
+        status, note = looking.look(now())
         said = join_sentences(words(status), note)
         subject = (status.standing, bool(note))  # the words themselves hold an age, and differ each second
         if said and subject != told:
@@ -144,7 +145,7 @@ def _looks(looking: "Looking", watch: bool, words: "Callable[[Status], str]") ->
         time.sleep(REFRESH)
 
 
-def _now() -> "Instant":
+def now() -> "Instant":
     from vramwatch.clock import MonotonicClock
 
     return MonotonicClock(first_seq=0).now()

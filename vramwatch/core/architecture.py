@@ -11,7 +11,6 @@ from typing import Any
 from vramwatch.core.configuration import Fields
 from vramwatch.core.kvmath import Attention, Latent, LayerCache, State
 
-
 NORM_WIDTH = 7
 """Hidden states that stand at once in a norm, which computes in float32 (4 of them twice as wide)."""
 
@@ -182,10 +181,7 @@ def _latent(fields: Fields, expanded: bool) -> Layer:
     queries = hidden * query if query_rank is None else query_rank * (hidden + query)
     return Layer(
         Attention(heads, query, heads * value) if expanded else Latent(rank + rope),
-        matrices=queries
-        + hidden * (rank + rope)
-        + rank * heads * (plain + value)
-        + heads * value * hidden,
+        matrices=queries + hidden * (rank + rope) + rank * heads * (plain + value) + heads * value * hidden,
         others=rank + (query_rank or 0),
         live=4 * hidden + 3 * query + 2 * heads * value,
     )
@@ -398,9 +394,10 @@ _READERS: Mapping[str, Callable[[Fields, bool], Architecture]] = {
     "qwen3_next": _qwen3_next,
 }
 
-_KNOWN = frozenset(
-    "llama mistral mixtral qwen2 qwen3 qwen3_moe phi3 gemma2 gemma3_text gpt_oss deepseek_v2 deepseek_v3".split()
-) | frozenset(_READERS)
+_KNOWN = frozenset(_READERS) | {
+    *("llama", "mistral", "mixtral", "phi3", "qwen2", "qwen3", "qwen3_moe"),
+    *("gemma2", "gemma3_text", "gpt_oss", "deepseek_v3"),
+}
 """Types whose parameters are counted as their code has them."""
 
 _EAGER = frozenset({"gemma2", "gpt_oss"})
@@ -409,10 +406,14 @@ _EAGER = frozenset({"gemma2", "gpt_oss"})
 _QKV_BIAS = frozenset({"qwen2", "qwen2_moe", "opt"})
 _QK_NORM = frozenset({"qwen3", "qwen3_moe", "qwen3_next", "gemma3_text"})
 _FOUR_NORMS = frozenset({"gemma2", "gemma3_text"})
-_PLAIN = frozenset({"opt", "gpt2", "gpt_neox", "gptj", "gpt_bigcode", "falcon", "phi", "starcoder2", "bloom", "mpt"})
+_PLAIN = frozenset(
+    {"opt", "gpt2", "gpt_neox", "gptj", "gpt_bigcode", "falcon", "phi", "starcoder2", "bloom", "mpt"}
+)
 """Feed-forward parts without a gate."""
 
-_TIED = frozenset({"opt", "gpt2", "gpt_bigcode", "gemma", "gemma2", "gemma3_text", "mamba", "falcon", "bloom", "mpt"})
+_TIED = frozenset(
+    {"opt", "gpt2", "gpt_bigcode", "gemma", "gemma2", "gemma3_text", "mamba", "falcon", "bloom", "mpt"}
+)
 """Types whose head is the embeddings where the configuration does not say."""
 
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {

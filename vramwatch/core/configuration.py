@@ -49,9 +49,9 @@ class Fields:
             if not 0 <= value < MOST:
                 raise ValueError(f"{name} is {value!r}; a size is at least 0 and below {MOST:,}")
             return int(value)
-        if isinstance(default, EllipsisType):
-            raise ValueError(f"it has no {' or '.join(names)}")
-        return default
+        if not isinstance(default, EllipsisType):
+            return default
+        raise ValueError(f"it has no {' or '.join(names)}")
 
     def flag(self, name: str) -> bool | None:
         value = self._value(name)

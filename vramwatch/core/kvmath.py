@@ -32,7 +32,7 @@ class KvDtype(StrEnum):
 
 
 GROUP = 64
-"""Values of an integer cache that share a scale and a shift, both of the computing dtype (``q_group_size``)."""
+"""Values of an integer cache that share a scale and a shift, both of the computing dtype (q_group_size)."""
 
 RESIDUAL = 128
 """Tokens that an integer cache keeps unquantised before it quantises them too (``residual_length``)."""

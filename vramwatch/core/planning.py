@@ -11,7 +11,6 @@ from fractions import Fraction
 
 from vramwatch.core.architecture import Architecture, Layer
 from vramwatch.core.kvmath import (
-    Dtype,
     LayerCache,
     Precision,
     layer_bytes,
@@ -43,8 +42,8 @@ OVERHEAD = Bytes(1024 * MIB)
 """What no formula of a model holds: the CUDA context, libraries' workspaces, the allocator's rounding."""
 
 SCORES = 5
-"""Numbers per pair of tokens and head where attention is made as a matrix: the scores, masked, their softmax in
-float32, and back."""
+"""Numbers per pair of tokens and head where attention is made as a matrix: the scores, masked, their softmax
+in float32, and back."""
 
 LOGIT_BYTES = 8
 """Beside the logit itself: its float32 copy, and its probability (transformers' ``_sample``)."""
@@ -67,13 +66,13 @@ class Room:
 class Demand:
     """What shall run: ``batch`` sequences of ``context`` tokens each, of which ``prompt`` are read at once.
 
-    ``ranks``: GPUs that share every layer (tensor parallelism). ``has_scores``: attention is made as a matrix.
+    ``ranks``: GPUs that share every layer (tensor parallelism). ``has_scores``: attention is a matrix.
     """
 
     batch: int
     context: int
     prompt: int
-    precision: Precision = Precision()
+    precision: Precision
     weights: Quantization = Quantization.NONE
     ranks: int = 1
     has_scores: bool = False
@@ -289,7 +288,7 @@ def with_context(demand: Demand, context: int) -> Demand:
 
 
 def largest(holds: Callable[[int], bool], most: int) -> int:
-    """Return the largest number from 0 to ``most`` for which ``holds``, which once false stays so; 0 if none."""
+    """Return the largest number up to ``most`` for which ``holds``, which once false stays so; 0: none."""
     step = 1
     while step < most and holds(step):
         step *= 2

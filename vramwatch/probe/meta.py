@@ -1,4 +1,4 @@
-"""What the real code of a model says of its size: the model is built and run without memory, on the meta device.
+"""What a model's own code says of its size: it is built and run without memory, on the meta device.
 
 ``python -m vramwatch.probe.meta`` reads one JSON object from stdin, ``{"config": {…}, "dtype": "bfloat16",
 "prompts": [8, 9]}``, and prints one: ``{"parameters", "cache_bytes", "transformers", "torch"}``, where
@@ -20,8 +20,8 @@ def measure(asked: Mapping[str, Any]) -> dict[str, Any]:
 
     Errors: whatever transformers has against the configuration.
     """
-    import torch
-    import transformers
+    import torch  # noqa: PLC0415 - what cannot be imported is said as any other failure
+    import transformers  # noqa: PLC0415
 
     transformers.utils.logging.set_verbosity_error()
     dtype = getattr(torch, asked["dtype"])

@@ -1,0 +1,219 @@
+"""``vramwatch plan``: whether a model fits, before it is loaded."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vramwatch.cli.options import config_option, store_option
+from vramwatch.core.errors import UsageError
+from vramwatch.core.kvmath import Dtype, KvDtype
+from vramwatch.core.planning import OVERHEAD, Quantization
+from vramwatch.core.units import parse_bytes
+
+if TYPE_CHECKING:
+    from vramwatch.cli.asked import Asked
+    from vramwatch.cli.views.plan import Answer
+    from vramwatch.core.planning import Room
+
+AUTO = "auto"
+
+Rooms = Callable[[int], "list[Room]"]
+"""The GPUs to plan for, where a model's weights alone take so many bytes."""
+
+
+def _size(_: click.Context, __: click.Parameter, value: str | Sequence[str]) -> int | list[int]:
+    try:
+        return parse_bytes(value) if isinstance(value, str) else [parse_bytes(each) for each in value]
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.command()
+@click.argument("model")
+@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Sequences at once.")
+@click.option(
+    "--context",
+    type=click.IntRange(min=1),
+    help="Tokens of each sequence, prompt and answer; default 4096, or what the model was made for.",
+)
+@click.option("--prompt", type=click.IntRange(min=1), help="How many of them are read at once; default all.")
+@click.option(
+    "--dtype",
+    type=click.Choice([AUTO, *Dtype]),
+    default=AUTO,
+    show_default=True,
+    help="What it computes in; auto: as it was published.",
+)
+@click.option(
+    "--quantize",
+    type=click.Choice([AUTO, *Quantization]),
+    default=AUTO,
+    show_default=True,
+    help="What the weights of its layers are stored as; auto: as they were published.",
+)
+@click.option(
+    "--kv-dtype",
+    type=click.Choice(list(KvDtype)),
+    default=KvDtype.AUTO,
+    show_default=True,
+    help="What keys and values are stored as.",
+)
+@click.option(
+    "--tp",
+    "ranks",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="GPUs that share every layer.",
+)
+@click.option(
+    "--attention",
+    type=click.Choice([AUTO, "fused", "eager"]),
+    default=AUTO,
+    show_default=True,
+    help="eager makes a matrix of all tokens by all tokens; auto: as transformers would.",
+)
+@click.option("--gpu", "gpus", multiple=True, help="Plan for this GPU: ordinal or UUID. May be repeated.")
+@click.option(
+    "--free",
+    multiple=True,
+    callback=_size,
+    help="Plan for an empty GPU of this size (80GiB). May be repeated.",
+)
+@click.option(
+    "--overhead",
+    default=f"{OVERHEAD // 1024**2}MiB",
+    show_default=True,
+    callback=_size,
+    help="Set aside on each GPU for the CUDA context, workspaces and rounding.",
+)
+@click.option(
+    "--gpu-memory-utilization",
+    "utilization",
+    type=click.FloatRange(0.0, 1.0, min_open=True),
+    default=0.9,
+    show_default=True,
+    help="The share of each GPU that vLLM would be given.",
+)
+@click.option(
+    "--exact/--formula",
+    "is_exact",
+    default=None,
+    help="Ask the model's own code too, or the formulas alone; default: where transformers is installed.",
+)
+@click.option("--watch", is_flag=True, help="Look again every second at what is free, until Ctrl-C.")
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["text", "json", "ndjson"]),
+    default="text",
+    show_default=True,
+    help="How it is printed; ndjson is one object a line.",
+)
+@config_option
+@store_option
+def command(
+    model: str,
+    batch: int,
+    context: int | None,
+    prompt: int | None,
+    dtype: str,
+    quantize: str,
+    kv_dtype: str,
+    ranks: int,
+    attention: str,
+    gpus: tuple[str, ...],
+    free: list[int],
+    overhead: int,
+    utilization: float,
+    is_exact: bool | None,
+    watch: bool,
+    output_format: str,
+    config_path: Path | None,
+    store_path: Path | None,
+) -> None:
+    """Whether MODEL fits before it is loaded, the largest batch and context, and what each choice buys.
+
+    MODEL is a model's folder or config.json, a hub id that was downloaded before, or a name of the catalogue
+    (llama-2-7b). Nothing is fetched, and no GPU is touched.
+    """
+    from vramwatch.cli.asked import Wishes, ask
+
+    if watch and output_format == "json":
+        raise UsageError("--watch prints many answers, and json is one; use --format ndjson")
+    if free and gpus:
+        raise UsageError(
+            "--free plans for GPUs that are not here, --gpu for those that are; give one of them"
+        )
+    wishes = Wishes(
+        batch, context, prompt, dtype, quantize, kv_dtype, ranks, attention, overhead, utilization
+    )
+    asked = ask(model, wishes, is_exact)
+    rooms = _rooms(config_path, store_path, gpus, free, ranks)
+    try:
+        _show(asked, rooms, watch, output_format)
+    except KeyboardInterrupt:
+        if not watch:
+            raise
+
+
+def _rooms(
+    config_path: Path | None, store_path: Path | None, gpus: tuple[str, ...], free: list[int], ranks: int
+) -> Rooms:
+    """Return what answers with the GPUs to plan for, as they are at that moment."""
+    from vramwatch.cli.rooms import choose_rooms, present_rooms, written_rooms
+
+    if free:
+        written = written_rooms(free, ranks)
+        return lambda _: written
+    from vramwatch.cli.status import now, open_looking
+
+    looking = open_looking(config_path, store_path, gpus)
+
+    def present(least: int) -> "list[Room]":
+        status, _ = looking.look(now())
+        return choose_rooms(present_rooms(status), ranks, least, are_named=bool(gpus))
+
+    return present
+
+
+def _answers(asked: "Asked", rooms: Rooms, watch: bool) -> "Iterator[Answer]":
+    from vramwatch.cli.views.live import REFRESH
+
+    while True:
+        yield asked.answer(rooms)
+        if not watch:
+            return
+        time.sleep(REFRESH)
+
+
+def _show(asked: "Asked", rooms: Rooms, watch: bool, output_format: str) -> None:
+    from vramwatch.cli.views.plan import plan_lines, plan_record
+    from vramwatch.cli.views.terminal import terminal
+    from vramwatch.cli.views.text import Line
+
+    if output_format != "text":
+        for answer in _answers(asked, rooms, watch):
+            indent = 2 if output_format == "json" else None
+            sys.stdout.write(json.dumps(plan_record(answer), indent=indent) + "\n")
+            sys.stdout.flush()
+        return
+    target = terminal(sys.stdout)
+
+    def draw(_: int) -> list[Line]:
+        return plan_lines(asked.answer(rooms), target.width, target.glyphs)
+
+    if watch and target.interactive:
+        from vramwatch.cli.views.live import live
+
+        live(target, draw, time.sleep)
+        return
+    for answer in _answers(asked, rooms, watch):
+        target.show(plan_lines(answer, target.width, target.glyphs))
+        if watch:
+            target.show([Line()])
