@@ -3,7 +3,6 @@
 import functools
 from dataclasses import replace
 
-
 from vramwatch.probe.experiment import Experiment, Planted, plant
 from vramwatch.probe.findings import findings
 from vramwatch.probe.results import Result

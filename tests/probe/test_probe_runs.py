@@ -24,7 +24,7 @@ def test_the_weights_of_a_load_are_its_parameters_and_buffers() -> None:
 
 def test_the_cache_of_a_request_has_the_bytes_of_the_formula() -> None:
     reading = short().at("generate")
-    # 2 of keys and values, 4 layers, 4 heads of 32, prompt + new - 1 tokens, 4 bytes: the last is never cached.
+    # keys and values, layers, heads of 32, prompt + new - 1 tokens (the last is never cached), itemsize
     assert reading.kv_logical == reading.kv_resident == 2 * 4 * 4 * 32 * (24 + 8 - 1) * 4
 
 

@@ -1,6 +1,8 @@
 """The verb, as a person calls it."""
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -22,16 +24,15 @@ def test_an_unknown_variant_is_refused_with_those_that_there_are() -> None:
 
 
 def test_an_interpreter_without_torch_is_told_which_extra_it_lacks(tmp_path) -> None:
-    import os
-    import sys
-
-    python = tmp_path / "python"
-    python.write_text(
-        f"#!/bin/sh\nshift 2\nexec {sys.executable} -c \"import sys; sys.modules['torch'] = None; import runpy; "
-        f"runpy.run_module('vramwatch.probe.child', run_name='__main__')\"\n"
+    script = tmp_path / "without.py"
+    script.write_text(
+        "import runpy, sys\nsys.modules['torch'] = None\n"
+        "runpy.run_module('vramwatch.probe.child', run_name='__main__')\n"
     )
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nexec env PYTHONPATH={Path.cwd()} {sys.executable} {script}\n")
     python.chmod(0o755)
-    answer = CliRunner(env=dict(os.environ)).invoke(main, ["probe", "--python", str(python)])
+    answer = CliRunner().invoke(main, ["probe", "--python", str(python)])
     assert answer.exit_code == 2
     assert "torch is not installed here; pip install 'vramwatchd[probe]'" in answer.stderr
 

@@ -25,7 +25,7 @@ FAULTS = (
 @click.option("--tokens", default=50, show_default=True, help="New tokens of each sequence.")
 @click.option("--requests", default=3, show_default=True, help="Requests in a row.")
 @click.option(
-    "--device", default="auto", show_default=True, help="cpu, cuda or cuda:N; auto: a GPU if there is one."
+    "--device", default="auto", show_default=True, help="cpu, cuda, cuda:N; auto: a GPU if there is one."
 )
 @click.option("--dtype", default="auto", show_default=True, help="float32, float16 or bfloat16.")
 @click.option(
@@ -63,8 +63,8 @@ def command(
 ) -> None:
     """Load MODEL, generate, release, and read memory at every stage, in a process of its own.
 
-    MODEL is a built-in family with random weights, which needs no download (tiny-llama by default), a directory,
-    or a hub id. It needs torch and transformers: pip install 'vramwatchd[probe]'.
+    MODEL is a built-in family with random weights, which needs no download (tiny-llama by default), a
+    directory, or a hub id. It needs torch and transformers: pip install 'vramwatchd[probe]'.
 
     \b
     vramwatch probe

@@ -1,4 +1,4 @@
-"""One experiment in this process: ``python -m vramwatch.probe.child``, the experiment as JSON on standard input.
+"""One experiment in this process: ``python -m vramwatch.probe.child``, with it as JSON on standard input.
 
 Standard output has one JSON object a line: {"doing": what, "done": n, "of": m}, at last {"result": …} or
 {"refused": why}. Whatever the libraries print goes to standard error.
@@ -13,6 +13,7 @@ from typing import Any
 from vramwatch.core.errors import UsageError
 from vramwatch.probe.experiment import Experiment, from_json
 from vramwatch.probe.families import BUILT_IN
+from vramwatch.probe.results import to_json
 
 
 def main() -> int:
@@ -43,8 +44,7 @@ def main() -> int:
 
 
 def _run(experiment: Experiment, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    from vramwatch.probe.results import to_json
-    from vramwatch.probe.running import run
+    from vramwatch.probe.running import run  # noqa: PLC0415 -- torch, which may be missing, comes with it
 
     def progress(doing: str, done: int, of: int) -> None:
         tell({"doing": doing, "done": done, "of": of})

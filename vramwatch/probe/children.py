@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 
 from vramwatch.core.errors import UsageError, VramwatchError
@@ -22,8 +23,8 @@ class ProbeError(VramwatchError):
 def run(experiment: Experiment, progress: Progress, python: str | None = None) -> Result:
     """Run ``experiment`` in a fresh process of the interpreter ``python`` (default: this one).
 
-    A run that breaks is a result that says so. Errors: UsageError where it was refused, with what is accepted;
-    ProbeError where there is no such interpreter.
+    A run that breaks is a result that says so. Errors: UsageError where it was refused, with what is
+    accepted; ProbeError where there is no such interpreter.
     """
     argv = [python or sys.executable, "-m", "vramwatch.probe.child"]
     try:
@@ -35,7 +36,7 @@ def run(experiment: Experiment, progress: Progress, python: str | None = None) -
             f"{argv[0]}: cannot be run ({error.strerror}); set probe.python or --python"
         ) from error
     with child:
-        assert child.stdin and child.stdout and child.stderr  # noqa: S101 -- all three were asked for
+        assert child.stdin  # noqa: S101 -- asked for above
         with _draining(child) as said:
             child.stdin.write(json.dumps(to_json(experiment)))
             child.stdin.close()
@@ -68,8 +69,6 @@ class _draining:
     """Lines kept."""
 
     def __init__(self, child: "subprocess.Popen[str]") -> None:
-        import threading
-
         self._rows: list[str] = []
         self._child = child
         self._thread = threading.Thread(target=self._drain, name="probe-stderr", daemon=True)

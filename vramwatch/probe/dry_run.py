@@ -1,13 +1,15 @@
 """The peak of a request before it runs: the model's own code over tensors that have shapes and no memory.
 
-Fake tensors (torch._subclasses) know their device, so that each operator takes the path that it takes there;
-the live storages of two forward passes, over the prompt and of the last token, give the peak. Nothing is loaded.
+Fake tensors (torch._subclasses) know their device, so that each operator takes its path on that device;
+the live storages of two forward passes, over the prompt and the last token, give the peak. Nothing is loaded.
 """
 
+import inspect
 from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import AutoModelForCausalLM, DynamicCache
 
 from vramwatch.probe.experiment import Asked, Decoding, Experiment, requests_of
 from vramwatch.probe.models import attention_of, dtype_of
@@ -17,7 +19,7 @@ PREDICTED_CACHES = ("dynamic", "unaware")
 
 
 def peak(experiment: Experiment, config: Any, device: torch.device) -> int | None:
-    """Return bytes of live tensors at the peak of the largest request; None: this run is not of a kind foreseen.
+    """Return bytes of live tensors at the peak of the largest request; None: no such run is foreseen.
 
     Foreseen are requests with a growing cache and plain weights, served without gradients.
     """
@@ -31,8 +33,6 @@ def peak(experiment: Experiment, config: Any, device: torch.device) -> int | Non
 
 
 def _peak(experiment: Experiment, config: Any, device: torch.device, asked: Asked) -> int:
-    from transformers import AutoModelForCausalLM, DynamicCache
-
     live = LiveTensors()
     with FakeTensorMode(), live, torch.device(device), torch.no_grad():
         model = AutoModelForCausalLM.from_config(
@@ -61,8 +61,6 @@ def _peak(experiment: Experiment, config: Any, device: torch.device, asked: Aske
 
 
 def _is_renamed(model: Any) -> bool:
-    import inspect
-
     return "cache" in inspect.signature(model.forward).parameters
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from vramwatch.core.units import show_bytes
 from vramwatch.probe.results import Ended, Remnant, Result
@@ -29,7 +30,7 @@ class Finding:
 
 
 def findings(result: Result) -> list[Finding]:
-    """Return the faults that were seen, most bytes first, then where the peak went and how well it was foreseen."""
+    """Return the faults seen, most bytes first, then where the peak went and how well it was foreseen."""
     if result.ended is Ended.NOT_HERE:
         return [Finding("", f"not here: {result.why}")]
     found = []
@@ -78,7 +79,7 @@ def _left_behind(result: Result) -> list[Finding]:
         Finding(LEFT_BEHIND, f"{show_bytes(left)} did not come back: {named or 'of unknown making'}", left)
     ]
     floors = result.floors
-    if len(floors) > 1 and all(later > earlier for earlier, later in zip(floors, floors[1:], strict=False)):
+    if len(floors) > 1 and all(later > earlier for earlier, later in pairwise(floors)):
         rise = (floors[-1] - floors[0]) // (len(floors) - 1)
         found.append(Finding(RISING_FLOOR, f"the floor rises by {show_bytes(rise)} with each request", rise))
     return found

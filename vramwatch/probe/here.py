@@ -11,26 +11,31 @@ PACKAGES = {"bitsandbytes": "bitsandbytes", "torchao": "torchao", "quanto": "opt
 
 def lacks(experiment: Experiment, device: torch.device) -> str:
     """Return why ``experiment`` cannot run here; empty: it can."""
-    is_cuda = device.type == "cuda"
-    if experiment.attention == "flash_attention_2" and not (is_cuda and _is_there("flash_attn")):
-        return "flash_attention_2 needs CUDA and the package flash-attn"
-    if experiment.expandable and not is_cuda:
-        return "expandable segments are the CUDA allocator's; this run is on the CPU"
-    if not experiment.empties and not is_cuda:
-        return "the CPU has no cache that empty_cache could empty"
-    if experiment.cache == "offloaded" and not is_cuda:
-        return "an offloaded cache moves between GPU and host; this run is on the CPU"
-    if experiment.cache == "quantized" and not _is_there("optimum.quanto"):
-        return "a quantised cache needs the package optimum-quanto"
     package = experiment.weights.partition("-")[0]
-    if package != "plain" and not _is_there(PACKAGES[package]):
-        return f"weights by {package} need the package {package}"
-    if experiment.device_map:
-        if not is_cuda:
-            return "a device map spreads over GPUs; this run is on the CPU"
-        if experiment.device_map == "split" and torch.cuda.device_count() < 2:
-            return "a split needs two GPUs; torch sees one"
-    return ""
+    is_on_cpu = device.type != "cuda"
+    reasons = {
+        "flash_attention_2 needs CUDA and the package flash-attn": (
+            experiment.attention == "flash_attention_2" and (is_on_cpu or not _is_there("flash_attn"))
+        ),
+        "expandable segments are the CUDA allocator's; this run is on the CPU": (
+            experiment.expandable and is_on_cpu
+        ),
+        "the CPU has no cache that empty_cache could empty": not experiment.empties and is_on_cpu,
+        "an offloaded cache moves between GPU and host; this run is on the CPU": (
+            experiment.cache == "offloaded" and is_on_cpu
+        ),
+        "a quantised cache needs the package optimum-quanto": (
+            experiment.cache == "quantized" and not _is_there("optimum.quanto")
+        ),
+        f"weights by {package} need the package {package}": (
+            package != "plain" and not _is_there(PACKAGES[package])
+        ),
+        "a device map spreads over GPUs; this run is on the CPU": bool(experiment.device_map) and is_on_cpu,
+        "a split needs two GPUs; torch sees fewer": (
+            experiment.device_map == "split" and torch.cuda.device_count() < 2
+        ),
+    }
+    return next((reason for reason, applies in reasons.items() if applies), "")
 
 
 def _is_there(package: str) -> bool:

@@ -35,7 +35,7 @@ class Meters:
         """Return the bytes of tensors that live."""
         if self._tensors is not None:
             return self._tensors.now
-        return torch.cuda.memory_allocated(self._device)
+        return int(torch.cuda.memory_allocated(self._device))
 
     def read(self, stage: str) -> Reading:
         caches = list(self._trace.alive()) if stage != "generate" else []
@@ -73,7 +73,7 @@ class Driver:
         self._handle: Any = None
         self._nvml: Any = None
         try:
-            import pynvml  # type: ignore[import-untyped,unused-ignore]
+            import pynvml  # noqa: PLC0415 -- here alone, in a child, is the driver mapped
 
             pynvml.nvmlInit()
             uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
@@ -83,7 +83,7 @@ class Driver:
             self._handle = None
 
     def held(self) -> int | None:
-        """Return bytes, as the driver counts; None: it does not say, as in a container of another namespace."""
+        """Return bytes, as the driver counts; None: it does not say, as to a pid of another namespace."""
         if self._handle is None:
             return None
         try:

@@ -38,7 +38,7 @@ def dtype_of(experiment: Experiment, device: torch.device) -> torch.dtype:
 def config_of(experiment: Experiment) -> Any:
     """Return the transformers configuration of the model.
 
-    Errors: UsageError with what is accepted, where there is no such model, or its configuration cannot be read.
+    Errors: UsageError with what is accepted, where there is no such model or it cannot be read.
     """
     if experiment.model in BUILT_IN:
         fields = BUILT_IN[experiment.model]
@@ -91,7 +91,7 @@ def build(experiment: Experiment, config: Any, device: torch.device) -> torch.nn
         ).to(device)
     if experiment.checkpoints:
         model.gradient_checkpointing_enable()
-    return model.train(experiment.trains)  # type: ignore[no-any-return]
+    return model.train(experiment.trains)
 
 
 def weight_bytes(model: torch.nn.Module) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from vramwatch.probe.results import Remnant
 from vramwatch.probe.tensors import LiveTensors
-from vramwatch.sdk.tracing import Trace, layers_of, measure
+from vramwatch.sdk.tracing import Trace, layers_of, measure, tensors_of
 
 MOST_HOLDERS = 2000
 """Objects that are looked at on the way to a holder."""
@@ -50,10 +50,8 @@ def others(tensors: LiveTensors, mark: int, trace: Trace) -> list[Remnant]:
 
 
 def _storages(cache: Any) -> Iterator[Any]:
-    from vramwatch.sdk.tracing import DEPTH, _tensors
-
     for layer in layers_of(cache):
-        for each in _tensors(layer, DEPTH):
+        for each in tensors_of(layer):
             yield each.untyped_storage()
 
 

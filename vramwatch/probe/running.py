@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import transformers
+from torch.utils._python_dispatch import _disable_current_modes
 
 from vramwatch.probe import dry_run, here, remains
 from vramwatch.probe.experiment import Asked, Decoding, Experiment, Planted, requests_of
@@ -161,8 +162,6 @@ class trace_into(trace_kv):
 
 def _unwatched() -> Any:
     """Return a context in which no dispatch mode sees what is done."""
-    from torch.utils._python_dispatch import _disable_current_modes
-
     return _disable_current_modes()
 
 

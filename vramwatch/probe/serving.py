@@ -1,6 +1,7 @@
 """How one request is served: by generate, by a loop of one's own, or as a step of training."""
 
 import contextlib
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,14 +17,14 @@ MODES = {Grad.ON: torch.enable_grad, Grad.NO_GRAD: torch.no_grad, Grad.INFERENCE
 
 
 def prompt_of(asked: Asked, vocabulary: int, seed: int, device: torch.device) -> torch.Tensor:
-    """Return random token ids, the same for the same seed; the lowest few are special tokens as a rule."""
+    """Return random token ids, the same for a seed; the lowest few are special tokens as a rule."""
     random = torch.Generator().manual_seed(seed)
     ids = torch.randint(3, vocabulary, (asked.batch, asked.prompt), generator=random)
     return ids.to(device)
 
 
 def serve(model: Any, experiment: Experiment, asked: Asked, ids: torch.Tensor) -> Any:
-    """Serve one request and return what its caller holds after it: the output, with the cache if there is one."""
+    """Serve one request and return what its caller holds after it: the output, with its cache if any."""
     if experiment.decoding is Decoding.TRAINING:
         return _train(model, ids)
     if experiment.decoding is Decoding.LOOP:
@@ -61,8 +62,6 @@ def _cache_options(model: Any, experiment: Experiment) -> Mapping[str, Any]:
 
 def _cache_name(model: Any) -> str:
     """Return what this transformers calls the cache among a model's arguments; it was renamed in 5.24."""
-    import inspect
-
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 

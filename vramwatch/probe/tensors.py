@@ -1,7 +1,7 @@
-"""Every live tensor's storage, as it comes and goes: what the CPU has instead of an allocator's statistics."""
+"""Every live tensor's storage, as it comes and goes: on the CPU, instead of an allocator's statistics."""
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -24,8 +24,8 @@ class OverBudget(torch.OutOfMemoryError):
 class LiveTensors(TorchDispatchMode):
     """Counts the storages of all tensors that are made while it is entered, until they are freed.
 
-    It sees results of operators alone: what a kernel allocates and frees within itself is not seen. The way of
-    following a storage by a weak reference is that of torch.distributed._tools.mem_tracker.
+    It sees results of operators alone: what a kernel allocates and frees within itself is not seen.
+    The way of following a storage by a weak reference is that of torch.distributed._tools.mem_tracker.
     """
 
     def __init__(self, budget: int | None = None) -> None:
@@ -83,12 +83,15 @@ class LiveTensors(TorchDispatchMode):
         if known is None:
             self._order += 1
             made = Made(size, _name(func), self.place, self._order)
-            self._made[key] = made, weakref.ref(storage, lambda _, key=key: self._forget(key))
+            self._made[key] = made, weakref.ref(storage, self._forgetting(key))
             self.now += size
         elif known[0].size != size:
             self.now += size - known[0].size
             self._made[key] = known[0]._replace(size=size), known[1]
         self.peak = max(self.peak, self.now)
+
+    def _forgetting(self, key: int) -> Callable[[Any], None]:
+        return lambda _: self._forget(key)
 
     def _forget(self, key: int) -> None:
         self.now -= self._made.pop(key)[0].size

@@ -5,9 +5,9 @@
         model.generate(**inputs)
     print(trace)
 
-A forward hook looks at the cache that each forward pass returns. It works on any cache class, for it asks for no
-type: a layer's bytes are those of the tensors found in it. It holds no reference to a cache, so that what is
-traced is freed as it would be without. The standard library alone; torch is never imported.
+A forward hook looks at the cache that each forward pass returns. It works on any cache class, for it asks for
+no type: a layer's bytes are those of the tensors found in it. It holds no reference to a cache, so that what
+is traced is freed as it would be without. The standard library alone; torch is never imported.
 """
 
 import time
@@ -70,7 +70,7 @@ class Trace:
         self._begun = time.perf_counter()
 
     def see(self, cache: Any, batch: int, new_tokens: int, share: "Optional[float]") -> None:
-        """Look at ``cache`` after a forward pass over ``new_tokens`` tokens of each of ``batch`` sequences."""
+        """Look at ``cache`` after a forward pass over ``new_tokens`` of each of ``batch`` sequences."""
         begun = time.perf_counter()
         self.forwards += 1
         is_new = self._is_new(cache)
@@ -112,12 +112,8 @@ class Trace:
                 yield request, cache
 
     def faults(self) -> "list[Fault]":
-        """Return what is wrong with the caches seen, most bytes first; of retained ones only what lives now."""
-        alive = [] if self._is_running() else self.alive()
-        return faults(self.samples, self.windows, alive)
-
-    def _is_running(self) -> bool:
-        return False
+        """Return what is wrong with the caches seen, most bytes first. Ask when no request is running."""
+        return faults(self.samples, self.windows, self.alive())
 
     def __str__(self) -> str:
         """Return a table: the last sample of each request, and what is wrong."""
@@ -189,10 +185,10 @@ def _shape(args: "Sequence[Any]", kwargs: "Mapping[str, Any]") -> "tuple[int, in
 
 
 def measure(cache: Any) -> "tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], bool]":
-    """Return slots, logical bytes and resident bytes of ``cache`` by layer, and whether one carries gradients."""
+    """Return slots, logical and resident bytes of ``cache`` by layer, and whether any carries gradients."""
     slots, logical, resident, grad = [], [], [], False
     for layer in layers_of(cache):
-        tensors = list(_tensors(layer, DEPTH))
+        tensors = list(tensors_of(layer))
         storages = {}
         for each in tensors:
             storage = each.untyped_storage()
@@ -215,6 +211,11 @@ def layers_of(cache: Any) -> "list[Any]":
     return list(cache) if isinstance(cache, (tuple, list)) else [cache]
 
 
+def tensors_of(layer: Any) -> "Iterator[Any]":
+    """Yield the tensors of a layer that hold what is cached."""
+    return _tensors(layer, DEPTH)
+
+
 def _tensors(value: Any, depth: int) -> "Iterator[Any]":
     if hasattr(value, "untyped_storage"):
         inner = getattr(value, "__tensor_flatten__", None)
@@ -227,7 +228,7 @@ def _tensors(value: Any, depth: int) -> "Iterator[Any]":
         for each in value:
             yield from _tensors(each, depth - 1)
     elif depth and isinstance(value, dict):
-        yield from _tensors(list(value.values()), depth)
+        yield from _tensors(list(value.values()), depth - 1)
     elif depth and hasattr(value, "__dict__") and not isinstance(value, type):
         named = {name: each for name, each in vars(value).items() if name not in NO_BYTES_OF_TOKENS}
         yield from _tensors(list(named.values()), depth - 1)
@@ -244,7 +245,7 @@ def _slots(layer: Any) -> int:
 
 
 def windows(config: Any) -> "list[Optional[int]]":
-    """Return how many tokens each layer of a model attends to; None: all. Empty: the configuration says nothing."""
+    """Return how many tokens each layer attends to; None: all. Empty: the configuration says nothing."""
     if hasattr(config, "get_text_config"):
         config = config.get_text_config(decoder=True)
     layers = getattr(config, "num_hidden_layers", None)
@@ -301,8 +302,8 @@ def _retained(alive: "Sequence[tuple[int, Sequence[int]]]") -> "Optional[Fault]"
         RETAINED,
         held,
         excess,
-        f"the KV {'caches of' if count > 1 else 'cache of'} {count} finished request{'s' if count > 1 else ''} "
-        f"still hold{'' if count > 1 else 's'} {_bytes(excess)} in {_layers(held)}",
+        f"KV cache of {count} finished request{'s' if count > 1 else ''} is still held: "
+        f"{_bytes(excess)} in {_layers(held)}",
     )
 
 
