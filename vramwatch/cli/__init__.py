@@ -19,6 +19,8 @@ VERBS = {
     "plan": "Whether a model fits, before it is loaded.",
     "silence": "Keep messages back for a time.",
     "replay": "What would have been said of a recording, or of the past.",
+    "probe": "Where the memory of a generate call goes, by trying it.",
+    "kv": "The KV cache of a model, layer by layer and token by token.",
     "export": "History as CSV, to be replayed or looked at elsewhere.",
     "forget": "Delete what history holds of an owner or a user.",
     "release": "Let go of the GPUs for a reset, a MIG switch or a driver upgrade.",

@@ -1,0 +1,83 @@
+"""The reference experiment on the CPU, each run in a process of its own."""
+
+import pytest
+
+from tests.probe.runs import fault_names, planted, short
+from vramwatch.probe.experiment import Planted
+from vramwatch.probe.findings import findings
+from vramwatch.probe.results import Ended
+
+pytestmark = pytest.mark.needs_torch
+
+
+def test_a_clean_run_finds_no_fault_and_gives_everything_back() -> None:
+    result = short()
+    assert fault_names(result) == []
+    assert result.at("release").tensors == result.at("load").tensors
+    assert result.at("unload").tensors == 0
+
+
+def test_the_weights_of_a_load_are_its_parameters_and_buffers() -> None:
+    result = short()
+    assert result.at("load").tensors == result.weights
+
+
+def test_the_cache_of_a_request_has_the_bytes_of_the_formula() -> None:
+    reading = short().at("generate")
+    # keys and values, layers, heads of 32, prompt + new - 1 tokens (the last is never cached), itemsize
+    assert reading.kv_logical == reading.kv_resident == 2 * 4 * 4 * 32 * (24 + 8 - 1) * 4
+
+
+@pytest.mark.parametrize(
+    ("fault", "name"),
+    [
+        (Planted.RETAINED_CACHE, "retained cache"),
+        (Planted.GRAD_LEFT_ON, "cache that carries gradients"),
+        (Planted.IGNORED_WINDOW, "ignored window"),
+        (Planted.STATIC_RATCHET, "grown static cache"),
+        (Planted.SAVED_EXCEPTION, "saved exception"),
+        (Planted.GROWING_BATCH, "growing batch"),
+    ],
+)
+def test_a_planted_fault_is_found_and_named_alone(fault: Planted, name: str) -> None:
+    assert fault_names(planted(fault)) == [name]
+
+
+def test_a_retained_cache_is_named_by_layer_and_by_who_holds_it() -> None:
+    remnants = planted(Planted.RETAINED_CACHE).remnants
+    caches = [each for each in remnants if each.what.startswith("KV cache")]
+    assert [(each.what, each.where, each.held_by) for each in caches] == [
+        ("KV cache of request 0", "layers 0 to 3", "a list of 2"),
+        ("KV cache of request 1", "layers 0 to 3", "a list of 2"),
+    ]
+    assert all(each.size == short().at("generate").kv_resident for each in caches)
+
+
+def test_a_saved_exception_is_named_with_its_words() -> None:
+    sentence = findings(planted(Planted.SAVED_EXCEPTION))[0].sentence
+    assert "a saved RuntimeError: the client went away at token 28" in sentence
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"batch": 4, "prompt": 128},
+        {"batch": 2, "tokens": 64},
+        {"model": "tiny-mistral", "prompt": 100},
+        {"model": "tiny-gemma-2"},
+        {"model": "tiny-qwen3", "batch": 3},
+        {"attention": "eager", "prompt": 200},
+    ],
+    ids=str,
+)
+def test_the_peak_is_foreseen_within_five_percent(changes: dict[str, object]) -> None:
+    result = short(**changes)
+    assert result.predicted_peak == pytest.approx(result.peak, rel=0.05)
+
+
+def test_running_out_of_memory_is_a_result_with_what_was_read_so_far() -> None:
+    result = short(budget_bytes=12_000_000, batch=8)
+    assert result.ended is Ended.OUT_OF_MEMORY
+    assert [each.stage for each in result.readings] == ["baseline", "load", "generate"]
+    assert fault_names(result) == ["out of memory"]

@@ -1,0 +1,69 @@
+"""The verb, as a person calls it."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from vramwatch.cli import main
+
+QUICK = ("--prompt", "16", "--tokens", "4", "--requests", "2", "--device", "cpu")
+
+
+def test_a_batch_of_none_is_refused() -> None:
+    answer = CliRunner().invoke(main, ["probe", "--batch", "0"])
+    assert (answer.exit_code, answer.stderr) == (2, "vramwatch: --batch 0: write at least 1\n")
+
+
+def test_an_unknown_variant_is_refused_with_those_that_there_are() -> None:
+    answer = CliRunner().invoke(main, ["probe", "--compare", "--only", "wishful"])
+    assert answer.exit_code == 2
+    assert "there are reference, no_cache, retained" in answer.stderr
+
+
+def test_an_interpreter_without_torch_is_told_which_extra_it_lacks(tmp_path) -> None:
+    script = tmp_path / "without.py"
+    script.write_text(
+        "import runpy, sys\nsys.modules['torch'] = None\n"
+        "runpy.run_module('vramwatch.probe.child', run_name='__main__')\n"
+    )
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nexec env PYTHONPATH={Path.cwd()} {sys.executable} {script}\n")
+    python.chmod(0o755)
+    answer = CliRunner().invoke(main, ["probe", "--python", str(python)])
+    assert answer.exit_code == 2
+    assert "torch is not installed here; pip install 'vramwatchd[probe]'" in answer.stderr
+
+
+@pytest.mark.needs_torch
+def test_a_model_that_does_not_exist_is_refused_with_those_built_in(tmp_path) -> None:
+    answer = CliRunner().invoke(main, ["probe", str(tmp_path / "nothing"), *QUICK])
+    assert answer.exit_code == 2
+    assert "built in: tiny-llama, tiny-mistral" in answer.stderr
+
+
+@pytest.mark.needs_torch
+def test_one_run_is_printed_as_json_with_units_of_bytes() -> None:
+    answer = CliRunner().invoke(main, ["probe", *QUICK, "--format", "json"])
+    assert answer.exit_code == 0, answer.stderr
+    told = json.loads(answer.stdout)
+    assert [each["stage"] for each in told["readings"]] == [
+        "baseline",
+        "load",
+        "generate",
+        "release",
+        "unload",
+    ]
+
+
+@pytest.mark.needs_torch
+def test_a_comparison_shows_what_retaining_holds_and_what_cannot_run_here() -> None:
+    only = [part for name in ("retained", "expandable_segments") for part in ("--only", name)]
+    answer = CliRunner().invoke(main, ["probe", *QUICK, "--compare", *only])
+    assert answer.exit_code == 0, answer.stderr
+    assert "retaining past_key_values" in answer.stdout
+    words = " ".join(answer.stdout.split())
+    assert "stay after the release over 2 requests, beside 0 B" in words
+    assert "not here: expandable segments are the CUDA allocator's" in words

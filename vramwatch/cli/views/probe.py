@@ -1,0 +1,110 @@
+"""What the probe found, for a terminal."""
+
+from collections.abc import Iterator, Sequence
+
+from vramwatch.cli.views.text import Glyphs, Line, Tone, left, line, right, wrap
+from vramwatch.core.units import show_bytes
+from vramwatch.probe.experiment import Experiment
+from vramwatch.probe.findings import findings
+from vramwatch.probe.results import Reading, Result
+from vramwatch.probe.variants import Variant, compared
+
+NARROW, WIDE = 9, 11
+
+COLUMNS = (
+    ("driver", lambda each: each.driver),
+    ("reserved", lambda each: each.reserved),
+    ("live", lambda each: each.live),
+    ("peak", lambda each: each.peak),
+    ("split", lambda each: each.inactive_split),
+    ("non-torch", lambda each: each.rest),
+    ("KV", lambda each: each.kv_logical),
+    ("KV held", lambda each: each.kv_resident),
+    ("RSS", lambda each: each.rss),
+)
+"""Title -> bytes of a reading. A column of which nothing is known is left out."""
+
+
+def result_lines(result: Result, width: int, glyphs: Glyphs) -> Iterator[Line]:
+    """Yield the stages of one run as a table, then what is found in it."""
+    yield line(about(result), Tone.STRONG)
+    yield Line()
+    yield from stage_lines(result.readings)
+    if result.tokens_per_second:
+        yield line(f"{result.tokens_per_second:.1f} tokens/s", Tone.FAINT)
+    yield Line()
+    for each in findings(result):
+        text = (
+            f"{each.name}: {each.sentence}"
+            if each.is_fault and each.name not in each.sentence
+            else each.sentence
+        )
+        yield from wrap(
+            ("! " if each.is_fault else "- ") + text, width, 0, Tone.WARNING if each.is_fault else Tone.PLAIN
+        )
+
+
+def about(result: Result) -> str:
+    """Return one sentence: what ran, where, and with which libraries."""
+    each, where = result.experiment, dict(result.environment or {})
+    return (
+        f"{each.model}, {shape(each)}, on {where.get('device', 'an unknown device')}; "
+        f"torch {where.get('torch', '?')}, transformers {where.get('transformers', '?')}"
+    )
+
+
+def shape(experiment: Experiment) -> str:
+    each = experiment
+    return (
+        f"{each.requests} request{'s' if each.requests > 1 else ''} of batch {each.batch}, "
+        f"{each.prompt} tokens and {each.tokens} new"
+    )
+
+
+def stage_lines(readings: Sequence[Reading]) -> Iterator[Line]:
+    shown = [(title, value) for title, value in COLUMNS if any(value(each) is not None for each in readings)]
+    yield line(left("stage", NARROW, "") + "".join(right(title, WIDE) for title, _ in shown), Tone.FAINT)
+    for each in readings:
+        yield line(
+            left(each.stage, NARROW, "") + "".join(right(show_bytes(value(each)), WIDE) for _, value in shown)
+        )
+
+
+NAME = 20
+
+
+def comparison_lines(rows: Sequence[tuple[Variant, Result]], width: int, glyphs: Glyphs) -> Iterator[Line]:
+    """Yield the variants side by side, then each against the one it is compared to, in words."""
+    by_name = {variant.name: result for variant, result in rows}
+    titles = ("peak", "after release", "KV held", "tokens/s")
+    yield line(left("variant", NAME, "") + "".join(right(each, 15) for each in titles), Tone.FAINT)
+    for variant, result in rows:
+        cells = _cells(result)
+        if cells is None:
+            yield from wrap(
+                f"{left(variant.name, NAME, glyphs.ellipsis)} {result.ended}: {result.why}",
+                width,
+                0,
+                Tone.FAINT,
+            )
+        else:
+            yield line(left(variant.name, NAME, glyphs.ellipsis) + "".join(right(each, 15) for each in cells))
+    yield Line()
+    for variant, result in rows:
+        beside = by_name.get(variant.beside)
+        words = compared(variant, result, beside) if beside and _cells(result) else ""
+        if words:
+            yield from wrap(f"- {words}", width, 0)
+
+
+def _cells(result: Result) -> tuple[str, ...] | None:
+    generate, release = result.at("generate"), result.at("release")
+    if generate is None or release is None:
+        return None
+    speed = result.tokens_per_second
+    return (
+        show_bytes(generate.peak),
+        show_bytes(release.live),
+        show_bytes(generate.kv_resident),
+        f"{speed:.1f}" if speed else "n/a",
+    )

@@ -1,0 +1,70 @@
+"""The peak of a request before it runs: the model's own code over tensors that have shapes and no memory.
+
+Fake tensors (torch._subclasses) know their device, so that each operator takes its path on that device;
+the live storages of two forward passes, over the prompt and the last token, give the peak. Nothing is loaded.
+"""
+
+import inspect
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import AutoModelForCausalLM, DynamicCache
+
+from vramwatch.probe.experiment import Asked, Decoding, Experiment, requests_of
+from vramwatch.probe.models import attention_of, dtype_of
+from vramwatch.probe.tensors import LiveTensors
+
+PREDICTED_CACHES = ("dynamic", "unaware")
+
+
+def peak(experiment: Experiment, config: Any, device: torch.device) -> int | None:
+    """Return bytes of live tensors at the peak of the largest request; None: no such run is foreseen.
+
+    Foreseen are requests with a growing cache and plain weights, served without gradients.
+    """
+    if experiment.decoding is Decoding.TRAINING or not experiment.uses_cache or experiment.trains:
+        return None
+    if experiment.cache not in PREDICTED_CACHES or experiment.weights != "plain":
+        return None
+    if experiment.planted is not None or experiment.retains or experiment.grad == "grad":
+        return None
+    return max(_peak(experiment, config, device, asked) for asked in set(requests_of(experiment)))
+
+
+def _peak(experiment: Experiment, config: Any, device: torch.device, asked: Asked) -> int:
+    live = LiveTensors()
+    with FakeTensorMode(), live, torch.device(device), torch.no_grad():
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=dtype_of(experiment, device), attn_implementation=attention_of(experiment)
+        )
+        model.eval()
+
+        def step(tokens: int, cache: Any) -> Any:
+            ids = torch.ones((asked.batch, tokens), dtype=torch.long)
+            name = "cache" if cache is None or _is_renamed(model) else "past_key_values"
+            given = {} if cache is None else {name: cache}
+            output = model(ids, use_cache=True, logits_to_keep=1, **given)
+            _sample(output.logits[:, -1])
+            return output["cache" if _is_renamed(model) else "past_key_values"]
+
+        def fresh() -> Any:
+            return DynamicCache() if experiment.cache == "unaware" else None
+
+        live.reset_peak()
+        step(asked.prompt, fresh())
+        over_prompt = live.peak
+        cache = step(max(asked.prompt + asked.tokens - 2, 1), fresh())
+        live.reset_peak()
+        step(1, cache)
+        return max(over_prompt, live.peak)
+
+
+def _is_renamed(model: Any) -> bool:
+    return "cache" in inspect.signature(model.forward).parameters
+
+
+def _sample(logits: torch.Tensor) -> None:
+    """Do to the logits what sampling does, for their copies count where the vocabulary is large."""
+    copied = logits.to(copy=True, dtype=torch.float32)
+    torch.softmax(copied, -1)

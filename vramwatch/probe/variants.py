@@ -1,0 +1,89 @@
+"""Ways of doing the same, each with the one it is compared to. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vramwatch.core.units import show_bytes
+from vramwatch.probe.experiment import Decoding, Experiment, Grad
+from vramwatch.probe.results import Ended, Result
+
+REFERENCE = "reference"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """``change``: fields of the experiment; ``beside``: the variant it is compared to."""
+
+    name: str
+    words: str  # "retaining past_key_values", to begin a sentence
+    change: Mapping[str, Any]
+    beside: str = REFERENCE
+
+
+_LOOP = {"decoding": Decoding.LOOP}
+_TRAINING = {"decoding": Decoding.TRAINING, "grad": Grad.ON, "trains": True, "uses_cache": False}
+
+VARIANTS = (
+    Variant(REFERENCE, "generate with its own cache, released", {}),
+    Variant("no_cache", "use_cache=False", {"uses_cache": False}),
+    Variant("retained", "retaining past_key_values", {"retains": True}),
+    Variant("loop_no_grad", "a hand-written loop under no_grad", _LOOP | {"grad": Grad.NO_GRAD}),
+    Variant("loop_grad", "gradients left on in it", _LOOP | {"grad": Grad.ON}, "loop_no_grad"),
+    Variant("inference_mode", "inference_mode in it", _LOOP | {"grad": Grad.INFERENCE}, "loop_no_grad"),
+    Variant("train_mode", "model.train()", {"trains": True}),
+    Variant("unaware_cache", "DynamicCache() without its config", {"cache": "unaware"}),
+    Variant("static_cache", "a static cache", {"cache": "static"}),
+    Variant("offloaded_cache", "an offloaded cache", {"cache": "offloaded"}),
+    Variant("quantized_cache", "a quantised cache", {"cache": "quantized"}),
+    Variant("eager", "eager attention", {"attention": "eager"}),
+    Variant("flash_attention_2", "flash attention 2", {"attention": "flash_attention_2"}),
+    Variant("float32", "float32", {"dtype": "float32"}),
+    Variant("bfloat16", "bfloat16", {"dtype": "bfloat16"}),
+    Variant("float16", "float16", {"dtype": "float16"}),
+    Variant("bitsandbytes_int8", "weights in int8 (bitsandbytes)", {"weights": "bitsandbytes-int8"}),
+    Variant("bitsandbytes_4bit", "weights in 4 bits (bitsandbytes)", {"weights": "bitsandbytes-4bit"}),
+    Variant("torchao_int8", "weights in int8 (torchao)", {"weights": "torchao-int8"}),
+    Variant("quanto_int8", "weights in int8 (quanto)", {"weights": "quanto-int8"}),
+    Variant("map_split", "layers split over the GPUs", {"device_map": "split"}),
+    Variant("map_cpu_offload", "layers offloaded to the CPU", {"device_map": "cpu_offload"}),
+    Variant("expandable_segments", "expandable segments", {"expandable": True}),
+    Variant("no_empty_cache", "no empty_cache between requests", {"empties": False}),
+    Variant("training_step", "a forward and backward pass", _TRAINING),
+    Variant(
+        "checkpointing", "gradient checkpointing in it", _TRAINING | {"checkpoints": True}, "training_step"
+    ),
+)  # fmt: skip
+
+
+def experiment_of(variant: Variant, base: Experiment) -> Experiment:
+    return replace(base, **variant.change)
+
+
+def compared(variant: Variant, result: Result, beside: Result) -> str:
+    """Return what ``variant`` changed, in words: peak, what stays after the release, speed."""
+    if result.ended is not Ended.COMPLETE:
+        return f"{variant.words}: {result.ended}: {result.why}"
+    if variant.name == REFERENCE or beside.ended is not Ended.COMPLETE:
+        return ""
+    if result.peak is None or beside.peak is None:
+        return ""
+    told = [_changed("the peak", result.peak, beside.peak)]
+    held, base = _left(result), _left(beside)
+    if held != base:
+        of = f"over {len(result.floors)} requests"
+        told.append(f"{show_bytes(held)} stay after the release {of}, beside {show_bytes(base)}")
+    if result.tokens_per_second and beside.tokens_per_second:
+        told.append(f"{result.tokens_per_second / beside.tokens_per_second:.2f} times as fast")
+    return f"{variant.words}: {', '.join(told)} (compared with {variant.beside})"
+
+
+def _left(result: Result) -> int:
+    load, release = result.at("load"), result.at("release")
+    return 0 if load is None or release is None else max(0, release.live - load.live)
+
+
+def _changed(what: str, value: int, before: int) -> str:
+    if value == before:
+        return f"{what} is the same to the byte"
+    return f"{what} changes by {show_bytes(value - before, signed=True)} ({value / before - 1:+.1%})"
