@@ -103,7 +103,6 @@ class Server:
 @dataclass
 class Place:
     """Source, people and clock in one: time passes as it is waited for. ``before``: seq -> deed."""
-    """Source, people and clock in one: time passes as it is waited for. ``before``: seq -> what is done."""
 
     server: Server
     polls: int

@@ -183,7 +183,8 @@ def foreign(machine):
     machine.run("sh", "-c", "touch /dev/nvidia0 && chmod 666 /dev/nvidia0")
     machine.run(
         "systemd-run", "--unit=foreign", "--uid=65534", "--setenv=SLURM_JOB_ID=77",
-        "--setenv=SLURM_JOB_NAME=train", f"--setenv=PASSWORD={SECRET}", "sh", "-c", "exec 9</dev/nvidia0; exec sleep 3600",
+        "--setenv=SLURM_JOB_NAME=train", f"--setenv=PASSWORD={SECRET}",
+        "sh", "-c", "exec 9</dev/nvidia0; exec sleep 3600",
     )  # fmt: skip
     pid = machine.show("MainPID", "foreign.service")
     yield int(pid)

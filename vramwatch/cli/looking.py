@@ -49,8 +49,6 @@ class Looking:
     """Answers with the present Status, again and again; the store is opened once.
 
     Without ``read_once`` the store at ``path`` is all that is asked, however old it is. ``gpus``: of
-    these alone, as written by a person (see ``selection.pick_gpu``); none: of all. ``ask_fault`` returns
-    why the daemon cannot write its store; None: it can, or there is none.
     these alone, as written by a person (see ``selection.pick_gpu``); none: of all. ``ask`` asks the
     daemon a verb and returns its reply; None: it does not say.
     """
@@ -61,15 +59,12 @@ class Looking:
         read_once: Callable[[], Poll] | None,
         zone: tzinfo | None,
         gpus: Sequence[str] = (),
-        ask_workers: Callable[[], Sequence[Json] | None] = lambda: None,
-        ask_fault: Callable[[], str | None] = lambda: None,
         ask: Callable[[str], Mapping[str, Any] | None] = lambda verb: None,
     ) -> None:
         self._path = path
         self._read_once = read_once
         self._zone = zone
         self._gpus = gpus
-        self._ask_fault = ask_fault
         self._ask = ask
         self._history: History | None = None
         self._read: Poll | None = None
@@ -104,11 +99,6 @@ class Looking:
         except StoreError as error:
             why = join_sentences("No daemon is running, or its store cannot be used", str(error))
         else:
-            if stored and stored.standing not in OVER:
-                return replace(stored, workers=self._ask_workers()), ""
-            fault = self._fault(stored)
-            if stored and (stored.standing not in OVER or (fault and _is_simulated(stored))):
-                return stored, fault
             fault = self._fault(stored)
             if stored and (stored.standing not in OVER or (fault and _is_simulated(stored))):
                 return replace(stored, workers=self._workers()), fault
@@ -124,11 +114,6 @@ class Looking:
         """Return that the daemon cannot write the store it fills, and why; empty where it can."""
         if stored is None or age(stored.poll.at, stored.now) < ASKED_AFTER:
             return ""
-        fault = self._ask_fault()
-        if fault is None:
-            return ""
-        meanwhile = "Meanwhile it keeps what is newest in memory, and tells people from there"
-        return join_sentences(f"The daemon runs and cannot write: {fault}", meanwhile)
         fault = (self._ask("ping") or {}).get("store")
         if fault is None:
             return ""

@@ -58,11 +58,8 @@ def command(
 
 def open_looking(config_path: Path | None, store_path: Path | None, gpus: tuple[str, ...]) -> "Looking":
     """Return what answers with the present: from the store while a daemon runs, else from the driver."""
-    from vramwatch import config
-    from vramwatch.cli.asking import control_socket
     from vramwatch.cli.asking import settings
     from vramwatch.cli.looking import Looking
-    from vramwatch.core.texts import clean
     from vramwatch.store.location import locate
 
     configuration = settings(config_path)
@@ -83,17 +80,6 @@ def open_looking(config_path: Path | None, store_path: Path | None, gpus: tuple[
 
     path = locate(store_path, configuration.store.path)
     return Looking(path, None if store_path else read_once, None, gpus, ask)
-
-    def ask_fault() -> str | None:
-        from vramwatch import control
-
-        try:
-            fault = control.request(control_socket(config_path), "ping", {}).get("store")
-        except control.ControlError:
-            return None
-        return None if fault is None else clean(str(fault))
-
-    return Looking(path, None if store_path else read_once, None, gpus, ask_fault)
 
 
 def _show_text(looking: "Looking", watch: bool) -> None:

@@ -1,4 +1,3 @@
-"""The catalogue: configurations of well-known models, to plan and to probe without a download.
 """The catalogue: configurations of well-known models, to be planned and probed without a download.
 
 One file a model, ``<name>.json``: where the configuration was published (``source``), its hub id (``hub``),

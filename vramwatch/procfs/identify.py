@@ -3,7 +3,7 @@
 It alone has CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH. It answers three questions and nothing else: the
 allow-listed environment of one life of a process, the names of its container, and who has the GPUs' device
 files open. systemd runs it as ``python -m vramwatch.procfs.identify``, its socket is descriptor 3
-(sd_listen_fds(3)); ``IdentifySocket`` is the daemon's side. A question and its answer are a line of JSON each.
+(sd_listen_fds(3)); ``IdentifySocket`` is the daemon's side. Question and answer are a line of JSON each.
 """
 
 import json
