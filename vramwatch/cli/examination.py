@@ -80,7 +80,7 @@ def examine(config: Config, store_path: Path | None) -> list[Finding]:
         Finding("configuration", Grade.OK, "read without a fault"),
         *_packages(),
         *_gpus(look_once(config)),
-        _processes(),
+        *_processes(),
         *_store(locate(store_path, config.store.path)),
         _daemon(config),
         _workers(config),
@@ -139,15 +139,16 @@ def _remedy(kind: FaultKind) -> str:
     }.get(kind, "see dmesg and nvidia-smi")
 
 
-def _processes() -> Finding:
+def _processes() -> Iterator[Finding]:
     if surroundings(live=True).hidden_pids:
         remedy = "run in the host's pid namespace (docker: --pid=host; Kubernetes: hostPID: true)"
-        return Finding("processes", Grade.WARN, "those outside this container cannot be seen", remedy)
+        yield Finding("processes", Grade.WARN, "those outside this container cannot be seen", remedy)
     if IdentifySocket().is_there:
-        return Finding("processes", Grade.OK, "the helper of the profile identify tells what /proc hides")
-    if os.geteuid() != 0 or Path(SERVICE).exists():
-        return Finding("processes", Grade.WARN, HIDDEN, REVEALING)
-    return Finding("processes", Grade.OK, "all of this machine can be seen")
+        yield Finding("processes", Grade.OK, "the helper of the profile identify tells what /proc hides")
+    elif os.geteuid() != 0 or Path(SERVICE).exists():
+        yield Finding("processes", Grade.WARN, HIDDEN, REVEALING)
+    elif not surroundings(live=True).hidden_pids:
+        yield Finding("processes", Grade.OK, "all of this machine can be seen")
 
 
 def _store(path: Path) -> Iterator[Finding]:
