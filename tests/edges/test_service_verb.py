@@ -87,6 +87,19 @@ def test_channels_need_the_network_and_nothing_else_does(root, tmp_path):
     assert not root.place(drop_in).parent.exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "drop_in", "line"),
+    [
+        ("engines: {urls: [{owner: chat, url: 'http://10.0.0.5:8000'}]}", "network", "IPAddressAllow=any"),
+        ("remedies: {signal: {}}", "remedies", "AmbientCapabilities=CAP_KILL"),
+        ("workers: {group: inference}", "workers", "SupplementaryGroups=inference"),
+    ],
+)
+def test_what_the_configuration_asks_for_beyond_the_unit_is_a_drop_in(root, tmp_path, options, drop_in, line):
+    install(root, configured(tmp_path, options))
+    assert line in root.place(UNITS / f"{UNIT}.d" / f"{drop_in}.conf").read_text().splitlines()
+
+
 def test_the_profile_identify_brings_a_helper_of_its_own_and_its_end_takes_it_away(root, tmp_path):
     def plan(identifies):
         config, shipped = configured(tmp_path), installing.shipped_units()

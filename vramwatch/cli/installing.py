@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from vramwatch.config import Config
+from vramwatch.core.attempts import RemedyName
 
 UNIT = "vramwatch.service"
 UNITS = Path("/etc/systemd/system")
@@ -109,20 +110,29 @@ def wanted(config: Config, shipped: Path, program: str, *, identifies: bool = Fa
         Item(SYSUSERS, Deed.WRITE, (shipped / "sysusers.conf").read_text(encoding="utf-8")),
         *(Item(UNITS / name, Deed.WRITE, text) for name, text in units.items()),
         *(
-            Item(
-                UNITS / f"{UNIT}.d" / f"{name}.conf",
-                Deed.WRITE,
-                (shipped / f"{UNIT}.d" / f"{name}.conf").read_text(encoding="utf-8"),
-            )
-            for name in drop_ins(config)
+            Item(UNITS / f"{UNIT}.d" / f"{name}.conf", Deed.WRITE, text)
+            for name, text in drop_ins(config, shipped / f"{UNIT}.d").items()
         ),
         Item(CONFIGURATION, Deed.WRITE, MINIMAL, mode=0o640),
     ]
 
 
-def drop_ins(config: Config) -> list[str]:
-    """Return the drop-ins that ``config`` needs: what it asks for beyond the profile "observe"."""
-    return ["network"] if config.channels else []
+def drop_ins(config: Config, shipped: Path) -> dict[str, str]:
+    """Return name -> text of the drop-ins for what ``config`` asks for beyond the unit as shipped."""
+    group = config.workers.group
+    is_needed = {
+        "network": bool(config.channels or config.engines.urls or _is_open(config)),
+        "remedies": any(each.remedy is RemedyName.SIGNAL for each in config.remedies.remedies()),
+        "workers": group is not None,
+    }
+    texts = {
+        name: (shipped / f"{name}.conf").read_text(encoding="utf-8") for name in is_needed if is_needed[name]
+    }
+    return {name: text.replace("=GROUP", f"={group}") for name, text in texts.items()}
+
+
+def _is_open(config: Config) -> bool:
+    return config.http.listen is not None and not config.http.listen.is_loopback
 
 
 def shipped_units() -> Path:
