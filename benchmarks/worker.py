@@ -1,4 +1,4 @@
-"""What it costs a worker to be enrolled: processor time by itself and of a request, and how soon it answers."""
+"""What it costs a worker to be enrolled: processor time alone and in requests, and how soon it answers."""
 
 import json
 import os
