@@ -21,6 +21,7 @@ NAMES = (
     "replay",
     "detection_cost",
     "telling",
+    "worker",
     "scrape",
     "cost",
     "budget",

@@ -9,7 +9,7 @@ from tests.sdk.allocators import MIB
 from tests.sdk.tensors import full_cache
 from tests.waiting import wait_until
 from vramwatch.sdk import caches
-from vramwatch.sdk.wire import Answer
+from vramwatch.sdk.wire import Answer, Report
 
 EVERYTHING = ("callback", "caches", "gc", "empty_cache")
 
@@ -266,6 +266,25 @@ def test_a_cache_that_a_later_request_took_up_again_is_that_ones(enrol):
         peer.hears(Answer)
         assert worker.safe_point()
     assert caches.measure(cache).resident == 800
+
+
+def test_what_was_under_way_when_the_daemon_went_is_not_told_to_the_next(enrol, daemon):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow():
+        begun.set()
+        go_on.wait()
+
+    worker, peer = enrol(on_pressure=slow, idle_after=0.0)
+    with worker.request():
+        pass
+    peer.asks("callback")
+    assert begun.wait(10)
+    peer.close()
+    again = daemon.meet()
+    go_on.set()
+    again.hears(Report)
+    assert isinstance(again.hears(), Report)
 
 
 def test_what_a_daemon_asked_that_is_gone_is_not_done(enrol, daemon, allocator):

@@ -215,7 +215,11 @@ def test_a_signal_that_was_offered_wakes_and_clears_at_the_safe_point(daemon):
         assert peer.hello.remedies == ("ask", "signal:SIGURG")
         running.send_signal(signal.SIGURG)
         assert running.stdout.readline() == "cleared\n"
-        assert [peer.hears(Answer).state for _ in range(2)] == ["accepted", "done"]
+        answers = [peer.hears(Answer) for _ in range(2)]
+        assert [(answer.id, answer.state) for answer in answers] == [
+            ("signal-1", "accepted"),
+            ("signal-1", "done"),
+        ]
 
 
 def test_no_handler_is_set_unless_it_is_asked_for(enrol):

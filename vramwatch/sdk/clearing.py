@@ -58,7 +58,7 @@ class Clearing:
         self._lock = threading.Lock()
         self._waiting: Optional[_Asked] = None
         self._under_way: Optional[_Asked] = None
-        self._is_overdue = False  # what is under way has been given up, and said so
+        self._is_given_up = False  # nobody waits any more for what is under way
         self._answers: OrderedDict[str, Answer] = OrderedDict()
         self._lasted: dict[str, float] = {}
         self._done_at: Optional[float] = None
@@ -80,11 +80,10 @@ class Clearing:
             return self._say(Answer(clear.id, "busy" if self._load.running else "accepted"))
 
     def forget(self) -> None:
-        """Drop what waits: who asked for it is gone, and consent with it."""
+        """Drop what waits, and say nothing of what runs: who asked for it is gone, and consent with it."""
         with self._lock:
-            if self._waiting is not None:
-                self._answers.pop(self._waiting.clear.id, None)
-            self._waiting = None
+            self._waiting, self._is_given_up = None, self._under_way is not None
+            self._answers.clear()
 
     def tick(self) -> None:
         """Say what became too late: that no safe point came, or that a step does not return."""
@@ -94,11 +93,11 @@ class Clearing:
             if late is not None and now > late.until:
                 self._waiting = None
                 reason = f"no safe point within {late.clear.within:g} s"
-                self._answered(self._say(Answer(late.clear.id, "refused", reason)))
-            if hanging is not None and now > hanging.until and not self._is_overdue:
-                self._is_overdue = True
+                self._tell(Answer(late.clear.id, "refused", reason))
+            if hanging is not None and now > hanging.until and not self._is_given_up:
+                self._is_given_up = True
                 reason = f"has not returned within {hanging.clear.within:g} s"
-                self._answered(self._say(Answer(hanging.clear.id, "failed", reason)))
+                self._tell(Answer(hanging.clear.id, "failed", reason))
 
     def carry_out(self, *, is_idle: bool) -> bool:
         """Do what waits, on this thread. Returns whether anything was done.
@@ -111,20 +110,20 @@ class Clearing:
             asked, self._waiting = self._waiting, None
             if asked is None or self._under_way is not None:
                 return False
-            self._under_way, self._is_overdue = asked, False
+            self._under_way, self._is_given_up = asked, False
         answer = Answer(asked.clear.id, "failed", "was interrupted")
         try:
             answer = self._clear(asked.clear, is_idle)
         finally:
             with self._lock:
                 self._under_way, self._done_at = None, self._clock()
-                if not self._is_overdue:
-                    self._answered(self._say(answer))
+                if not self._is_given_up:
+                    self._tell(answer)
         return True
 
     def _why_not(self, clear: Clear) -> str:
         if self._under_way is not None:
-            return "what was asked before has not returned" if self._is_overdue else "is clearing already"
+            return "what was asked before has not returned" if self._is_given_up else "is clearing already"
         if self._waiting is not None:
             return "another request waits for a safe point"
         if not set(clear.clears) & set(self._actions):
@@ -177,6 +176,10 @@ class Clearing:
     def _figures(self) -> "tuple[int, int]":
         devices: Sequence[Device] = quietly(self._allocator.devices, ())
         return sum(one.allocated or 0 for one in devices), sum(one.reserved or 0 for one in devices)
+
+    def _tell(self, answer: Answer) -> None:
+        log.info("clearing id=%s state=%s pause_seconds=%.3f", answer.id, answer.state, answer.pause)
+        self._answered(self._say(answer))
 
     def _say(self, answer: Answer) -> Answer:
         self._answers[answer.id] = answer

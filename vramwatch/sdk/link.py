@@ -26,11 +26,14 @@ from .wire import LIMIT, Answer, Clear, Hello, Message, Refused, Report, Welcome
 NAME = "enrol.sock"
 RUNTIME = Path("/run/vramwatch")
 
-FIRST_DELAY, LAST_DELAY = 0.5, 30.0
-"""Seconds until the daemon is looked for again, the first time and at most: it doubles, spread by a half."""
+ABSENT_DELAYS = (0.5, 30.0)
+"""Seconds until a daemon that is not there is looked for again, the first time and at most: it doubles."""
 
-REFUSED_DELAY = 300.0
-"""Seconds until who was refused asks again: the daemon's configuration has to change before."""
+REFUSED_DELAYS = (5.0, 300.0)
+"""The same for who was refused: mostly the daemon's configuration has to change before."""
+
+DOUBLINGS = 10
+"""After which the longest delay has been reached."""
 
 GREETING = 5.0
 """Seconds in which the daemon must answer a Hello."""
@@ -104,12 +107,14 @@ class Link:
         self._waker.close()
 
     def _run(self) -> None:
-        delay = FIRST_DELAY
+        failures = 0
         self._pause(self._delay)
         while not self._is_closing:
             was_enrolled = quietly(self._live, False)
-            delay = FIRST_DELAY if was_enrolled else min(delay * 2, LAST_DELAY)
-            self._pause(REFUSED_DELAY if self.refusal else delay * random.uniform(0.5, 1.5))  # noqa: S311
+            failures = 0 if was_enrolled else failures + 1
+            first, last = REFUSED_DELAYS if self.refusal else ABSENT_DELAYS
+            delay = min(first * 2.0 ** min(failures, DOUBLINGS), last)
+            self._pause(delay * random.uniform(0.5, 1.0))  # noqa: S311 - a fleet comes back spread
         self._woken.close()
         self._waker.close()
 
