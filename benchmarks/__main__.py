@@ -25,6 +25,7 @@ NAMES = (
     "cost",
     "budget",
     "memory",
+    "reception",
     "kill_the_reader",
     "history",
 )

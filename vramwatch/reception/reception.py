@@ -4,6 +4,7 @@ import array
 import contextlib
 import logging
 import os
+import re
 import select
 import selectors
 import socket
@@ -39,6 +40,8 @@ TOLD_EVERY = 60.0
 """Seconds between two lines in the log about connections that were refused for one reason."""
 
 REASONS_KEPT = 64
+
+NUMBERS = re.compile(r"\d+")
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +157,7 @@ class Reception:
     def _serve(self) -> None:
         sweep_at = self._now()
         while not self._is_over:
-            for key, _ in self._selector.select(SWEEP_EVERY):
+            for key, _ in self._selector.select(SWEEP_EVERY if self._must_sweep() else None):
                 match key.data:
                     case Entrance():
                         self._accept()
@@ -164,6 +167,9 @@ class Reception:
             if now - sweep_at >= SWEEP_EVERY:
                 sweep_at = now
                 self._sweep(now)
+
+    def _must_sweep(self) -> bool:
+        return not self._is_open or any(guest.worker is None for guest in self._guests.values())
 
     def _let_in(self) -> None:
         self._selector.register(self._entrance.socket, selectors.EVENT_READ, self._entrance)
@@ -265,7 +271,7 @@ class Reception:
             return Refused(f"pid {key.pid} has enrolled on another connection")
         self._enrolled[key] = guest
         if not _send(guest.connection, Welcome(report_every=self._bounds.report_every)):
-            return Refused("does not read what it is sent")
+            return Refused("does not read what it is sent, or has gone")
         return None
 
     def _refuse(self, guest: Guest, refused: Refused) -> None:
@@ -286,11 +292,11 @@ class Reception:
             guest.close()
 
     def _note(self, refused: Refused | PassedOver) -> None:
-        """Log a refusal: each reason at once, and then at most once a minute with how many there were."""
-        now, reason = self._now(), refused.reason
+        """Log a refusal: each reason, whoever it is, at once, then once a minute with how many there were."""
+        now, reason = self._now(), NUMBERS.sub("N", refused.reason)
         told_at, count = self._refusals.pop(reason, (None, 0))
         if told_at is None or now - told_at >= TOLD_EVERY:
-            logger.warning("worker refused reason=%r times=%d", reason, count + 1)
+            logger.warning("worker refused reason=%r times=%d", refused.reason, count + 1)
             told_at, count = now, 0
         else:
             count += 1
