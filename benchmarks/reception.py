@@ -1,4 +1,4 @@
-"""The socket of workers under attack: what floods cost, and whether a signal ever reaches the wrong process."""
+"""The socket of workers under attack: what floods cost, and whether a signal ever hits a wrong process."""
 
 import tempfile
 from collections.abc import Iterator
