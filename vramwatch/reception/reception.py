@@ -155,6 +155,15 @@ class Reception:
     # --- the thread ---------------------------------------------------------------------------------
 
     def _serve(self) -> None:
+        """Run the thread; what nobody foresaw ends every consent, and not the daemon."""
+        try:
+            self._attend_all()
+        except Exception as error:
+            logger.exception("no worker can enrol any more because=%s", type(error).__name__)
+            for guest in list(self._guests.values()):
+                self._drop(guest)
+
+    def _attend_all(self) -> None:
         sweep_at = self._now()
         while not self._is_over:
             for key, _ in self._selector.select(SWEEP_EVERY if self._must_sweep() else None):
@@ -209,8 +218,11 @@ class Reception:
             return
         with self._lock:
             self._guests[connection] = guest = Guest(connection, peer, now)
-        self._selector.register(connection, selectors.EVENT_READ, guest)
-        self._selector.register(peer.pidfd, selectors.EVENT_READ, guest)
+        try:
+            self._selector.register(connection, selectors.EVENT_READ, guest)
+            self._selector.register(peer.pidfd, selectors.EVENT_READ, guest)
+        except OSError as error:  # epoll_ctl(2): no memory, or too many watched
+            self._refuse(guest, Refused(f"the daemon cannot watch this process ({error.strerror})"))
 
     def _admit(self, connection: socket.socket) -> Peer | Refused:
         if len(self._guests) >= self._bounds.total:
@@ -287,8 +299,9 @@ class Reception:
             self._guests.pop(guest.connection, None)
             if self._enrolled.get(guest.peer.key) is guest:
                 del self._enrolled[guest.peer.key]
-            self._selector.unregister(guest.connection)
-            self._selector.unregister(guest.peer.pidfd)
+            for watched in (guest.connection, guest.peer.pidfd):
+                with contextlib.suppress(KeyError):
+                    self._selector.unregister(watched)
             guest.close()
 
     def _note(self, refused: Refused | PassedOver) -> None:
