@@ -26,6 +26,7 @@ NAMES = (
     "cost",
     "budget",
     "memory",
+    "reception",
     "kill_the_reader",
     "history",
 )

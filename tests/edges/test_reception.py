@@ -79,6 +79,33 @@ def test_who_enrols_is_known_by_what_the_kernel_says(reception, path):
     assert worker.report is None
 
 
+def test_a_kernel_without_pidfds_of_peers_is_no_hindrance(reception, path, monkeypatch):
+    """As before Linux 6.5, where the option is unknown: ENOPROTOOPT."""
+    monkeypatch.setattr("vramwatch.reception.peer.SO_PEERPIDFD", 9999)
+    with Other(path, "handle", "enrol") as other:
+        key = until_enrolled(reception, other.pid)
+        assert reception.signal(key, "SIGURG") is None
+        wait_until(lambda: other.ask("caught") == 1, "caught")
+    wait_until(lambda: not reception.enrolled(), "forgotten")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a pid namespace")
+def test_a_daemon_that_cannot_see_who_speaks_refuses_it_and_says_what_to_do(path):
+    code = f"""
+import sys
+from pathlib import Path
+from vramwatch.reception import Admission, Bounds, Reception
+Reception(Path({str(path)!r}), Admission(), Bounds(), "boot")
+sys.stdin.read()
+"""
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as daemon:
+        wait_until(path.exists, "it listens")
+        with Line(path) as line:
+            assert "host's pid namespace" in said_of(line.enrol())
+        daemon.kill()
+
+
 def test_consent_ends_with_the_connection(reception, path):
     with Line(path) as line:
         line.enrol()
@@ -141,6 +168,7 @@ def test_the_end_of_the_daemon_ends_every_connection_and_removes_the_socket(path
         Line(path)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a pid namespace")
 def test_a_process_of_a_pid_namespace_of_its_own_is_known_by_our_pid_and_shown_with_its_own(reception, path):
     with Other(path, "enrol", before=["unshare", "--pid", "--fork", "--kill-child"]) as other:
         worker = wait_until(lambda: next(iter(reception.enrolled().values()), None), "enrolled")

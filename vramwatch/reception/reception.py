@@ -4,6 +4,7 @@ import array
 import contextlib
 import logging
 import os
+import re
 import select
 import selectors
 import socket
@@ -39,6 +40,8 @@ TOLD_EVERY = 60.0
 """Seconds between two lines in the log about connections that were refused for one reason."""
 
 REASONS_KEPT = 64
+
+NUMBERS = re.compile(r"\d+")
 
 logger = logging.getLogger(__name__)
 
@@ -152,9 +155,18 @@ class Reception:
     # --- the thread ---------------------------------------------------------------------------------
 
     def _serve(self) -> None:
+        """Run the thread; what nobody foresaw ends every consent, and not the daemon."""
+        try:
+            self._attend_all()
+        except Exception as error:
+            logger.exception("no worker can enrol any more because=%s", type(error).__name__)
+            for guest in list(self._guests.values()):
+                self._drop(guest)
+
+    def _attend_all(self) -> None:
         sweep_at = self._now()
         while not self._is_over:
-            for key, _ in self._selector.select(SWEEP_EVERY):
+            for key, _ in self._selector.select(SWEEP_EVERY if self._must_sweep() else None):
                 match key.data:
                     case Entrance():
                         self._accept()
@@ -164,6 +176,9 @@ class Reception:
             if now - sweep_at >= SWEEP_EVERY:
                 sweep_at = now
                 self._sweep(now)
+
+    def _must_sweep(self) -> bool:
+        return not self._is_open or any(guest.worker is None for guest in self._guests.values())
 
     def _let_in(self) -> None:
         self._selector.register(self._entrance.socket, selectors.EVENT_READ, self._entrance)
@@ -203,8 +218,11 @@ class Reception:
             return
         with self._lock:
             self._guests[connection] = guest = Guest(connection, peer, now)
-        self._selector.register(connection, selectors.EVENT_READ, guest)
-        self._selector.register(peer.pidfd, selectors.EVENT_READ, guest)
+        try:
+            self._selector.register(connection, selectors.EVENT_READ, guest)
+            self._selector.register(peer.pidfd, selectors.EVENT_READ, guest)
+        except OSError as error:  # epoll_ctl(2): no memory, or too many watched
+            self._refuse(guest, Refused(f"the daemon cannot watch this process ({error.strerror})"))
 
     def _admit(self, connection: socket.socket) -> Peer | Refused:
         if len(self._guests) >= self._bounds.total:
@@ -265,7 +283,7 @@ class Reception:
             return Refused(f"pid {key.pid} has enrolled on another connection")
         self._enrolled[key] = guest
         if not _send(guest.connection, Welcome(report_every=self._bounds.report_every)):
-            return Refused("does not read what it is sent")
+            return Refused("does not read what it is sent, or has gone")
         return None
 
     def _refuse(self, guest: Guest, refused: Refused) -> None:
@@ -281,16 +299,17 @@ class Reception:
             self._guests.pop(guest.connection, None)
             if self._enrolled.get(guest.peer.key) is guest:
                 del self._enrolled[guest.peer.key]
-            self._selector.unregister(guest.connection)
-            self._selector.unregister(guest.peer.pidfd)
+            for watched in (guest.connection, guest.peer.pidfd):
+                with contextlib.suppress(KeyError):
+                    self._selector.unregister(watched)
             guest.close()
 
     def _note(self, refused: Refused | PassedOver) -> None:
-        """Log a refusal: each reason at once, and then at most once a minute with how many there were."""
-        now, reason = self._now(), refused.reason
+        """Log a refusal: each reason, whoever it is, at once, then once a minute with how many there were."""
+        now, reason = self._now(), NUMBERS.sub("N", refused.reason)
         told_at, count = self._refusals.pop(reason, (None, 0))
         if told_at is None or now - told_at >= TOLD_EVERY:
-            logger.warning("worker refused reason=%r times=%d", reason, count + 1)
+            logger.warning("worker refused reason=%r times=%d", refused.reason, count + 1)
             told_at, count = now, 0
         else:
             count += 1
