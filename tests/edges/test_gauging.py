@@ -20,7 +20,7 @@ from vramwatch.gauging import Place
 from vramwatch.gauging.fetching import PAGE_MOST, PAGE_WITHIN
 from vramwatch.gauging.gauging import BACK_OFF_MOST
 from vramwatch.gauging.services import own_pids
-from vramwatch.procfs.listening import Listener, find_listeners
+from vramwatch.procfs.listening import Listener, children, find_listeners
 
 
 def test_an_engine_is_found_at_the_port_of_the_command_above_the_process_on_the_gpu(tmp_path):
@@ -214,8 +214,25 @@ def test_each_data_parallel_rank_has_its_own_figures_and_one_that_cannot_be_told
         }
         asking.tenants = {pid: titled(one, pid, title) for pid, title in titles.items()}
         told = {pid: each["engine_kv_ratio"] for pid, each in asking.told().items()}
-        assert told == {11: 0.9875, 12: 0.9875, 13: 0.25}
+        assert told == {11: 0.9875, 13: 0.25}  # of two ranks of one engine on one GPU one tells
         assert receiver.connections == 1
+
+
+def test_a_front_end_beside_its_engine_on_one_gpu_does_not_tell_the_same_again():
+    with receiving(answering(200, VLLM["/metrics"])) as receiver:
+        asking = asking_ourselves(receiver, Place("chat", receiver.url))
+        (one,) = asking.tenants.values()
+        titles = {11: "VLLM::APIServer_0", 12: "VLLM::EngineCore"}
+        asking.tenants = {pid: titled(one, pid, title) for pid, title in titles.items()}
+        assert asking.told().keys() == {12}
+
+
+def test_the_children_of_a_launcher_may_be_those_that_listen():
+    with subprocess.Popen(["/bin/sleep", "60"]) as child:
+        try:
+            assert child.pid in children("/proc", os.getpid())
+        finally:
+            child.kill()
 
 
 def test_a_server_that_is_bound_to_another_interface_is_not_asked():
