@@ -1,7 +1,8 @@
 # make try    see it work on a simulated server, and growth being found: no GPU, no root, no network service (FOR=20 ends it)
 # make run    the same on this machine's GPUs
 # make test   every test, with all the set-up they need; those of services are skipped where there are none
-# make test-services  those that need a real Prometheus and Alertmanager, which it fetches from Debian's packages
+# make test-services  those that need a real Prometheus and Alertmanager, which it fetches from Debian's packages,
+#             and a real llama-server, which it builds from its authors' source, once and long (LLAMA_CPP=URL: a mirror)
 # make check  format, lint, types, import contracts: what a change must pass before it is looked at
 # make test-systemd  the service on a machine that is booted for it: needs root, and takes what it boots from Debian
 # make sdk-wheel  what a model server imports, as a distribution of its own, into dist/
@@ -30,6 +31,7 @@ test: $(VENV)/.dev
 
 test-services: $(VENV)/.dev
 	@scripts/services
+	@scripts/llama-server
 	$(BIN)/pytest tests/services
 
 sdk-wheel: $(VENV)/.base

@@ -118,6 +118,11 @@ TOLD = [
         {"engine_kv_ratio": 0.25, "requests_running": 1.0, "requests_waiting": 0.0},
     ),
     (
+        "llama_cpp",
+        {"metrics": "llama-cpp-0c1e57098.txt", "slots": "llama-cpp-0c1e57098-slots.json"},
+        {"engine_kv_ratio": 1954 / 4096, "requests_running": 1.0, "requests_waiting": 0.0},
+    ),
+    (
         "ollama",
         {"api__ps": "ollama-0.32.json"},
         {"model_bytes": 9663676416.0, "model_gpu_bytes": 7247757312.0},

@@ -5,57 +5,22 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
+from tests.asking_engines import ENGINES, GAUGED, VLLM, Asking, asking_ourselves, ours
 from tests.engine_pages import free_port, page, serving
-from tests.polls import BOOT, instant, owner
 from tests.receivers import answering, receiving
-from vramwatch import families
-from vramwatch.core.model import Ancestor, Instant, Tenant
+from vramwatch.core.model import Ancestor, Tenant
 from vramwatch.core.recognition import recognise
-from vramwatch.core.units import Seconds
 from vramwatch.credentials import Secret
-from vramwatch.gauging import Gauging, Place, Terms
+from vramwatch.gauging import Place
 from vramwatch.gauging.fetching import PAGE_MOST, PAGE_WITHIN
 from vramwatch.gauging.gauging import BACK_OFF_MOST
 from vramwatch.gauging.services import own_pids
-from vramwatch.procfs import ProcessTable
-from vramwatch.procfs.listening import Listener, find_listeners
-
-ENGINES = {name: found() for name, found in families.discover("vramwatch.engines").items()}
-GAUGED = {name: engine for name, engine in ENGINES.items() if hasattr(engine, "read")}
-VLLM = {"/metrics": page("vllm-0.33.txt")}
-
-
-class Asking:
-    """A Gauging with a clock of its own, and the processes of one GPU as /proc shows them."""
-
-    def __init__(self, *places: Place) -> None:
-        self.now = 1000.0
-        self.gauging = Gauging(GAUGED, Terms(Seconds(5.0), places), clock=lambda: self.now)
-        self.people = ProcessTable()
-        self.tenants: dict[int, Tenant] = {}
-
-    def meet(self, *pids: int) -> None:
-        facts = self.people.facts(pids, instant(1))
-        self.tenants = {
-            pid: Tenant(each, owner("chat"), recognise(ENGINES.values(), each)) for pid, each in facts.items()
-        }
-
-    def told(self, look: bool = True) -> Mapping[int, Mapping[str, float]]:
-        """Return what is known after a look: pid -> quantity -> value."""
-        at = Instant(1, 0.0, self.now, BOOT)
-        self.gauging.gauges({"GPU-0": self.tenants}, at)
-        if look:
-            self.gauging.look()
-        told: dict[int, dict[str, float]] = {}
-        for gauge in self.gauging.gauges({"GPU-0": self.tenants}, at)["GPU-0"]:
-            told.setdefault(gauge.pid, {})[gauge.quantity] = gauge.value
-        return told
+from vramwatch.procfs.listening import Listener, children, find_listeners
 
 
 def test_an_engine_is_found_at_the_port_of_the_command_above_the_process_on_the_gpu(tmp_path):
@@ -110,20 +75,6 @@ def test_a_port_that_another_user_holds_is_not_even_asked():
             finally:
                 process.kill()
         assert receiver.connections == 0
-
-
-def ours(argv):
-    """Return a Tenant that is this very process, as if it had been started by ``argv``."""
-    (facts,) = ProcessTable().facts([os.getpid()], instant(1)).values()
-    facts = replace(facts, argv=argv, title=" ".join(argv), ancestors=())
-    return Tenant(facts, owner("chat"), recognise(ENGINES.values(), facts))
-
-
-def asking_ourselves(receiver, *places, argv=None):
-    asking = Asking(*places)
-    command = argv or ("vllm", "serve", "m", "--port", str(receiver.port))
-    asking.tenants = {os.getpid(): ours(command)}
-    return asking
 
 
 def redirecting(exchange):
@@ -263,8 +214,25 @@ def test_each_data_parallel_rank_has_its_own_figures_and_one_that_cannot_be_told
         }
         asking.tenants = {pid: titled(one, pid, title) for pid, title in titles.items()}
         told = {pid: each["engine_kv_ratio"] for pid, each in asking.told().items()}
-        assert told == {11: 0.9875, 12: 0.9875, 13: 0.25}
+        assert told == {11: 0.9875, 13: 0.25}  # of two ranks of one engine on one GPU one tells
         assert receiver.connections == 1
+
+
+def test_a_front_end_beside_its_engine_on_one_gpu_does_not_tell_the_same_again():
+    with receiving(answering(200, VLLM["/metrics"])) as receiver:
+        asking = asking_ourselves(receiver, Place("chat", receiver.url))
+        (one,) = asking.tenants.values()
+        titles = {11: "VLLM::APIServer_0", 12: "VLLM::EngineCore"}
+        asking.tenants = {pid: titled(one, pid, title) for pid, title in titles.items()}
+        assert asking.told().keys() == {12}
+
+
+def test_the_children_of_a_launcher_may_be_those_that_listen():
+    with subprocess.Popen(["/bin/sleep", "60"]) as child:
+        try:
+            assert child.pid in children("/proc", os.getpid())
+        finally:
+            child.kill()
 
 
 def test_a_server_that_is_bound_to_another_interface_is_not_asked():

@@ -1,14 +1,19 @@
 """An engine's own figures, from its page over HTTP to status, history and the detectors."""
 
 import json
+import os
 
 import pytest
 
+from tests.asking_engines import asking_ourselves
 from tests.engine_pages import free_port, page, serving
 from tests.nvml.gpu import Process
+from tests.receivers import answering, receiving
+from tests.servers import STEP, fired, one, patterns, play
 from tests.stories.test_the_daemon import House, stop
 from tests.waiting import wait_until
 from vramwatch.core.units import GIB
+from vramwatch.core.verdicts import Cause
 
 
 @pytest.fixture
@@ -44,3 +49,28 @@ def test_what_vllm_says_of_its_pool_stands_in_status_and_history(house, driver, 
     history = house.say("history", "--since", "1h", "--quantity", "engine_kv_ratio", "--format", "csv").stdout
     assert ",0.9875" in history
     assert ",0.125" in history
+
+
+def minutes(receiver, count, fills):
+    """Yield a card whose engine is asked each minute; from the third hour on its pool ``fills``."""
+    asking = asking_ourselves(receiver)
+    quiet = page("vllm-0.33.txt").replace("0.9875", "0.4").replace("5.0", "0.0")
+    for minute in range(count):
+        receiver.script = answering(200, page("vllm-0.33.txt") if fills and minute >= 120 else quiet)
+        asking.now += STEP
+        yield one(minute * STEP, 22_000.0, 0.9, told=asking.told()[os.getpid()])
+
+
+def test_requests_that_wait_for_vllms_full_pool_come_to_be_told_though_its_size_is_not_known():
+    with receiving() as receiver:
+        told = fired(play(minutes(receiver, 240, fills=True)))
+    assert patterns(told) == {"pool_pressure"}
+    judgement = told[0].incident.judgement
+    assert judgement.cause is Cause.KV_CACHE
+    assert judgement.evidence.sentence.startswith("requests wait for a full pool: 5 now")
+    assert judgement.evidence.numbers["pool_used_ratio"] == 0.9875
+
+
+def test_an_engine_with_room_in_its_pool_is_never_spoken_of():
+    with receiving() as receiver:
+        assert play(minutes(receiver, 240, fills=False)) == []

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from vramwatch.core.commandline import own_title
 from vramwatch.core.metric_pages import Gauged, Told
@@ -30,6 +31,9 @@ BACK_OFF_MOST = Seconds(300.0)
 LISTED_WITHIN = 900.0
 """Seconds after which the processes of a GPU without a new list are asked for no more; lists are at most
 10 minutes apart."""
+
+INNERMOST = ("worker", "scheduler", "runner", "engine_core", "server")
+"""Roles of the processes that hold an engine's memory, the likeliest first; a front end may hold a little."""
 
 END_WAIT = 5.0
 """Seconds that the thread has to end: it may be in the middle of an exchange."""
@@ -100,15 +104,18 @@ class Gauging:
     def gauges(
         self, present: Mapping[str, Mapping[int, Tenant]], at: Instant
     ) -> Mapping[str, tuple[Gauge, ...]]:
-        """Return what engines told lately of their processes on each GPU, and remember who is present."""
+        """Return what engines told lately of their processes on each GPU, and remember who is present.
+
+        Of several processes of one engine on one GPU it is told once, of the innermost.
+        """
         self._meet(present, at.boottime)
-        heard, lasts = self._heard, max(LASTS * self._terms.interval, LASTS_LEAST)
+        lasts = max(LASTS * self._terms.interval, LASTS_LEAST)
+        heard = {key: each for key, each in self._heard.items() if at.boottime - each.at <= lasts}
         return {
             uuid: tuple(
                 Gauge(pid, quantity, value)
-                for pid, tenant in tenants.items()
-                if (told := heard.get(tenant.facts.key)) and at.boottime - told.at <= lasts
-                for quantity, value in told.figures.items()
+                for pid, figures in _once(tenants, heard).items()
+                for quantity, value in figures.items()
             )
             for uuid, tenants in present.items()
         }
@@ -193,6 +200,24 @@ class Gauging:
 def _still(door: Door, now: Sequence[Door]) -> bool:
     """Return whether the same socket still listens: then nobody else has answered in between."""
     return any(each.inode == door.inode for each in now)
+
+
+def _once(
+    tenants: Mapping[int, Tenant], heard: Mapping[ProcessKey, _Heard]
+) -> dict[int, Mapping[str, float]]:
+    """Return pid -> figures, the same ones for a single pid."""
+    tellers: dict[int, tuple[int, int, Mapping[str, float]]] = {}
+    for pid, tenant in tenants.items():
+        if (told := heard.get(tenant.facts.key)) and tenant.engine:
+            teller = _depth(tenant.engine.role), pid, told.figures
+            tellers[id(told.figures)] = min(
+                teller, tellers.get(id(told.figures), teller), key=itemgetter(0, 1)
+            )
+    return {pid: figures for _, pid, figures in tellers.values()}
+
+
+def _depth(role: str) -> int:
+    return INNERMOST.index(role) if role in INNERMOST else len(INNERMOST)
 
 
 def _among(
