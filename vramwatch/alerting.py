@@ -27,13 +27,16 @@ from vramwatch.core.scenes import remembering
 from vramwatch.core.silences import Silence
 from vramwatch.core.troubles import Trouble, Troubles
 from vramwatch.core.units import show_seconds
-from vramwatch.store.desk import Desk
+from vramwatch.store.desk import Desk, Told
 
 LOOK_EVERY = 10.0
 """Seconds between two looks at all that is open: for repeats, and for what a silence has kept back."""
 
 REMEMBERED = 86400.0
 """Seconds for which what is resolved can still be told: its channel may have been kept from it."""
+
+ASKED_FOR = 60.0
+"""Seconds for which nobody is told anything while it cannot be read what was told before."""
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +61,7 @@ class Alerting:
         self._looked = float("-inf")  # boot time
         self._now = 0.0  # unix seconds, of the newest poll
         self._has_begun = False
+        self._tried: float | None = None  # boot time at which it was first asked what was told
         self._troubles = Troubles()
 
     @property
@@ -88,7 +92,7 @@ class Alerting:
 
     def begin_anew(self) -> None:
         """Go on from what stands in the store: something was deleted there."""
-        self._open, self._has_begun = {}, False
+        self._open, self._has_begun, self._tried = {}, False, None
 
     def turn(self, poll: Poll, troubles: Iterable[Trouble] = ()) -> Poll:
         """Return ``poll`` with what is decided at it. ``troubles``: what is wrong with vramwatch itself.
@@ -96,20 +100,19 @@ class Alerting:
         Its transitions keep the names that their incidents had while their processes lived.
         """
         now = self._now = poll.at.wall
-        if not self._has_begun:
-            self._begin(poll.at)
+        decides = self._has_begun or self._begin(poll.at)
         self._troubles.let_go(poll.transitions)
-        if own := self._troubles.turn(troubles, poll.at, poll.at.boottime):
+        if decides and (own := self._troubles.turn(troubles, poll.at, poll.at.boottime)):
             poll = replace(poll, transitions=(*poll.transitions, *own))
         steps: list[Step] = []
         moves: list[Transition] = []
         for moved in poll.transitions:
             known = self._take(moved)
             moves.append(known.case.newest)
-            steps += self._decide(known, now)
+            steps += self._decide(known, now) if decides else ()
         if moves:
             poll = replace(poll, transitions=tuple(moves))
-        if not 0 <= poll.at.boottime - self._looked < LOOK_EVERY:
+        if decides and not 0 <= poll.at.boottime - self._looked < LOOK_EVERY:
             self._looked = poll.at.boottime
             self._let_go(now)
             for each in list(self._open.values()):
@@ -137,26 +140,47 @@ class Alerting:
         if known := self._open.get(incident):
             known.case = replace(known.case, acknowledged=told)
 
-    def _begin(self, at: Instant) -> None:
-        """Go on from what stands in the store; a new one begins to observe."""
-        self._has_begun, now = True, at.wall
+    def _begin(self, at: Instant) -> bool:
+        """Go on from what stands in the store; a new one begins to observe. Return whether it is decided now.
+
+        Where the store cannot be read it is not: whoever was told before would be told again. After a while
+        it is all the same, and the store is asked on, until it answers.
+        """
+        now, is_known = at.wall, False
         try:
             told = self._desk.told(now - REMEMBERED, now)
-            self._silences = {each.id: each for each in told.silences}
-            for case in told.cases:
-                self._open[case.incident.id] = _Open(case)
-            self._troubles.take_up((case.newest for case in told.cases), at.boottime)
-            for (channel, incident), account in told.accounts.items():
-                self._open[incident].accounts[channel] = account
+            is_known = True
+            self._take_up(told, at)
             if self._observe_for is None:
                 self.expire(OBSERVE, now)
             elif not told.has_observed:
-                self.silence(observing(now, self._observe_for))
+                begun = self._silences.setdefault(OBSERVE, observing(now, self._observe_for))
+                self._desk.write_silence(begun)
         except StoreError as error:
-            logger.error("what was told is not known because=%r telling=anew", str(error))
+            if self._tried is None:
+                self._tried = at.boottime
+                logger.error("what was told is not known because=%r asking=again", str(error))
+            return is_known or at.boottime - self._tried >= ASKED_FOR
+        self._has_begun = True
         if observing_now := self._silences.get(OBSERVE):
             left = show_seconds(observing_now.until - now)
             logger.info("observing for=%r end_it_with='vramwatch silence expire observe'", left)
+        return True
+
+    def _take_up(self, told: Told, at: Instant) -> None:
+        """Take in what stands in the store, behind what has come since the start."""
+        self._silences = {each.id: each for each in told.silences} | self._silences
+        for case in told.cases:
+            known = self._open.setdefault(case.incident.id, _Open(case))
+            if known.case is not case:
+                is_over = known.case.incident.state is State.RESOLVED
+                acknowledged = None if is_over else known.case.acknowledged or case.acknowledged
+                openings = tuple(sorted({*case.openings, *known.case.openings}))
+                known.case = replace(known.case, openings=openings, acknowledged=acknowledged)
+        self._troubles.take_up((case.newest for case in told.cases), at.boottime)
+        for (channel, incident), account in told.accounts.items():
+            self._open[incident].accounts.setdefault(channel, account)
+        self._look_soon()
 
     def _look_soon(self) -> None:
         self._looked = float("-inf")

@@ -173,7 +173,7 @@ def request(
             connection.connect(str(path))
             connection.sendall(json.dumps({"verb": verb, "arguments": dict(arguments)}).encode() + b"\n")
             answer = json.loads(_receive(connection, REPLY_LIMIT))
-        except (FileNotFoundError, ConnectionRefusedError):
+        except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
             raise NoDaemonError(f"no daemon listens on {path}; start one with: vramwatch run") from None
         except PermissionError:
             raise ControlError(

@@ -116,7 +116,7 @@ class Relay:
                 said = getattr(error, "verify_message", "") or error.reason or "the handshake failed"
                 reason = f"TLS with {self.host} fails: {self._quoted(said)}"
             case _:
-                reason = f"{self.host}{self._why(error, leash)}"
+                reason = f"{self.host}:{self.port}{self._why(error, leash)}"
         return Retry(reason, is_uncertain=smtp.is_sending)
 
     def _settle(self, replies: dict[str, tuple[int, bytes]], to: Sequence[str], settled: set[str]) -> Outcome:

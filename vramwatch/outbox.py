@@ -144,7 +144,8 @@ class Outbox:
             begun = self._keep(route, changes, now)
             handed = [replace(each, id=id) for (each, _), id in zip(changes.begun, begun, strict=True)]
             route.hand_out([(each, self._message(route, each)) for each in handed])
-        if route.is_beat_due(now):
+        is_well = not self.slate.is_open  # a heartbeat says that polls are kept; what lapses goes on
+        if route.is_beat_due(now) and (is_well or not route.line.notifier.BEATS):
             self._beat(route, now)
 
     def _keep(self, route: Route, changes: Changes, now: float) -> tuple[int, ...]:

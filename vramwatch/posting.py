@@ -22,7 +22,7 @@ from requests.utils import get_environ_proxies
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from vramwatch import __version__
-from vramwatch.core.couriers import Answer, Reach
+from vramwatch.core.couriers import Answer, Reach, place_of
 from vramwatch.core.outgoing import Delivered, Outcome, Rejected, Retry
 from vramwatch.core.texts import clean
 from vramwatch.credentials import Mask
@@ -130,7 +130,8 @@ class HttpCourier:
     def _exchange(
         self, method: str, url: str, body: bytes, headers: Mapping[str, str]
     ) -> Answer | Retry | Rejected:
-        host = clean(_host(url) or "the receiver")
+        place = place_of(url)
+        host = clean(f"{place[0]}:{place[1]}" if place else "the receiver")
         try:
             with self._session.request(
                 method,

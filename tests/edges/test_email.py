@@ -230,7 +230,7 @@ def test_a_server_that_never_greets_or_that_drips_or_floods_costs_the_time_out()
 def test_where_nobody_listens_it_is_tried_again_and_nothing_arrived():
     with mail_server() as server:
         pass
-    assert deliver(message(), server) == Retry("127.0.0.1: Connection refused")
+    assert deliver(message(), server) == Retry(f"127.0.0.1:{server.port}: Connection refused")
 
 
 @pytest.mark.parametrize(

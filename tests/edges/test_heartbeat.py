@@ -13,6 +13,7 @@ from tests.polls import START
 from tests.receivers import receiving
 from tests.waiting import wait_until
 from vramwatch import assembly
+from vramwatch.backlog import Backlog
 from vramwatch.config import load
 from vramwatch.core.errors import StoreError
 from vramwatch.core.messages import MessageKind
@@ -152,6 +153,7 @@ def watched(hand, path, switch):
     daemon = make(hand, path)
     line = Line(Channel("switch"), calling(switch, every="1s"), HttpCourier)
     daemon._outbox = Outbox(Desk(daemon._store), HOST, [line], 86400.0, lambda item: item)
+    daemon._backlog = Backlog(daemon._store, daemon._outbox.slate)
     return daemon
 
 
@@ -164,7 +166,7 @@ def test_a_daemon_that_is_blind_beats_for_of_that_it_tells_itself(switch, path):
 def test_a_daemon_that_cannot_write_its_store_does_not_beat(switch, path, monkeypatch):
     daemon = watched(Hand([(at, SEEING) for at in (0.0, 5.0, 10.0)]), path, switch)
 
-    def refuse(poll):
+    def refuse(poll, carried=None):
         raise StoreError("the disk is full")
 
     monkeypatch.setattr(daemon._store, "write", refuse)

@@ -322,13 +322,22 @@ def test_without_a_daemon_it_is_sent_from_this_shell_and_says_so(past):
     assert "Sent from a shell, not from the service." in message["text"]
 
 
-@pytest.mark.parametrize(("status", "word"), [(404, "rejected"), (503, "not taken now")])
+@pytest.mark.parametrize(("status", "word"), [(404, "rejected"), (503, "not delivered")])
 def test_a_receiver_that_does_not_take_it_makes_exit_code_1(past, status, word):
     past.receiver.answers(status, "sorry")
     reply = call(past, "check", "--send", "hook", code=1)
     assert reply.stdout.startswith(f"hook: {word}, from this shell, not from the service: ")
     assert "sorry" in reply.stdout
     assert "hush" not in reply.stdout
+
+
+def test_without_a_daemon_a_port_that_is_closed_is_told_of_with_its_host_and_port(tmp_path, monkeypatch):
+    monkeypatch.delenv("VRAMWATCH_CONFIG", raising=False)
+    with house(tmp_path) as service:
+        service.write_config()
+    reply = call(service, "check", "--send", "hook", code=1)
+    refused = f"127.0.0.1:{service.receiver.port}: Connection refused"
+    assert reply.stdout == f"hook: not delivered, from this shell, not from the service: {refused}\n"
 
 
 def test_a_silence_may_name_every_field_that_a_channel_may_be_narrowed_by():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 OUTCOMES = {
     "delivered": "delivered",
-    "retry": "not taken now",
+    "retry": "not delivered",
     "rejected": "rejected",
     "unknown": "not known yet",
 }
@@ -77,7 +77,9 @@ def _send(config: "Config", config_path: Path | None, channel: str) -> int:
         reply = request(control_socket(config_path), "send", {"channel": channel}, SEND_WITHIN)
         whence = "from the service"
     except NoDaemonError:
-        reply, whence = _send_from_here(config, channel), "from this shell, not from the service"
+        reply, whence = {}, "from this shell, not from the service"
+    if not reply:  # only now: what is tried while an error is handled is told with that error
+        reply = _send_from_here(config, channel)
     outcome = str(reply["outcome"])
     click.echo(f"{channel}: {OUTCOMES[outcome]}, {whence}: {clean(str(reply['detail']))}")
     return 0 if outcome == "delivered" else 1

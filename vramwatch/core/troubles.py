@@ -58,12 +58,16 @@ class Troubles:
         self._standings: dict[str, Standing] = {}
 
     def take_up(self, open_ones: Iterable[Transition], now: float) -> None:
-        """Go on from incidents that were open when the daemon ended; ``now``: see ``turn``."""
+        """Go on from incidents that were open when the daemon ended; ``now``: see ``turn``.
+
+        One that has opened anew since stays as it is.
+        """
         for each in open_ones:
             incident = each.incident
             if incident.subject.kind is SubjectKind.VRAMWATCH and incident.state is not State.RESOLVED:
                 name = incident.subject.owner or ""
-                self._standings[name] = Standing(incident, now, now, told_at=now)
+                if not self._standings.get(name, Standing()).is_open:
+                    self._standings[name] = Standing(incident, now, now, told_at=now)
 
     def let_go(self, moved: Iterable[Transition]) -> None:
         """Take in which of them a person dismissed; what is still wrong opens again."""
