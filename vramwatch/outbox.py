@@ -194,7 +194,16 @@ class Outbox:
             Item(each.notice, each.transition, *known.get(each.incident, (None, 0)))
             for each in delivery.notices
         ]
-        items = [replace(each, heard=heard.get(each.incident.id), told_at=self._now) for each in items]
+        done = self.slate.attempts(ids) if ids else {}
+        items = [
+            replace(
+                each,
+                heard=heard.get(each.incident.id),
+                told_at=self._now,
+                attempts=done.get(each.incident.id, ()),
+            )
+            for each in items
+        ]
         message = message_of(delivery, self._host, tuple(items), notifier.KEYED)
         reference = items[0].reference if items else None
         if reference is None or not notifier.edits:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import TypeVar
 
+from vramwatch.core.attempts import Attempt
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import State, Transition
 from vramwatch.core.messages import Heard, MessageKind
@@ -174,6 +175,12 @@ class Slate:
                 others = [each for each, there in together.items() if each != id and not there.is_over]
                 found[id] = told.reference, len(others)
         return found
+
+    def attempts(self, ids: Collection[str]) -> Mapping[str, tuple[Attempt, ...]]:
+        """See ``Desk``; where the store cannot be read, none."""
+        if not self.is_open:
+            return self._desk.attempts_at(ids)
+        return self._read(self._desk.attempts_at, ids) or {}
 
     def heard(self, channel: str, ids: Collection[str]) -> Mapping[str, Heard]:
         """See ``Desk``."""

@@ -103,6 +103,7 @@ class Treatment:
         self._known = _Known()
         self._has_begun = False
         self._enrolled: Mapping[ProcessKey, Worker] = {}
+        self._now = 0.0  # boot time, of the newest poll
 
     @property
     def off_file(self) -> Path:
@@ -116,7 +117,7 @@ class Treatment:
     @property
     def watched(self) -> frozenset[str]:
         """The GPUs whose process list is read at every poll now."""
-        falling = (trial.apply.gpu for trial in self._known.trials.values() if _is_fast(trial))
+        falling = (trial.apply.gpu for trial in self._known.trials.values() if _is_fast(trial, self._now))
         return frozenset((*falling, *(apply.gpu for apply in self._known.permitted.values())))
 
     @property
@@ -163,6 +164,7 @@ class Treatment:
 
         ``is_kept``: whether the store takes polls now; while it does not, nothing is begun.
         """
+        self._now = poll.at.boottime
         if not self._has_begun:
             if not is_kept:
                 return poll
@@ -367,7 +369,9 @@ def _held(apply: Apply, ledgers: Sequence[Ledger]) -> int | None:
     return party.held if party else None
 
 
-def _is_fast(trial: Trial) -> bool:
-    """Whether memory may come back at any moment: it was done, and no worker says that it is busy."""
-    is_busy = any(each.state not in verification.WORDS for each in trial.answers.values())
-    return trial.done_at is not None and not is_busy
+def _is_fast(trial: Trial, now: float) -> bool:
+    """Whether memory may come back at any moment: it was done, or will be at once; a busy worker says so."""
+    is_busy = any(each.state == "busy" for each in trial.answers.values())
+    if trial.done_at is None or is_busy:
+        return False
+    return now - max(trial.done_at, trial.answered_at) <= trial.within

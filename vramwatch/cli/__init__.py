@@ -18,6 +18,7 @@ VERBS = {
     "why": "All that is known of one incident.",
     "plan": "Whether a model fits, before it is loaded.",
     "silence": "Keep messages back for a time.",
+    "remedies": "What may be done about memory, and the switch for it.",
     "replay": "What would have been said of a recording, or of the past.",
     "probe": "Where the memory of a generate call goes, by trying it.",
     "kv": "The KV cache of a model, layer by layer and token by token.",

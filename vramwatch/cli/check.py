@@ -3,6 +3,7 @@
 import os
 import secrets
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,6 +66,18 @@ def command(
     else:
         click.echo(f"configuration ok: {path or 'no file, every default'}")
         click.echo(sentence(config))
+        _print_table(config)
+
+
+def _print_table(config: "Config") -> None:
+    """Print what is tried for which cause; nothing where no remedy is configured."""
+    from vramwatch.cli.views.remedies import table_lines
+    from vramwatch.cli.views.terminal import terminal
+
+    if remedies := config.remedies.remedies():
+        target = terminal(sys.stdout)
+        click.echo("what is tried for which cause, in this order:")
+        target.show(table_lines(remedies, target.width))
 
 
 def _send(config: "Config", config_path: Path | None, channel: str) -> int:

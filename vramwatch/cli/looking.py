@@ -25,6 +25,9 @@ from vramwatch.core.texts import clean
 from vramwatch.core.units import Seconds
 from vramwatch.store import History
 
+ATTEMPTS_SHOWN = 86400.0
+"""Seconds back from the newest poll of which it is shown what was done."""
+
 CHANGE_SPAN = Seconds(3600.0)
 """Over how long a change is told."""
 
@@ -270,6 +273,7 @@ def _with_history(history: History, status: Status, newest: float) -> Status:
         since=_since(history, status.poll, newest),
         silences=history.casebook.silences(),
         incidents=history.open_incidents(),
+        attempts=history.casebook.last_attempts(at - ATTEMPTS_SHOWN),
     )
 
 

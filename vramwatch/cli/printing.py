@@ -30,7 +30,7 @@ from vramwatch.core.incidents import Transition
 from vramwatch.core.marks import Score
 from vramwatch.core.messages import Host
 from vramwatch.core.model import Gpu
-from vramwatch.core.records import Json, transition_record
+from vramwatch.core.records import Json, attempt_record, transition_record
 from vramwatch.core.silences import Silence
 from vramwatch.store import Entry, GapRow, Point, SeriesRow, Step
 
@@ -49,7 +49,9 @@ def print_statuses(statuses: Iterable[Status], output_format: str) -> None:
         if output_format == "json":
             incidents = [transition_record(each) for each in status.incidents]
             workers = None if status.workers is None else list(status.workers)
-            print_json({**status_record(status), "incidents": incidents, "workers": workers})
+            attempts = [attempt_record(each) for each in status.attempts]
+            beside = {"incidents": incidents, "attempts": attempts, "workers": workers}
+            print_json({**status_record(status), **beside})
         elif output_format == "ndjson":
             sys.stdout.writelines(json.dumps(record) + "\n" for record in gpu_records(status))
         else:

@@ -7,7 +7,7 @@ from vramwatch.quantities import duration_text
 def sentence(config: Config) -> str:
     """Return what a daemon of this configuration does, as one line; it is logged at start."""
     store = f"the store {config.store.path}" if config.store.path else "the store in its default place"
-    touch = f"touches no process, and writes {store} alone"
+    touch = f"{_touch(config)}, and writes {store} alone"
     if config.source_name == "replay":
         return f"vramwatch plays a recording; {_look(config)}; {touch}"
     listen = config.http.listen
@@ -15,6 +15,14 @@ def sentence(config: Config) -> str:
     health = f"tells its health and metrics on http://{listen}, to {readers}; " if listen else ""
     reads = f"{_watch(config)}; {_look(config)}; {_follow(config)}; {_ask(config)}; {_enrol(config)}"
     return f"vramwatch {reads}; {_tell(config)}; {health}{touch}"
+
+
+def _touch(config: Config) -> str:
+    """Return what is done to processes: nothing, unless a remedy is configured and no dry run."""
+    on = [each.remedy.value for each in config.remedies.remedies() if not each.is_dry]
+    if config.source_name == "replay" or not on:
+        return "touches no process"
+    return f"has memory given back by {', '.join(on)} where docs/remedies.md says, and touches nothing else"
 
 
 def _tell(config: Config) -> str:

@@ -10,16 +10,26 @@ from datetime import tzinfo
 from enum import StrEnum
 
 from vramwatch.core.advice import advice, commands
+from vramwatch.core.attempts import Attempt
 from vramwatch.core.forecast import Exhaustion
 from vramwatch.core.incidents import Incident, Severity, State, Subject, Transition
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.owners import told_owner
 from vramwatch.core.policy import Notice
-from vramwatch.core.records import Json, moment, transition_record
+from vramwatch.core.records import Json, attempt_record, moment, transition_record
 from vramwatch.core.scenes import Scene
 from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes, show_seconds
-from vramwatch.core.wording import BECAUSE, CAUSES, clock, forecast_words, rate_words, what_words, zone_name
+from vramwatch.core.wording import (
+    BECAUSE,
+    CAUSES,
+    attempt_words,
+    clock,
+    forecast_words,
+    rate_words,
+    what_words,
+    zone_name,
+)
 
 SCHEMA = "vramwatch.message/1"
 """Name and version of what ``record`` returns; the number rises when a reader would have to change."""
@@ -75,6 +85,7 @@ class Item:
     that its subject held in each step of ``COURSE_SPAN`` up to when the message was made, oldest first; None
     where nobody knows, may be empty. ``heard``: for channels whose notifier ``LAPSES``, where the receiver
     has taken anything of it before. ``told_at``: when it is told, unix seconds; None: when it moved.
+    ``attempts``: what was done about it, oldest first.
     """
 
     notice: Notice
@@ -84,6 +95,7 @@ class Item:
     course: tuple[float | None, ...] = ()
     heard: Heard | None = None
     told_at: float | None = None
+    attempts: tuple[Attempt, ...] = ()
 
     @property
     def incident(self) -> Incident:
@@ -193,7 +205,7 @@ def who(item: Item) -> str:
 def sentences(item: Item, zone: tzinfo | None = None) -> tuple[str, ...]:
     """Return what is to be said of an incident, a sentence or two each; never empty.
 
-    Who, how much, since when and how fast, when it ends, why, what can be done.
+    Who, how much, since when and how fast, when it ends, why, what was done, what can be done.
     """
     incident, judgement = item.incident, item.incident.judgement
     told = (
@@ -202,11 +214,17 @@ def sentences(item: Item, zone: tzinfo | None = None) -> tuple[str, ...]:
         _pace(item, zone),
         _forecast(item, zone),
         f"Why ({judgement.pattern}): {clean(judgement.evidence.sentence)}",
+        _done(item),
         _as_of(item, zone),
         "" if item.is_over else _not_told_apart(incident),
         "" if item.is_over else advice(incident, item.transition.scene),
     )
     return tuple(each for each in told if each)
+
+
+def _done(item: Item) -> str:
+    """Return what was done about it last, and what the driver says of it; empty: nothing was."""
+    return f"What was done: {attempt_words(item.attempts[-1])}" if item.attempts else ""
 
 
 def _as_of(item: Item, zone: tzinfo | None) -> str:
@@ -345,5 +363,6 @@ def _item_record(item: Item, host: Host) -> Json:
         "who": who(item),
         "sentences": list(sentences(item)),
         "commands": list(command_lines(item)),
+        "attempts": [attempt_record(each) for each in item.attempts],
         "scene": asdict(item.transition.scene) if item.transition.scene else None,
     }

@@ -127,6 +127,12 @@ class Desk:
         with self._store.committing() as connection:
             return attempts.since(connection, since), attempts.last_withheld(connection)
 
+    def attempts_at(self, ids: Collection[str]) -> Mapping[str, tuple[Attempt, ...]]:
+        """Return what was done about the incidents ``ids``, in the order of the decisions."""
+        with self._store.committing() as connection:
+            found = attempts.of_incidents(connection, ids)
+        return {id: tuple(each for each in done if isinstance(each, Attempt)) for id, done in found.items()}
+
     def write_silence(self, silence: Silence) -> None:
         with self._store.committing() as connection:
             telling.write_silence(connection, silence)

@@ -8,11 +8,13 @@ from enum import Enum, auto
 from vramwatch.cli.views.bar import marks
 from vramwatch.cli.views.gpu import Frame, gpu_lines, shares
 from vramwatch.cli.views.open_incidents import incident_lines
+from vramwatch.cli.views.remedies import attempt_lines
 from vramwatch.cli.views.silences import held_back_words
 from vramwatch.cli.views.text import Glyphs, Line, Tone, line, wrap
 from vramwatch.cli.views.words import blame
 from vramwatch.cli.views.workers import worker_lines
 from vramwatch.cli.when import show_when
+from vramwatch.core.attempts import Attempt
 from vramwatch.core.incidents import Transition
 from vramwatch.core.model import Fault, FaultKind, Gpu, Instant, Ledger, Missing, Pace, Poll, SeriesKey
 from vramwatch.core.records import Json
@@ -61,6 +63,7 @@ class Status:
     stopped: float | None = None  # unix seconds at which the daemon was, if later than the Poll
     silences: Sequence[Silence] = ()  # all that were ever set
     incidents: Sequence[Transition] = ()
+    attempts: Sequence[Attempt] = ()  # the newest at each owner, of the last day
     workers: Sequence[Json] | None = None  # as core.records.worker_record tells them; None: not known
 
 
@@ -140,6 +143,8 @@ def _lines(status: Status, frame: Frame) -> list[Line]:
             lines += _missing_lines(entry, status, frame.width, depth)
     if not poll.ledgers and not poll.missing:
         lines += [Line(), line("The driver lists no GPU.", Tone.WARNING)]
+    if status.attempts:
+        lines += [Line(), *attempt_lines(status.attempts, frame.width)]
     if status.workers:
         lines += [Line(), *worker_lines(status.workers, frame.width)]
     return lines

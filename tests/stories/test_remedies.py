@@ -1,0 +1,193 @@
+"""Real workers with the SDK, whose memory the driver of the tests shows: who gives back, and who lies."""
+
+import os
+import threading
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+
+from tests.nvml.driver import FakeDriver
+from tests.nvml.gpu import Process
+from tests.sdk.programs import program
+from tests.telling import Scripted, move
+from tests.treated import GROWN, GROWTH
+from tests.waiting import wait_until
+from tests.workers import until_enrolled
+from vramwatch.assembly import assemble, open_feed, tell, treat
+from vramwatch.clock import read_boot_id
+from vramwatch.config import load
+from vramwatch.core.attempts import Result
+from vramwatch.core.incidents import Subject
+from vramwatch.core.ladder import Hindrance
+from vramwatch.core.model import SubjectKind
+from vramwatch.core.units import GIB, MIB
+from vramwatch.core.verdicts import Cause
+from vramwatch.daemon import Daemon
+from vramwatch.reception import Admission, Bounds, Reception
+from vramwatch.store import History, Store
+
+TOTAL = 10 * GIB
+
+SERVER = """
+import signal
+from pathlib import Path
+held = Path({held!r})
+def drop():
+    {drop}
+{enrol}
+print("ready", flush=True)
+for line in sys.stdin:
+    if line == "request\\n":
+        request = worker.request()
+        request.__enter__()
+    elif line == "end\\n":
+        request.__exit__(None, None, None)
+        worker.safe_point()
+    print("so", flush=True)
+"""
+ENROLS = """
+worker = enroll(name={name!r}, on_pressure=drop, clears=('callback',), idle_after=0.1, cooldown=0)
+with worker.request():
+    pass  # it is known to be idle afterwards
+"""
+FREES = "held.write_text(str({left}))"
+
+
+class Town:
+    """A driver with one GPU, workers on it, and a daemon that is told of their growth."""
+
+    def __init__(self, folder, driver, house):
+        self.folder, self.driver, self.house = folder, driver, house
+        self.path = folder / "enrol.sock"
+        self.reception = Reception(self.path, Admission(), Bounds(report_every=0.2), read_boot_id())
+        house.callback(self.reception.close)
+        self.pids = {}
+
+    def environment(self):
+        return {**os.environ, "VRAMWATCH_SOCKET": str(self.path)}
+
+    def worker(self, name, *, lies=False, enrols=True):
+        held = self.folder / f"{name}.bytes"
+        held.write_text(str(TOTAL))
+        text = SERVER.format(
+            held=str(held),
+            drop="pass" if lies else FREES.format(left=TOTAL - GROWTH),
+            enrol=ENROLS.format(name=name) if enrols else "",
+        )
+        running = self.house.enter_context(program(self, f"# {name}\n{text}"))
+        assert running.stdout.readline() == "ready\n"
+        self.pids[name] = running.pid
+        if enrols:
+            until_enrolled(self.reception, running.pid)
+        return running
+
+    def mirror(self):
+        """Have the driver show what the workers hold."""
+        processes = [
+            Process(pid, int((self.folder / f"{name}.bytes").read_text() or TOTAL))
+            for name, pid in self.pids.items()
+        ]
+        self.driver.gpus[0].set_processes(processes)
+
+    def live(self, remedies, until):
+        """Run the daemon until ``until`` holds of what it has stored, by the name of a worker."""
+        rules = "".join(f"\n  - {{match: {{command: '*# {name}*'}}, name: {name}}}" for name in self.pids)
+        file = self.folder / "config.yaml"
+        file.write_text(
+            f"store: {{path: {self.folder / 'vramwatch.db'}}}\npoll: {{driver_share: 0.1}}\n"
+            f"control: {{socket: {self.folder / 'control.sock'}}}\nowners:{rules}\nremedies: {remedies}\n"
+        )
+        config = load(file, {}, {})
+        store = Store.open(config.store.path, "nvml", "test")
+        feed = open_feed(config, store.next_seq())
+        script = {6: tuple(self.growth(name) for name in self.pids)}
+        alerting, outbox = tell(config, store)
+        daemon = Daemon(
+            feed,
+            assemble(config, feed, {}, (self.reception,)),
+            Scripted(script),
+            store,
+            alerting=alerting,
+            outbox=outbox,
+            treatment=treat(config, store, self.reception),
+            workers=self.reception,
+        )
+        is_over = threading.Event()
+        mirror = threading.Thread(target=self.keep_mirroring, args=(is_over,))
+        polls = threading.Thread(target=daemon.run)
+        self.mirror()
+        for thread in (mirror, polls):
+            thread.start()
+        try:
+            wait_until(lambda: self.has(until), "what was waited for stands in the store")
+        finally:
+            daemon.stop()
+            is_over.set()
+            polls.join()
+            mirror.join()
+
+    def keep_mirroring(self, is_over):
+        while not is_over.wait(0.02):
+            self.mirror()
+
+    def growth(self, name):
+        subject = Subject(self.driver.gpus[0].uuid, SubjectKind.OWNER, f"rule:{name}")
+        made = move(cause=Cause.FRAGMENTATION, evidence=GROWN, subject=subject, id=f"grown-{name}")
+        return replace(made, scene=replace(made.scene, owner=name, held_bytes=TOTAL))
+
+    def has(self, until):
+        try:
+            return until()
+        except Exception:
+            return False
+
+    def actions(self, name):
+        path = self.folder / "vramwatch.db"
+        return History.open(path).casebook.chain(f"grown-{name}").actions
+
+    def results(self, name):
+        return [each.result for each in self.actions(name) if hasattr(each, "apply")]
+
+
+@pytest.fixture
+def town(tmp_path, monkeypatch):
+    with FakeDriver(gpus=1) as driver, ExitStack() as house:
+        for name, value in driver.environment().items():
+            monkeypatch.setenv(name, value)
+        yield Town(tmp_path, driver, house)
+
+
+def test_one_clears_one_lies_and_one_who_never_enrolled_is_never_touched(town):
+    town.worker("honest")
+    town.worker("liar", lies=True)
+    stranger = town.worker("stranger", enrols=False)
+    town.live(
+        "{ask: {mode: apply, within: 2s}}",
+        lambda: town.results("honest")[-1] and town.results("liar")[-1] and town.actions("stranger"),
+    )
+    (honest,) = (each for each in town.actions("honest") if hasattr(each, "apply"))
+    assert honest.result is Result.RECOVERED
+    assert abs(honest.outcome.freed - GROWTH) <= 2 * MIB
+    assert town.results("liar") == [Result.INEFFECTIVE]
+    assert town.results("stranger") == []
+    assert {each.withheld.hindrance for each in town.actions("stranger")} == {Hindrance.PERSON}
+    assert stranger.poll() is None
+
+
+def test_a_busy_worker_clears_at_its_safe_point(town):
+    busy = town.worker("busy")
+
+    def say(word):
+        busy.stdin.write(f"{word}\n")
+        busy.stdin.flush()
+        busy.stdout.readline()
+
+    say("request")
+    ends = threading.Timer(12.0, say, ("end",))
+    ends.start()
+    town.live("{ask: {mode: apply, within: 2s}}", lambda: town.results("busy")[-1])
+    ends.join()
+    (attempt,) = town.actions("busy")
+    assert attempt.result is Result.RECOVERED
+    assert attempt.outcome.seconds > 2.0

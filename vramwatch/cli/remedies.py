@@ -1,0 +1,115 @@
+"""``vramwatch remedies``: what may be done to processes here, and the switch that stops all of it."""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vramwatch.cli.asking import ask_daemon, open_history
+from vramwatch.cli.options import config_option, store_option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vramwatch.core.attempts import Attempt
+    from vramwatch.core.records import Json
+
+SHOWN = 30 * 86400.0
+"""Seconds back from now of which the newest attempts are listed."""
+
+
+@click.group(short_help="What may be done about memory, and the switch for it.")
+def command() -> None:
+    """What may be done to have memory given back, what was done last, and the switch that stops all of it.
+
+    Off holds for the daemon of this host until `on`, restarts included: it is a file in the runtime
+    directory. A program that runs already is not ended.
+
+    \b
+    vramwatch remedies list
+    vramwatch remedies off
+    vramwatch remedies on
+    """
+
+
+@command.command("list")
+@config_option
+@store_option
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How it is printed. Times in JSON are unix seconds beside an ISO string.",
+)
+def show(config_path: Path | None, store_path: Path | None, output_format: str) -> None:
+    """Show which remedy is tried for which cause, whether remedies are on, who accepts them, what was done.
+
+    Whether they are on, and who has enrolled, is asked of the daemon; the rest needs none.
+    """
+    from vramwatch.cli.printing import print_json
+    from vramwatch.cli.views.remedies import remedies_lines, table_record
+    from vramwatch.cli.views.terminal import terminal
+    from vramwatch.config import find, load
+    from vramwatch.core.records import attempt_record
+
+    options = load(find(config_path), os.environ, {}).remedies
+    state, workers = _asked(config_path)
+    attempts = _attempts(config_path, store_path)
+    if output_format == "json":
+        print_json(
+            {
+                "table": table_record(options.remedies()),
+                "off": state,
+                "workers": workers,
+                "attempts": [attempt_record(each) for each in attempts],
+            }
+        )
+        return
+    target = terminal(sys.stdout)
+    target.show(remedies_lines(options.remedies(), state, workers, attempts, target.width))
+
+
+@command.command()
+@config_option
+def off(config_path: Path | None) -> None:
+    """Stop everything within one poll; what waits for its permit stands down."""
+    reply = ask_daemon(config_path, "remedies", {"set": "off"})
+    click.echo(f"remedies are off: {reply['file']} stands; `vramwatch remedies on` removes it")
+
+
+@command.command()
+@config_option
+def on(config_path: Path | None) -> None:
+    """Let the configuration decide again."""
+    ask_daemon(config_path, "remedies", {"set": "on"})
+    click.echo("remedies are on, as the configuration says")
+
+
+def _asked(config_path: Path | None) -> "tuple[str | None, Sequence[Json] | None]":
+    """Return what the daemon says: why remedies are off, None: they are not, and who has enrolled.
+
+    Without a daemon: that, and None.
+    """
+    from vramwatch.control import ControlError
+
+    try:
+        said = ask_daemon(config_path, "remedies", {}).get("off")
+        workers: Sequence[Json] | None = ask_daemon(config_path, "workers", {}).get("workers")
+    except ControlError as error:
+        return str(error), None
+    return said, workers
+
+
+def _attempts(config_path: Path | None, store_path: Path | None) -> "Sequence[Attempt]":
+    """Return the newest attempt at each owner; empty: none, or there is no store yet."""
+    from vramwatch.core.errors import StoreError
+
+    try:
+        return open_history(config_path, store_path).casebook.last_attempts(time.time() - SHOWN)
+    except StoreError:
+        return ()
