@@ -12,7 +12,9 @@ from tests.incidents import SCENE
 from tests.polls import blind, gpu, holding, instant, ledger, owner, poll, tenant
 from tests.scrapes import OPENMETRICS, SEEING, Scrape, ask, board, scrape, serving
 from tests.verdicts import FULL, RATE, transition
+from vramwatch.core.attempts import Apply, Ended, Outcome, RemedyName, Result
 from vramwatch.core.incidents import State
+from vramwatch.core.ladder import Hindrance, WithheldApply
 from vramwatch.core.model import (
     Container,
     Fault,
@@ -28,7 +30,7 @@ from vramwatch.core.model import (
 from vramwatch.core.units import GIB, MIB, Bytes
 from vramwatch.web import metrics
 from vramwatch.web.board import Queue
-from vramwatch.web.families import ALL
+from vramwatch.web.catalogue import ALL
 
 USED = "vramwatch_owner_memory_used_bytes"
 LOST = Fault(FaultKind.LOST, "the GPU is lost", "nvmlDeviceGetMemoryInfo_v2", 15)
@@ -173,6 +175,11 @@ def test_no_series_is_told_of_twice_and_no_byte_is_lost(processes, bound):
         assert sum(each.value for each in samples if each.name == USED) == sum(h for *_, h in processes)
 
 
+def test_of_shares_and_levels_the_highest_of_an_owner_is_told():
+    gauges = (Gauge(1, "engine_kv_ratio", 0.5), Gauge(2, "engine_kv_ratio", 0.9))
+    assert told(holding(1), holding(2), gauges=gauges)["vramwatch_owner_engine_kv_ratio"] == 0.9
+
+
 # --- incidents ----------------------------------------------------------------------------------
 
 
@@ -275,13 +282,53 @@ def test_channels_are_told_of_by_what_waits_and_whether_they_fail():
     }
 
 
+# --- remedies -----------------------------------------------------------------------------------
+
+NOT_DONE = WithheldApply("chat", None, Hindrance.WORKING_SET, "it came back")
+
+
+def apply(id="a1", **more):
+    at = "chat", "GPU-00000000", "unit:chat.service", RemedyName.ASK, (), frozenset(), "ask it", 9, 5
+    return Apply(id, *at, **more)
+
+
+def test_remedies_are_told_of_by_what_they_came_to_and_what_they_freed():
+    def ends(result, freed=None, id="a1"):
+        return (Ended(id, 0.0, Outcome(result, freed=freed)),)
+
+    seen = scrape(
+        board(
+            replace(poll(1), actions=(apply(), apply("a2", dry_run=True), NOT_DONE)),
+            replace(poll(2), endings=ends(Result.RECOVERED, 7 * GIB)),
+            replace(poll(3), endings=ends(Result.RETURNED, 7 * GIB)),
+            replace(poll(4), endings=ends(Result.UNCERTAIN, id="of another life")),
+        )
+    )
+    assert seen["vramwatch_remedy_attempts_total"] == 2
+    results = seen.of("vramwatch_remedy_results_total")
+    assert {(labels["remedy"], labels["result"]): value for labels, value in results} == {
+        ("ask", "dry_run"): 1,
+        ("ask", "recovered"): 1,
+        ("ask", "returned"): 1,
+        ("unknown", "uncertain"): 1,
+    }
+    ((_, freed),) = seen.of("vramwatch_remedy_freed_bytes_total", remedy="ask")
+    assert freed == 7 * GIB
+    assert seen.of("vramwatch_remedy_withheld_total") == [({"hindrance": "working_set"}, 1.0)]
+
+
 # --- the form -----------------------------------------------------------------------------------
 
 
 def everything():
-    gauges = tuple(Gauge(1, quantity, 1.0) for quantity in metrics.of.LAYERS)
+    gauges = tuple(Gauge(1, quantity, 1.0) for quantity in (*metrics.of.LAYERS, *metrics.of.HIGHEST))
     one = poll(7, holding(1), gauges=gauges, utilization=0.5, temperature=50.0, power=300.0)
-    shown = replace(one, transitions=(FULL,), missing=(Missing(gpu(1), LOST),), pace=Pace(1.0, 5.0, 0.01))
+    tried = apply()
+    ended = Ended(tried.id, 0.0, Outcome(Result.RECOVERED, freed=7))
+    done = {"actions": (tried, NOT_DONE), "endings": (ended,)}
+    shown = replace(
+        one, **done, transitions=(FULL,), missing=(Missing(gpu(1), LOST),), pace=Pace(1.0, 5.0, 0.01)
+    )
     return board(shown, queues={"hook": Queue(0, failing=False)})
 
 

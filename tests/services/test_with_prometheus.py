@@ -11,7 +11,7 @@ from tests.scrapes import ask
 from tests.services.alertmanager import ROOT, Peer, example, notices, started
 from tests.services.prometheus import RULES, Prometheus, promtool, simulated_server
 from tests.waiting import wait_until
-from vramwatch.web.families import ALL
+from vramwatch.web.catalogue import ALL
 
 CAUGHT_UP = 90.0
 """Seconds in which the simulated server has come to the present on a busy machine."""

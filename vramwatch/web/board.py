@@ -4,8 +4,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from vramwatch.core.attempts import Apply, Result
 from vramwatch.core.incidents import State, Transition
+from vramwatch.core.ladder import WithheldApply
 from vramwatch.core.model import Fault, Gpu, Poll
+
+ATTEMPTS_KNOWN = 1000
+"""Attempts of which it is known by which remedy they were made; budgets allow far fewer in a day."""
+
+UNKNOWN_REMEDY = "unknown"
+"""Of an attempt that was begun before the daemon was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +22,17 @@ class Queue:
 
     messages: int
     failing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Remedies:
+    """What was tried about memory: ``attempts`` and ``freed`` (bytes) by remedy, ``results`` by remedy and
+    result, ``withheld`` by hindrance."""
+
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    results: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    freed: Mapping[str, int] = field(default_factory=dict)
+    withheld: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +50,7 @@ class Board:
     blind_seconds: float = 0.0
     lost_polls: int = 0
     queues: Mapping[str, Queue] = field(default_factory=dict)
+    remedies: Remedies = field(default_factory=Remedies)
 
 
 class Tally:
@@ -41,6 +61,7 @@ class Tally:
         self._moves: Counter[tuple[str, str, str]] = Counter()
         self._errors: Counter[tuple[str, str]] = Counter()
         self._faults: dict[str, Fault] = {}
+        self._treated = _Treated()
         self._blind_seconds = 0.0
         self._before: Poll | None = None
 
@@ -55,6 +76,7 @@ class Tally:
         self._before = poll
         for moved in poll.transitions:
             self._move(moved)
+        self._treated.turn(poll)
         faults: dict[str, Fault] = {}
         for gpu, fault in _faults(poll):
             known = gpu.uuid if gpu else ""
@@ -74,6 +96,7 @@ class Tally:
             self._blind_seconds,
             lost_polls,
             queues or {},
+            self._treated.remedies(),
         )
 
     def _move(self, moved: Transition) -> None:
@@ -83,6 +106,40 @@ class Tally:
             self._open.pop(incident.id, None)
         else:
             self._open[incident.id] = moved
+
+
+class _Treated:
+    """Counts attempts and what came of them."""
+
+    def __init__(self) -> None:
+        self._attempts: Counter[str] = Counter()
+        self._results: Counter[tuple[str, str]] = Counter()
+        self._freed: Counter[str] = Counter()
+        self._withheld: Counter[str] = Counter()
+        self._known: dict[str, str] = {}  # the newest attempts, by id -> remedy
+
+    def turn(self, poll: Poll) -> None:
+        for action in poll.actions:
+            if isinstance(action, WithheldApply):
+                self._withheld[action.hindrance.value] += 1
+                continue
+            self._attempts[action.remedy.value] += 1
+            if action.dry_run:
+                self._results[action.remedy.value, Result.DRY_RUN.value] += 1
+            self._remember(action)
+        for ended in poll.endings:
+            remedy = self._known.get(ended.id, UNKNOWN_REMEDY)
+            self._results[remedy, ended.outcome.result.value] += 1
+            if ended.outcome.result is not Result.RETURNED:  # that it had been freed was counted then
+                self._freed[remedy] += max(0, ended.outcome.freed or 0)
+
+    def remedies(self) -> Remedies:
+        return Remedies(dict(self._attempts), dict(self._results), dict(self._freed), dict(self._withheld))
+
+    def _remember(self, apply: Apply) -> None:
+        self._known[apply.id] = apply.remedy.value
+        if len(self._known) > ATTEMPTS_KNOWN:
+            del self._known[next(iter(self._known))]
 
 
 def is_blind(poll: Poll) -> bool:

@@ -19,9 +19,9 @@ from vramwatch.core.incidents import Transition
 from vramwatch.core.model import Gpu, Holding, Ledger, Poll, SubjectKind
 from vramwatch.core.owners import told_owner
 from vramwatch.core.texts import clean
-from vramwatch.web import families as of
-from vramwatch.web.board import Board
-from vramwatch.web.families import Family
+from vramwatch.web import catalogue as of
+from vramwatch.web.board import Board, Remedies
+from vramwatch.web.catalogue import MetricFamily
 from vramwatch.web.health import Vitals
 
 LONGEST_LABEL = 128
@@ -99,7 +99,9 @@ class _Page:
     def metrics(self) -> Iterable[Metric]:
         return (self._metrics[name] for name in sorted(self._metrics))
 
-    def add(self, family: Family, value: float | None, labels: Labels | None = None, **more: str) -> None:
+    def add(
+        self, family: MetricFamily, value: float | None, labels: Labels | None = None, **more: str
+    ) -> None:
         """Add one sample; None: it is not known, so there is none."""
         if value is None or not math.isfinite(value):
             return
@@ -111,6 +113,7 @@ class _Page:
 
     def tell(self, board: Board, vitals: Vitals) -> None:
         self._tell_of_ourselves(board, vitals)
+        self._tell_of_remedies(board.remedies)
         poll = board.poll if vitals.is_healthy else None  # what a stuck loop saw last is no longer so
         if poll is None:
             return
@@ -146,6 +149,16 @@ class _Page:
             self.add(of.FAILING, queue.failing, channel=_label(channel))
         for (pattern, cause, state), count in board.moves.items():
             self.add(of.MOVES, count, pattern=pattern, cause=cause, state=state)
+
+    def _tell_of_remedies(self, told: Remedies) -> None:
+        for remedy, count in told.attempts.items():
+            self.add(of.REMEDIES, count, remedy=remedy)
+        for (remedy, result), count in told.results.items():
+            self.add(of.RESULTS, count, remedy=remedy, result=result)
+        for remedy, freed in told.freed.items():
+            self.add(of.FREED, freed, remedy=remedy)
+        for hindrance, count in told.withheld.items():
+            self.add(of.WITHHELD, count, hindrance=hindrance)
 
     def _tell_of_gpu(self, ledger: Ledger) -> None:
         gpu, memory, reading = ledger.gpu, ledger.memory, ledger.reading
@@ -187,14 +200,16 @@ class _Page:
     def _tell_of_layers(
         self, ledger: Ledger, places: Mapping[int, Place], labels: Mapping[Place, Labels]
     ) -> None:
-        sums: dict[tuple[str, Place], float] = {}
         told = {(gauge.pid, gauge.quantity): gauge.value for gauge in ledger.reading.gauges}
+        values: dict[tuple[str, Place], list[float]] = {}
         for (pid, quantity), value in told.items():
-            if pid in places and quantity in of.LAYERS:
-                key = quantity, places[pid]
-                sums[key] = sums.get(key, 0.0) + value
-        for (quantity, place), value in sums.items():
-            self.add(of.LAYERS[quantity], value, labels[place])
+            if pid in places:
+                values.setdefault((quantity, places[pid]), []).append(value)
+        for (quantity, place), figures in values.items():
+            if summed := of.LAYERS.get(quantity):
+                self.add(summed, sum(figures), labels[place])
+            elif highest := of.HIGHEST.get(quantity):
+                self.add(highest, max(figures), labels[place])
 
     def _tell_of_incidents(self, incidents: tuple[Transition, ...], poll: Poll) -> None:
         ordinals = {ledger.gpu.uuid: ledger.gpu.ordinal for ledger in poll.ledgers}

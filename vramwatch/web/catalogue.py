@@ -12,7 +12,7 @@ UNITS = ("bytes", "seconds", "ratio", "celsius", "watts")
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class MetricFamily:
     """One metric. ``kind``: gauge, counter or info; a counter's name ends in _total, an info's in _info."""
 
     name: str
@@ -32,17 +32,17 @@ class Family:
         return unit if unit in UNITS and not self.bare.endswith("_per_second") else ""
 
 
-def _gauge(name: str, labels: tuple[str, ...], help: str) -> Family:
-    return Family(f"vramwatch_{name}", "gauge", labels, help)
+def _gauge(name: str, labels: tuple[str, ...], help: str) -> MetricFamily:
+    return MetricFamily(f"vramwatch_{name}", "gauge", labels, help)
 
 
-def _counter(name: str, labels: tuple[str, ...], help: str) -> Family:
-    return Family(f"vramwatch_{name}_total", "counter", labels, help)
+def _counter(name: str, labels: tuple[str, ...], help: str) -> MetricFamily:
+    return MetricFamily(f"vramwatch_{name}_total", "counter", labels, help)
 
 
 # --- of vramwatch itself --------------------------------------------------------------------------
 
-BUILD = Family("vramwatch_build_info", "info", ("version",), "Which vramwatch this is; always 1.")
+BUILD = MetricFamily("vramwatch_build_info", "info", ("version",), "Which vramwatch this is; always 1.")
 UP = _gauge("up", (), "Whether the newest poll read a GPU: 0 while vramwatch is blind, or its loop is stuck.")
 READY = _gauge("ready", (), "Whether /-/ready says so: a GPU was read since the start, and one can be now.")
 POLLS = _counter("polls", (), "Polls that ended, those that read nothing among them.")
@@ -72,7 +72,7 @@ CUT = _counter(
 
 # --- of GPUs --------------------------------------------------------------------------------------
 
-GPU_INFO = Family(
+GPU_INFO = MetricFamily(
     "vramwatch_gpu_info",
     "info",
     (*GPU, "name", "parent"),
@@ -108,7 +108,7 @@ PROCESS_USED = _gauge(
     "Memory that one process holds; told if http.processes is on.",
 )
 
-LAYERS: Mapping[str, Family] = {
+LAYERS: Mapping[str, MetricFamily] = {
     quantity: _gauge(f"owner_{quantity}", OWNER, help)
     for quantity, help in {
         "torch_reserved_bytes": "Memory that PyTorch's allocators hold.",
@@ -124,6 +124,16 @@ LAYERS: Mapping[str, Family] = {
 }
 """Inner figures of processes -> the metric that sums them up for an owner. Counters are left out: the sum
 falls when one process ends, which is no reset."""
+
+HIGHEST: Mapping[str, MetricFamily] = {
+    quantity: _gauge(f"owner_{quantity}", OWNER, help)
+    for quantity, help in {
+        "engine_kv_ratio": "Share of the KV pool that is in use, in the fullest engine of the owner.",
+        "engine_prefix_hit_ratio": "Share of prompt tokens found in the prefix cache, in the best engine.",
+        "engine_sleep_level": "How deep the engine sleeps: 0 awake, 1 its weights in host memory, 2 dropped.",
+    }.items()
+}
+"""Those that make no sum -> the metric that tells the highest of an owner's processes."""
 
 # --- of incidents ---------------------------------------------------------------------------------
 
@@ -156,9 +166,26 @@ EXHAUSTION_HIGH = _gauge(
     "exhaustion_high_seconds", ("incident", *SUBJECT), "Late bound of the 80 % interval of the time left."
 )
 
-ALL: tuple[Family, ...] = tuple(
+# --- of remedies ----------------------------------------------------------------------------------
+
+REMEDIES = _counter(
+    "remedy_attempts", ("remedy",), "Attempts to free memory that were decided, dry runs too."
+)
+RESULTS = _counter(
+    "remedy_results",
+    ("remedy", "result"),
+    "What attempts came to; one that recovered memory may end again as returned.",
+)
+FREED = _counter("remedy_freed_bytes", ("remedy",), "Memory that the driver showed freed after attempts.")
+WITHHELD = _counter("remedy_withheld", ("hindrance",), "Attempts that were not made, by what hindered them.")
+
+ALL: tuple[MetricFamily, ...] = tuple(
     sorted(
-        (*(each for each in list(globals().values()) if isinstance(each, Family)), *LAYERS.values()),
+        (
+            *(each for each in list(globals().values()) if isinstance(each, MetricFamily)),
+            *LAYERS.values(),
+            *HIGHEST.values(),
+        ),
         key=lambda family: family.name,
     )
 )
