@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 
-from vramwatch.core.architecture import Architecture, Layer
+from vramwatch.core.architecture import Architecture
 from vramwatch.core.kvmath import (
     LayerCache,
     Precision,
@@ -17,6 +17,7 @@ from vramwatch.core.kvmath import (
     prefilled_bytes,
     transient_bytes,
 )
+from vramwatch.core.layers import Layer
 from vramwatch.core.units import MIB, Bytes
 
 
