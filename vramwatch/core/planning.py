@@ -192,9 +192,10 @@ def place(architecture: Architecture, demand: Demand, rooms: Sequence[Room]) -> 
     if demand.ranks > 1:
         parts = [_part(architecture, demand, room, (0, len(architecture.layers))) for room in rooms]
         return parts if all(part.need.peak <= part.room.free for part in parts) else None
-    parts, first = [], 0
-    for place, room in enumerate(rooms):
-        part = _fullest(architecture, demand, room, first, is_first=place == 0)
+    parts: list[Part] = []
+    first = 0
+    for room in rooms:
+        part = _fullest(architecture, demand, room, first, is_first=not parts)
         if part is None:
             continue
         parts.append(part)
