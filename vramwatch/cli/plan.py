@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vramwatch.cli.options import config_option, store_option
-from vramwatch.core.errors import UsageError
+from vramwatch.core.errors import NoDeviceError, UsageError
 from vramwatch.core.kvmath import Dtype, KvDtype
 from vramwatch.core.planning import OVERHEAD, Quantization
 from vramwatch.core.units import parse_bytes
@@ -44,22 +44,22 @@ def _size(_: click.Context, __: click.Parameter, value: str | Sequence[str]) -> 
 @click.option("--prompt", type=click.IntRange(min=1), help="How many of them are read at once; default all.")
 @click.option(
     "--dtype",
-    type=click.Choice([AUTO, *Dtype]),
+    type=click.Choice([AUTO, *(each.value for each in Dtype)]),
     default=AUTO,
     show_default=True,
     help="What it computes in; auto: as it was published.",
 )
 @click.option(
     "--quantize",
-    type=click.Choice([AUTO, *Quantization]),
+    type=click.Choice([AUTO, *(each.value for each in Quantization)]),
     default=AUTO,
     show_default=True,
     help="What the weights of its layers are stored as; auto: as they were published.",
 )
 @click.option(
     "--kv-dtype",
-    type=click.Choice(list(KvDtype)),
-    default=KvDtype.AUTO,
+    type=click.Choice([each.value for each in KvDtype]),
+    default=KvDtype.AUTO.value,
     show_default=True,
     help="What keys and values are stored as.",
 )
@@ -172,11 +172,21 @@ def _rooms(
         written = written_rooms(free, ranks)
         return lambda _: written
     from vramwatch.cli.status import now, open_looking
+    from vramwatch.cli.views.status import standing_words
+    from vramwatch.cli.views.terminal import tell
 
     looking = open_looking(config_path, store_path, gpus)
+    told = None
 
     def present(least: int) -> "list[Room]":
-        status, _ = looking.look(now())
+        nonlocal told
+        try:
+            status, _ = looking.look(now())
+        except NoDeviceError as error:
+            raise NoDeviceError(f"{error} Or name what is free: --free 80GiB") from error
+        if status.standing is not told and (words := standing_words(status)):
+            tell(f"vramwatch: what is free is not of now. {words}", sys.stderr)
+        told = status.standing
         return choose_rooms(present_rooms(status), ranks, least, are_named=bool(gpus))
 
     return present

@@ -1,11 +1,14 @@
 """How much memory is free, and where: as it is written, else as the daemon or the driver says."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from vramwatch.cli.views.status import Status
 from vramwatch.core.errors import NoDeviceError, UsageError
 from vramwatch.core.planning import Room
 from vramwatch.core.units import Bytes
+
+if TYPE_CHECKING:
+    from vramwatch.cli.views.status import Status
 
 
 def written_rooms(free: Sequence[int], ranks: int) -> list[Room]:
@@ -18,7 +21,7 @@ def written_rooms(free: Sequence[int], ranks: int) -> list[Room]:
     return [Room(f"GPU {place}", Bytes(size), Bytes(size)) for place, size in enumerate(sizes)]
 
 
-def present_rooms(status: Status) -> list[Room]:
+def present_rooms(status: "Status") -> list[Room]:
     """Return the GPUs that were read, as people count them; of a divided device its MIG instances alone.
 
     Errors: NoDeviceError where there is none.
@@ -27,9 +30,7 @@ def present_rooms(status: Status) -> list[Room]:
     divided = {ledger.gpu.parent for ledger in ledgers if ledger.gpu.parent}
     found = [ledger for ledger in ledgers if ledger.gpu.uuid not in divided]
     if not found:
-        raise NoDeviceError(
-            "no GPU could be read; vramwatch doctor says why. Or name what is free: --free 80GiB"
-        )
+        raise NoDeviceError("no GPU could be read; vramwatch doctor says why.")
     return [
         Room(f"GPU {ledger.gpu.ordinal}", ledger.memory.free, ledger.memory.total)
         for ledger in sorted(found, key=lambda ledger: _counted(ledger.gpu.ordinal))

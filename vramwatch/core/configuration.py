@@ -32,13 +32,13 @@ class Fields:
         return self.text("model_type") or ""
 
     @overload
-    def number(self, *names: str, default: int | EllipsisType = ...) -> int: ...
+    def number(self, *names: str, default: int | EllipsisType = ..., least: int = 1) -> int: ...
     @overload
-    def number(self, *names: str, default: None) -> int | None: ...
-    def number(self, *names: str, default: int | EllipsisType | None = ...) -> int | None:
+    def number(self, *names: str, default: None, least: int = 1) -> int | None: ...
+    def number(self, *names: str, default: int | EllipsisType | None = ..., least: int = 1) -> int | None:
         """Return the first of ``names`` that is there, under any name that it goes by.
 
-        Errors: ValueError where it is no whole number from 0 on, or missing without a ``default``.
+        Errors: ValueError where it is no whole number from ``least`` on, or missing without a ``default``.
         """
         for name in names:
             value = self._value(name)
@@ -46,8 +46,8 @@ class Fields:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
                 raise ValueError(f"{name} is {value!r}, not a whole number")
-            if not 0 <= value < MOST:
-                raise ValueError(f"{name} is {value!r}; a size is at least 0 and below {MOST:,}")
+            if not least <= value < MOST:
+                raise ValueError(f"{name} is {value!r}; it is at least {least} and below {MOST:,}")
             return int(value)
         if not isinstance(default, EllipsisType):
             return default

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 
-from vramwatch.core.architecture import Architecture, Layer
+from vramwatch.core.architecture import Architecture
 from vramwatch.core.kvmath import (
     LayerCache,
     Precision,
@@ -17,6 +17,7 @@ from vramwatch.core.kvmath import (
     prefilled_bytes,
     transient_bytes,
 )
+from vramwatch.core.model_layers import Layer
 from vramwatch.core.units import MIB, Bytes
 
 
@@ -191,9 +192,10 @@ def place(architecture: Architecture, demand: Demand, rooms: Sequence[Room]) -> 
     if demand.ranks > 1:
         parts = [_part(architecture, demand, room, (0, len(architecture.layers))) for room in rooms]
         return parts if all(part.need.peak <= part.room.free for part in parts) else None
-    parts, first = [], 0
-    for place, room in enumerate(rooms):
-        part = _fullest(architecture, demand, room, first, is_first=place == 0)
+    parts: list[Part] = []
+    first = 0
+    for room in rooms:
+        part = _fullest(architecture, demand, room, first, is_first=not parts)
         if part is None:
             continue
         parts.append(part)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from vramwatch.cli.checking import Check
 from vramwatch.cli.naming import Named
@@ -9,8 +10,10 @@ from vramwatch.cli.views.text import Glyphs, Line, Span, Tone, columns, left, li
 from vramwatch.core.choices import Choice, Plan, Pool
 from vramwatch.core.kvmath import bytes_per_token, constant_bytes, kv_bytes
 from vramwatch.core.planning import Part
-from vramwatch.core.records import Json
 from vramwatch.core.units import show_bytes
+
+if TYPE_CHECKING:
+    from vramwatch.core.records import Json
 
 NARROWEST = 60
 
@@ -174,7 +177,7 @@ def _check_words(check: Check) -> str:
 # --- as data ---------------------------------------------------------------------------------------
 
 
-def plan_record(answer: Answer) -> Json:
+def plan_record(answer: Answer) -> "Json":
     """Return one object. ``max_batch`` and ``max_context`` are 0 where nothing fits."""
     plan, demand, architecture = answer.plan, answer.plan.demand, answer.plan.architecture
     caches, precision, ranks = architecture.caches, demand.precision, demand.ranks
@@ -222,7 +225,7 @@ def plan_record(answer: Answer) -> Json:
     }
 
 
-def device_map(plan: Plan) -> Json | None:
+def device_map(plan: Plan) -> "Json | None":
     """Return the place of every module, as accelerate's ``dispatch_model`` takes it: module -> GPU by number.
 
     Numbers count the GPUs of the plan. None: it does not fit, or every GPU has a part of every layer.
@@ -231,7 +234,7 @@ def device_map(plan: Plan) -> Json | None:
         return None
     model_type = plan.architecture.model_type
     prefix = MODULES.get(model_type, MODULES[""])
-    places: Json = {}
+    places: dict[str, int] = {}
     for part in plan.parts:
         number = plan.rooms.index(part.room)
         if part.has_embeddings:
@@ -251,7 +254,7 @@ def _last_norm(model_type: str) -> str:
     )
 
 
-def _max_memory(plan: Plan) -> Json | None:
+def _max_memory(plan: Plan) -> "Json | None":
     """Return how much of each GPU weights may take, for ``infer_auto_device_map``: what the rest leaves."""
     if plan.parts is None or plan.demand.ranks > 1:
         return None
@@ -261,7 +264,7 @@ def _max_memory(plan: Plan) -> Json | None:
     }
 
 
-def _part_record(part: Part) -> Json:
+def _part_record(part: Part) -> "Json":
     return {
         "gpu": part.room.name,
         "first_layer": part.layers[0],
@@ -274,7 +277,7 @@ def _part_record(part: Part) -> Json:
     }
 
 
-def _pool_record(pool: Pool | None) -> Json | None:
+def _pool_record(pool: Pool | None) -> "Json | None":
     if pool is None:
         return None
     return {
@@ -287,7 +290,7 @@ def _pool_record(pool: Pool | None) -> Json | None:
     }
 
 
-def _choice_record(choice: Choice) -> Json:
+def _choice_record(choice: Choice) -> "Json":
     return {
         "option": choice.option or None,
         "what": choice.what,
