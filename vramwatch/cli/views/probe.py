@@ -1,6 +1,6 @@
 """What the probe found, for a terminal."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from vramwatch.cli.views.text import Glyphs, Line, Tone, left, line, right, wrap
 from vramwatch.core.units import show_bytes
@@ -11,7 +11,7 @@ from vramwatch.probe.variants import Variant, compared
 
 NARROW, WIDE = 9, 11
 
-COLUMNS = (
+COLUMNS: tuple[tuple[str, Callable[[Reading], int | None]], ...] = (
     ("driver", lambda each: each.driver),
     ("reserved", lambda each: each.reserved),
     ("live", lambda each: each.live),
@@ -46,7 +46,7 @@ def result_lines(result: Result, width: int, glyphs: Glyphs) -> Iterator[Line]:
 
 def about(result: Result) -> str:
     """Return one sentence: what ran, where, and with which libraries."""
-    each, where = result.experiment, dict(result.environment or {})
+    each, where = result.experiment, result.environment
     return (
         f"{each.model}, {shape(each)}, on {where.get('device', 'an unknown device')}; "
         f"torch {where.get('torch', '?')}, transformers {where.get('transformers', '?')}"
