@@ -12,7 +12,7 @@ from typing import Any
 
 from vramwatch.core.errors import UsageError
 from vramwatch.probe.experiment import Experiment, from_json
-from vramwatch.probe.families import BUILT_IN
+from vramwatch.probe.families import is_built_in
 from vramwatch.probe.results import to_json
 
 
@@ -21,7 +21,7 @@ def main() -> int:
     experiment = from_json(json.loads(sys.stdin.read()))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    if not experiment.is_full_size and experiment.model in BUILT_IN:
+    if not experiment.is_full_size and is_built_in(experiment.model):
         # Threads cost a small model more than they give, and much more on a busy machine.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     if experiment.expandable:

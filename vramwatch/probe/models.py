@@ -6,8 +6,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from vramwatch.core.errors import UsageError
+from vramwatch.probe import families
 from vramwatch.probe.experiment import Experiment
-from vramwatch.probe.families import BUILT_IN, MODEL_TYPES, scaled
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -40,28 +40,16 @@ def config_of(experiment: Experiment) -> Any:
 
     Errors: UsageError with what is accepted, where there is no such model or it cannot be read.
     """
-    if experiment.model in BUILT_IN:
-        fields = BUILT_IN[experiment.model]
-        fields = fields if experiment.is_full_size else scaled(fields)
-        return _named(experiment.model, fields)
+    fields = families.config_of(experiment.model, experiment.is_full_size)
     try:
+        if fields is not None:
+            return AutoConfig.for_model(**fields)
         return AutoConfig.from_pretrained(experiment.model)
     except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UsageError(
             f"model {experiment.model!r}: {first} Write a directory with a config.json, a hub id that can be "
-            f"fetched or is in the cache, or one that is built in: {', '.join(BUILT_IN)}"
-        ) from error
-
-
-def _named(name: str, fields: dict[str, Any]) -> Any:
-    fields = dict(fields)
-    kind = fields.pop("model_type")
-    try:
-        return AutoConfig.for_model(kind, **fields)
-    except ValueError as error:
-        raise UsageError(
-            f"model {name!r}: this transformers knows no {kind!r} ({MODEL_TYPES.get(kind, 'newer')})"
+            f"fetched or is in the cache, or one that is built in: {', '.join(families.names())}"
         ) from error
 
 
@@ -77,7 +65,7 @@ def build(experiment: Experiment, config: Any, device: torch.device) -> torch.nn
     """
     dtype = dtype_of(experiment, device)
     torch.manual_seed(experiment.seed)
-    if experiment.model in BUILT_IN:
+    if families.is_built_in(experiment.model):
         with torch.device(device):
             model = AutoModelForCausalLM.from_config(
                 config, dtype=dtype, attn_implementation=attention_of(experiment)

@@ -8,7 +8,8 @@ from typing import Any
 
 from vramwatch.probe.results import Remnant
 from vramwatch.probe.tensors import LiveTensors
-from vramwatch.sdk.tracing import Trace, layers_of, measure, tensors_of
+from vramwatch.sdk.caches import layers_of, tensors_of
+from vramwatch.sdk.tracing import Trace, measure
 
 MOST_HOLDERS = 2000
 """Objects that are looked at on the way to a holder."""

@@ -1,7 +1,7 @@
 """What one run found out. Pure; the form in which it is stored and compared."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -60,13 +60,15 @@ class Result:
     experiment: Experiment
     ended: Ended
     why: str = ""  # where it is not complete
-    environment: Mapping[str, str] = None  # type: ignore[assignment]
+    environment: Mapping[str, str] = field(default_factory=dict)
     readings: tuple[Reading, ...] = ()
     floors: tuple[int, ...] = ()  # live bytes after each request, once it was released
     samples: tuple[Sample, ...] = ()
     windows: tuple[int | None, ...] = ()
     alive: tuple[tuple[int, tuple[int, ...]], ...] = ()  # requests whose caches are held, bytes by layer
     remnants: tuple[Remnant, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)  # the model's, as its config.json
+    look_seconds: float | None = None  # of one look at the cache, on average
     weights: int | None = None  # bytes of parameters and buffers
     tokens_per_second: float | None = None
     predicted_peak: int | None = None  # before anything ran
@@ -84,17 +86,19 @@ class Result:
 def to_json(result: Result) -> dict[str, Any]:
     return asdict(result) | {
         "samples": [list(each) for each in result.samples],
-        "environment": dict(result.environment or {}),
+        "environment": dict(result.environment),
+        "config": dict(result.config),
     }
 
 
 def read(given: Mapping[str, Any]) -> Result:
     """Return the result that ``to_json`` wrote. Errors: KeyError, TypeError, ValueError where it did not."""
-    known = {field.name for field in fields(Result)}
+    known = {each.name for each in fields(Result)}
     values = {name: value for name, value in given.items() if name in known}
     values["experiment"] = from_json(values["experiment"])
     values["ended"] = Ended(values["ended"])
     values["environment"] = dict(values.get("environment") or {})
+    values["config"] = dict(values.get("config") or {})
     values["readings"] = tuple(Reading(**each) for each in values.get("readings", ()))
     values["floors"] = tuple(values.get("floors", ()))
     values["samples"] = tuple(_sample(each) for each in values.get("samples", ()))

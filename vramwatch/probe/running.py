@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import json
 import platform
 import time
 from collections.abc import Callable
@@ -73,10 +74,22 @@ class Run:
             ended, why = Ended.OUT_OF_MEMORY, str(error).splitlines()[0]
             self._readings.append(self._meters.read("generate" if self._weights is not None else "load"))
         return Result(
-            self._experiment, ended, why, _environment(self._device), tuple(self._readings),
-            tuple(self._floors), tuple(self._trace.samples), self._trace.windows, tuple(self._alive),
-            tuple(self._remnants), self._weights, self._speed, self._predicted,
-        )  # fmt: skip
+            experiment=self._experiment,
+            ended=ended,
+            why=why,
+            environment=_environment(self._device),
+            readings=tuple(self._readings),
+            floors=tuple(self._floors),
+            samples=tuple(self._trace.samples),
+            windows=self._trace.windows,
+            alive=tuple(self._alive),
+            remnants=tuple(self._remnants),
+            config=json.loads(self._config.to_json_string(use_diff=False)),
+            look_seconds=self._trace.overhead_seconds / max(1, self._trace.forwards),
+            weights=self._weights,
+            tokens_per_second=self._speed,
+            predicted_peak=self._predicted,
+        )
 
     def _stages(self) -> None:
         self._settle()

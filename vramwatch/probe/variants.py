@@ -1,9 +1,10 @@
 """Ways of doing the same, each with the one it is compared to. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vramwatch.core.errors import UsageError
 from vramwatch.core.units import show_bytes
 from vramwatch.probe.experiment import Decoding, Experiment, Grad
 from vramwatch.probe.results import Ended, Result
@@ -54,6 +55,19 @@ VARIANTS = (
         "checkpointing", "gradient checkpointing in it", _TRAINING | {"checkpoints": True}, "training_step"
     ),
 )  # fmt: skip
+
+
+def chosen(names: Sequence[str]) -> list[Variant]:
+    """Return the variants of these names, with those they are compared to; all of them where none is named.
+
+    Errors: UsageError for a name that is none.
+    """
+    known = [each.name for each in VARIANTS]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(f"--only {unknown[0]}: there is no such variant; there are {', '.join(known)}")
+    wanted = {*names, *(each.beside for each in VARIANTS if each.name in names)}
+    return [each for each in VARIANTS if not names or each.name in wanted]
 
 
 def experiment_of(variant: Variant, base: Experiment) -> Experiment:

@@ -11,8 +11,9 @@ while True:
 
 from .allocator import Allocator
 from .enrolment import enroll
+from .tracing import trace_kv
 from .version import __version__
 from .wire import Device
 from .worker import Worker
 
-__all__ = ["Allocator", "Device", "Worker", "__version__", "enroll"]
+__all__ = ["Allocator", "Device", "Worker", "__version__", "enroll", "trace_kv"]

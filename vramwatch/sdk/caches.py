@@ -68,6 +68,11 @@ def measure(*caches: Any) -> CacheBytes:
     )
 
 
+def measure_layers(layers: Iterable[Any]) -> "list[Held]":
+    """Return what each of ``layers`` holds, without the sums: for whoever asks at every token."""
+    return [_held(tensors_of(layer)) for layer in layers]
+
+
 def layers_of(cache: Any) -> Sequence[Any]:
     """Return the layers of ``cache`` in order; may be empty, as before the first forward pass."""
     halves = [getattr(cache, name, None) for name in ("self_attention_cache", "cross_attention_cache")]

@@ -15,21 +15,15 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
+from .caches import layers_of, measure_layers
+from .tracking import cache_of
+
 SHARE = 0.01
 """Of the time that goes by, that looking may take: forward passes are passed over where it would take more.
 The first two of each request are always looked at."""
 
 MOST_SAMPLES = 10_000
 """Kept at a time; of more, every second one is dropped, for the curve stays the same at half the grain."""
-
-CACHE_NAMES = ("cache", "past_key_values", "cache_params")
-"""What models call the cache in their output: transformers 5.24, those before it, Mamba's."""
-
-NO_BYTES_OF_TOKENS = frozenset({"_sliding_window_tensor", "cumulative_length"})
-"""Attributes of a layer that count or bound its tokens and hold none (transformers cache_utils.py)."""
-
-DEPTH = 4
-"""Containers within containers that are looked into."""
 
 
 class Sample(NamedTuple):
@@ -158,22 +152,6 @@ class trace_kv:
             self.trace.forwards += 1
 
 
-def cache_of(output: Any) -> Any:
-    """Return the cache in a model's output; None: it has none."""
-    names = output.keys() if hasattr(output, "keys") else ()
-    for name in CACHE_NAMES:
-        if name in names:
-            return output[name]
-    # Mamba's outputs of old are dataclasses without keys; asking others by name would warn.
-    return (
-        None if names else next((vars(output)[name] for name in CACHE_NAMES if name in _vars(output)), None)
-    )
-
-
-def _vars(value: Any) -> "Mapping[str, Any]":
-    return getattr(value, "__dict__", {})
-
-
 def _shape(args: "Sequence[Any]", kwargs: "Mapping[str, Any]") -> "tuple[int, int]":
     """Return batch and tokens of what went in."""
     given = [kwargs.get("input_ids"), kwargs.get("decoder_input_ids"), *args[:1], kwargs.get("inputs_embeds")]
@@ -186,52 +164,14 @@ def _shape(args: "Sequence[Any]", kwargs: "Mapping[str, Any]") -> "tuple[int, in
 
 def measure(cache: Any) -> "tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], bool]":
     """Return slots, logical and resident bytes of ``cache`` by layer, and whether any carries gradients."""
-    slots, logical, resident, grad = [], [], [], False
-    for layer in layers_of(cache):
-        tensors = list(tensors_of(layer))
-        storages = {}
-        for each in tensors:
-            storage = each.untyped_storage()
-            storages[storage.data_ptr() or id(storage)] = storage.nbytes()
-            grad = grad or each.requires_grad
-        slots.append(_slots(layer))
-        logical.append(sum(each.numel() * each.element_size() for each in tensors))
-        resident.append(sum(storages.values()))
-    return tuple(slots), tuple(logical), tuple(resident), grad
-
-
-def layers_of(cache: Any) -> "list[Any]":
-    """Return the layers of a cache, those of an encoder-decoder's two caches one after the other."""
-    parts = [getattr(cache, name, None) for name in ("self_attention_cache", "cross_attention_cache")]
-    if any(part is not None for part in parts):
-        return [layer for part in parts if part is not None for layer in layers_of(part)]
-    layers = getattr(cache, "layers", None)
-    if layers is not None:
-        return list(layers)
-    return list(cache) if isinstance(cache, (tuple, list)) else [cache]
-
-
-def tensors_of(layer: Any) -> "Iterator[Any]":
-    """Yield the tensors of a layer that hold what is cached."""
-    return _tensors(layer, DEPTH)
-
-
-def _tensors(value: Any, depth: int) -> "Iterator[Any]":
-    if hasattr(value, "untyped_storage"):
-        inner = getattr(value, "__tensor_flatten__", None)
-        if inner is None:
-            yield value
-        else:  # a subclass that packs others: quantised values with their scales
-            for name in inner()[0]:
-                yield from _tensors(getattr(value, name), depth)
-    elif depth and isinstance(value, (tuple, list)):
-        for each in value:
-            yield from _tensors(each, depth - 1)
-    elif depth and isinstance(value, dict):
-        yield from _tensors(list(value.values()), depth - 1)
-    elif depth and hasattr(value, "__dict__") and not isinstance(value, type):
-        named = {name: each for name, each in vars(value).items() if name not in NO_BYTES_OF_TOKENS}
-        yield from _tensors(list(named.values()), depth - 1)
+    layers = list(layers_of(cache))
+    held = measure_layers(layers)
+    return (
+        tuple(_slots(layer) for layer in layers),
+        tuple(each.logical for each in held),
+        tuple(each.resident for each in held),
+        any(each.requires_grad for each in held),
+    )
 
 
 def _slots(layer: Any) -> int:
@@ -343,7 +283,7 @@ def _grown_static(samples: "Sequence[Sample]") -> "Optional[Fault]":
 
     ``generate`` keeps the largest length it ever made (``_previous_max_cache_length``) and never goes back.
     """
-    last = {each.request: each for each in samples}
+    last = _by_request(samples)
     first = {each.request: each for each in reversed(samples)}
     filled: dict[int, int] = {}  # slots -> the request that filled them
     for request, end in last.items():
@@ -385,7 +325,7 @@ def _carrying_grad(samples: "Sequence[Sample]") -> "Optional[Fault]":
 
 
 def _growing_batch(samples: "Sequence[Sample]") -> "Optional[Fault]":
-    last = list({each.request: each for each in samples}.values())
+    last = list(_by_request(samples).values())
     run = last[-1:]
     for each in reversed(last[:-1]):
         if each.batch >= run[0].batch:
@@ -401,6 +341,11 @@ def _growing_batch(samples: "Sequence[Sample]") -> "Optional[Fault]":
         f"the batch grew from {run[0].batch} to {run[-1].batch} over {len(run)} requests, "
         f"the KV cache of one from {_bytes(sum(run[0].resident))} to {_bytes(sum(run[-1].resident))}",
     )
+
+
+def _by_request(samples: "Sequence[Sample]") -> "dict[int, Sample]":
+    """Return the last sample of each request."""
+    return {each.request: each for each in samples}
 
 
 def _layers(places: "Sequence[int]") -> str:

@@ -101,7 +101,7 @@ class Tracking:
         """Runs in every forward pass: it notes who came, and measures nothing."""
         try:
             self._is_grad_enabled = self._allocator.is_grad_enabled()
-            cache = _cache_of(output)
+            cache = cache_of(output)
             if cache is not None:
                 self._see(cache)
         except Exception:  # noqa: S110 - a forward pass is not the place to say so
@@ -139,7 +139,7 @@ def _weakly(cache: Any) -> Callable[[], Any]:
         return lambda: [alive for each in tensors if (alive := each()) is not None] or None
 
 
-def _cache_of(output: Any) -> Any:
+def cache_of(output: Any) -> Any:
     """Return the cache in a model's output, or None; past transformers' look-up, which warns of old names."""
     named = output if isinstance(output, dict) else getattr(output, "__dict__", {})
     found = (dict.get(named, name) for name in OUTPUTS)

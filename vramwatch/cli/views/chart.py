@@ -36,6 +36,7 @@ class Chart:
     marks: Sequence[tuple[float, str]] = ()
     level: tuple[float, str] | None = None
     is_bytes: bool = True
+    ticks: Sequence[tuple[float, str]] | None = None  # of the level axis; None: the clock's
 
 
 def draw(chart: Chart, zone: tzinfo | None) -> str:
@@ -93,7 +94,7 @@ def _grid(frame: _Frame, chart: Chart, zone: tzinfo | None) -> Iterator[str]:
         yield f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
         shown = show_bytes(round(value)) if chart.is_bytes else f"{value:g}"
         yield f'<text class="end" x="{LEFT - 8}" y="{y + 4:.1f}">{shown}</text>'
-    for wall, words in _times(frame.span, zone):
+    for wall, words in _times(frame.span, zone) if chart.ticks is None else chart.ticks:
         x = frame.x(wall)
         yield f'<path class="grid" d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}"/>'
         yield f'<text class="middle" x="{x:.1f}" y="{HEIGHT - 7}">{words}</text>'

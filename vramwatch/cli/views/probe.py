@@ -46,7 +46,7 @@ def result_lines(result: Result, width: int, glyphs: Glyphs) -> Iterator[Line]:
 
 def about(result: Result) -> str:
     """Return one sentence: what ran, where, and with which libraries."""
-    each, where = result.experiment, dict(result.environment or {})
+    each, where = result.experiment, result.environment
     return (
         f"{each.model}, {shape(each)}, on {where.get('device', 'an unknown device')}; "
         f"torch {where.get('torch', '?')}, transformers {where.get('transformers', '?')}"

@@ -1,0 +1,95 @@
+"""What the verbs that run experiments share: their options, and a run with its progress."""
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from vramwatch.probe.experiment import Experiment
+    from vramwatch.probe.results import Result
+
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+
+_MODEL_OPTIONS = (
+    click.argument("model", default="tiny-llama"),
+    click.option("--batch", default=1, show_default=True, help="Sequences at a time."),
+    click.option("--prompt", default=64, show_default=True, help="Tokens of each prompt."),
+    click.option("--tokens", default=50, show_default=True, help="New tokens of each sequence."),
+    click.option(
+        "--device", default="auto", show_default=True, help="cpu, cuda, cuda:N; auto: a GPU if any."
+    ),
+    click.option("--dtype", default="auto", show_default=True, help="float32, float16 or bfloat16."),
+    click.option("--attention", default="auto", show_default=True, help="How it is computed: sdpa, eager, …"),
+    click.option("--seed", default=0, show_default=True, help="Of weights, prompts and draws."),
+    click.option("--greedy", is_flag=True, help="Take the likeliest token instead of drawing one."),
+    click.option("--full-size", is_flag=True, help="A built-in model as large as it is, not scaled down."),
+)
+
+_RUN_OPTIONS = (
+    click.option("--budget", metavar="SIZE", help="The most memory a run may take; more is out of memory."),
+    click.option("--python", metavar="PATH", help="An interpreter that has torch; default: this one."),
+    click.option(
+        "--format", "output_format", type=click.Choice(["text", "json"]), default="text", show_default=True
+    ),
+)
+
+
+def _all(decorators: tuple[Decorator, ...]) -> Decorator:
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        for each in reversed(decorators):
+            command = each(command)
+        return command
+
+    return decorate
+
+
+model_options = _all(_MODEL_OPTIONS)
+budget_option = _all(_RUN_OPTIONS)
+
+
+def experiment_of(asked: Mapping[str, Any], **more: Any) -> "Experiment":
+    """Return the experiment that the options ask for. Errors: UsageError."""
+    from vramwatch.probe.experiment import Experiment
+
+    fields = dict(asked)
+    return Experiment(
+        samples=not fields.pop("greedy"),
+        is_full_size=fields.pop("full_size"),
+        budget_bytes=_budget(fields.pop("budget")),
+        **fields,
+        **more,
+    )
+
+
+def _budget(written: str | None) -> int | None:
+    from vramwatch.core.errors import UsageError
+    from vramwatch.core.units import parse_bytes
+
+    try:
+        return None if written is None else parse_bytes(written)
+    except ValueError as error:
+        raise UsageError(f"--budget: {error}") from None
+
+
+def measured(experiment: "Experiment", name: str, python: str | None) -> "Result":
+    """Run ``experiment`` in a process of its own, and show on a terminal what it is doing.
+
+    Errors: UsageError, ProbeError.
+    """
+    from vramwatch.cli.views.terminal import terminal
+    from vramwatch.probe.children import run
+
+    target = terminal(sys.stderr)
+
+    def progress(doing: str, done: int, of: int) -> None:
+        if target.interactive:
+            target.stream.write(f"\r\x1b[K{name}{doing} ({done}/{of})")
+            target.stream.flush()
+
+    try:
+        return run(experiment, progress, python)
+    finally:
+        if target.interactive:
+            target.stream.write("\r\x1b[K")

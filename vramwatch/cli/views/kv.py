@@ -1,0 +1,157 @@
+"""A traced KV cache for a terminal: its layers, how it grew, and where the formula and it part."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from vramwatch.cli.views.dots import Dots
+from vramwatch.cli.views.text import Glyphs, Line, Span, Tone, left, line, right, wrap
+from vramwatch.core.kvmath import Attention, Latent, LayerCache, State
+from vramwatch.core.units import show_bytes
+from vramwatch.probe.findings import findings
+from vramwatch.probe.foreseen import dtype_of, formula, layers_at, parting
+from vramwatch.probe.results import Result
+from vramwatch.sdk.tracing import Sample
+
+NAME, KIND, FIGURE = 12, 22, 13
+PLOT_HEIGHT = 9
+LABEL = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One layer at one request's first and last forward pass, in bytes. ``foreseen`` is of the last."""
+
+    kind: str
+    slots: int
+    prompt: tuple[int, int]  # logical, resident
+    end: tuple[int, int]
+    foreseen: int | None
+
+
+def kv_lines(result: Result, width: int, glyphs: Glyphs) -> Iterator[Line]:
+    """Yield the layers of the last request, equal ones together, the growth of all, and what is found."""
+    samples = last_request(result)
+    if not samples:
+        yield line("no cache was seen: the model returned none", Tone.WARNING)
+        return
+    yield from _table(result, samples)
+    yield Line()
+    yield from growth_lines(samples, width, glyphs)
+    yield Line()
+    for text, tone in words(result):
+        yield from wrap(text, width, 0, tone)
+
+
+def last_request(result: Result) -> list[Sample]:
+    last = max((each.request for each in result.samples), default=0)
+    return [each for each in result.samples if each.request == last]
+
+
+def rows_of(result: Result, samples: Sequence[Sample]) -> list[Row]:
+    """Return a row for each layer, from the first."""
+    first, end = samples[0], samples[-1]
+    caches = formula(result)
+    foreseen = layers_at(caches, end, dtype_of(result)) if caches else ()
+    return [
+        Row(
+            kind_of(caches[place]) if caches and place < len(caches) else "unknown to the formulas",
+            end.slots[place],
+            (first.logical[place], first.resident[place]),
+            (end.logical[place], end.resident[place]),
+            foreseen[place] if place < len(foreseen) else None,
+        )
+        for place in range(len(end.logical))
+    ]
+
+
+def kind_of(cache: LayerCache) -> str:
+    match cache:
+        case Attention(window=int(window)):
+            return f"window of {window}"
+        case Attention():
+            return "all tokens"
+        case Latent():
+            return "latent (MLA)"
+        case State():
+            return "state, constant"
+        case _:
+            return "none of its own"
+
+
+def grouped(rows: Sequence[Row]) -> Iterator[tuple[str, Row]]:
+    """Yield runs of equal layers by their name: "0 to 31"."""
+    place = 0
+    for row, run in groupby(rows):
+        count = len(list(run))
+        yield (f"{place}" if count == 1 else f"{place} to {place + count - 1}"), row
+        place += count
+
+
+def _table(result: Result, samples: Sequence[Sample]) -> Iterator[Line]:
+    first, end = samples[0], samples[-1]
+    yield line(
+        f"bytes of one layer after the prompt of {first.tokens} tokens, and after {end.tokens}", Tone.STRONG
+    )
+    titles = ("slots", "prompt", "resident", "end", "resident", "formula")
+    head = left("layer", NAME, "") + left("keeps", KIND, "")
+    yield line(head + "".join(right(each, FIGURE) for each in titles), Tone.FAINT)
+    for name, row in grouped(rows_of(result, samples)):
+        figures = (row.slots, *row.prompt, *row.end, row.foreseen)
+        cells = "".join(right("n/a" if each is None else f"{each:,}", FIGURE) for each in figures)
+        yield line(left(name, NAME, "") + left(row.kind, KIND, "~") + cells)
+    yield line(
+        left("all", NAME + KIND, "")
+        + right("", FIGURE)
+        + "".join(
+            right(f"{sum(each):,}", FIGURE)
+            for each in (first.logical, first.resident, end.logical, end.resident)
+        )
+    )
+
+
+def growth_lines(samples: Sequence[Sample], width: int, glyphs: Glyphs) -> Iterator[Line]:
+    """Yield a plot of the resident bytes of all layers over the forward passes of one request."""
+    across = max(20, min(width, 100) - LABEL - 2)
+    dots = Dots(across, PLOT_HEIGHT, glyphs.braille)
+    values = [sum(each.resident) for each in samples]
+    top = max(values) or 1
+    for column in range(dots.width):
+        value = values[column * len(values) // dots.width]
+        dots.draw(column, 0.0, value / top)
+    yield line(f"resident bytes of all layers, by forward pass (0 to {samples[-1].forward})", Tone.STRONG)
+    upright, level, _, corner = glyphs.axis
+    for row, text in enumerate(dots.rows()):
+        label = show_bytes(top) if row == 0 else "0 B" if row == PLOT_HEIGHT - 1 else ""
+        yield Line((Span(f"{right(label, LABEL)} {upright}", Tone.FAINT), Span(text)))
+    yield line(f"{' ' * LABEL} {corner}{level * across}", Tone.FAINT)
+
+
+def words(result: Result) -> Iterator[tuple[str, Tone]]:
+    """Yield what is to be said: faults, where formula and cache part, what looking cost."""
+    for each in findings(result):
+        if each.is_fault:
+            yield f"! {each.name}: {each.sentence}", Tone.WARNING
+    part = parting(result)
+    if formula(result) is None:
+        yield "- the formulas do not know this model", Tone.PLAIN
+    elif part is None:
+        yield (
+            f"- formula and cache agree to the byte, in every layer at all {len(result.samples)} looks",
+            Tone.PLAIN,
+        )
+    else:
+        yield (
+            (
+                f"- formula and cache part first in layer {part.layer}, request {part.sample.request}, forward pass "
+                f"{part.sample.forward}: {part.seen:,} bytes seen, {part.foreseen:,} foreseen for "
+                f"{part.sample.tokens} tokens"
+            ),
+            Tone.PLAIN,
+        )
+    if result.look_seconds is not None:
+        layers = len(result.samples[-1].logical)
+        yield (
+            f"- one look took {result.look_seconds * 1e6:.0f} µs on average, over {layers} layers",
+            Tone.FAINT,
+        )
