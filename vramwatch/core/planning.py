@@ -190,8 +190,8 @@ def place(architecture: Architecture, demand: Demand, rooms: Sequence[Room]) -> 
     ``ranks`` above 1 every GPU takes its part of every layer.
     """
     if demand.ranks > 1:
-        parts = [_part(architecture, demand, room, (0, len(architecture.layers))) for room in rooms]
-        return parts if all(part.need.peak <= part.room.free for part in parts) else None
+        alike = [_part(architecture, demand, room, (0, len(architecture.layers))) for room in rooms]
+        return alike if all(part.need.peak <= part.room.free for part in alike) else None
     parts: list[Part] = []
     first = 0
     for room in rooms:
