@@ -25,7 +25,8 @@ def command(output_format: str, strict: bool, config_path: Path | None, store_pa
 
     Ends with 0 when nothing failed, else with 2.
     """
-    from vramwatch.cli.examination import Finding, Grade, examine
+    from vramwatch.cli.examination import examine
+    from vramwatch.cli.findings import Finding, Grade
     from vramwatch.config import find, load
 
     try:

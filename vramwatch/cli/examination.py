@@ -4,13 +4,13 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
-from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 
 from vramwatch import control
 from vramwatch.assembly import look_once, surroundings
+from vramwatch.cli import machine
+from vramwatch.cli.findings import Finding, Grade
 from vramwatch.cli.looking import stored_status
 from vramwatch.cli.views.status import OVER, standing_words
 from vramwatch.cli.views.words import pids
@@ -24,6 +24,7 @@ from vramwatch.core.texts import clean
 from vramwatch.core.troubles import BLIND, CHANNEL, CONFIGURATION, STORE
 from vramwatch.core.units import MIB, show_bytes, show_seconds
 from vramwatch.core.wording import clock
+from vramwatch.driver.survey import survey
 from vramwatch.procfs import IdentifySocket
 from vramwatch.sending import unreachable
 from vramwatch.store import History
@@ -60,28 +61,17 @@ TROUBLES = {
 """Kind of trouble that the daemon has found -> what to do."""
 
 
-class Grade(StrEnum):
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    subject: str
-    grade: Grade
-    text: str
-    remedy: str = ""
-
-
 def examine(config: Config, store_path: Path | None) -> list[Finding]:
     """Return one Finding or more a subject, in the order in which a person would look."""
     return [
         Finding("configuration", Grade.OK, "read without a fault"),
         *_packages(),
+        *machine.look_at(Path("/"), survey()),
+        machine.clock(),
         *_gpus(look_once(config)),
         *_processes(),
         *_store(locate(store_path, config.store.path)),
+        *machine.service(),
         _daemon(config),
         _workers(config),
         *_channels(config),
