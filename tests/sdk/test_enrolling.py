@@ -1,5 +1,6 @@
 """What a process says when it enrols, and what it reports of itself afterwards."""
 
+import dataclasses
 import logging
 import threading
 
@@ -8,7 +9,7 @@ import pytest
 from tests.sdk.allocators import MIB, UUID
 from tests.sdk.tensors import full_cache
 from tests.waiting import wait_until
-from vramwatch.sdk import __version__, enroll
+from vramwatch.sdk import Device, __version__, enroll
 from vramwatch.sdk.wire import Refused, Report
 
 
@@ -146,6 +147,27 @@ def test_a_worker_that_closes_withdraws_its_consent(enrol):
     worker.close()
     assert peer.is_over()
     assert not worker.is_enrolled
+
+
+@pytest.mark.parametrize("figure", ["many", 1.5, float("nan"), object()])
+def test_figures_that_are_none_are_left_out_and_the_rest_is_reported(enrol, allocator, figure):
+    worker, peer = enrol()
+    worker.requests_waiting = figure
+    allocator.allocated = figure
+    allocator.reserved = 5
+    report = peer.reports(lambda report: report.seq > 2)
+    assert report.devices == ()
+    assert report.requests_waiting in {None, 1}
+
+
+def test_more_gpus_than_fit_a_message_are_left_out(enrol, allocator):
+    fields = [field.name for field in dataclasses.fields(Device) if field.name != "uuid"]
+    many = [Device(f"GPU-{index:036}", **dict.fromkeys(fields, 10**12)) for index in range(32)]
+    allocator.devices = lambda: many
+    _, peer = enrol()
+    told = peer.hears(Report).devices
+    assert 8 <= len(told) < 32
+    assert list(told) == many[: len(told)]
 
 
 def test_an_allocator_that_fails_costs_its_figures_alone(enrol, allocator, caplog):

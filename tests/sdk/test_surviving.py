@@ -238,6 +238,16 @@ def test_a_signal_that_has_a_handler_already_is_not_offered(enrol, caplog):
         signal.signal(signal.SIGURG, own)
 
 
+def test_a_signal_whose_handler_the_application_took_over_is_offered_no_more(enrol, daemon):
+    _, peer = enrol(remedies={"ask", "signal:SIGURG"})
+    signal.signal(signal.SIGURG, lambda number, frame: None)
+    try:
+        assert peer.is_over()
+        assert daemon.meet().hello.remedies == ("ask",)
+    finally:
+        signal.signal(signal.SIGURG, signal.SIG_DFL)
+
+
 def test_the_handler_goes_when_the_worker_closes(enrol):
     worker, peer = enrol(remedies={"signal:SIGURG"})
     assert peer.hello.remedies == ("signal:SIGURG",)

@@ -71,5 +71,5 @@ def test_it_is_installed_beside_pinned_packages_and_a_stranger_named_vramwatch(w
     assert {each for each in run(*pip, "freeze").split() if "==" in each} == before
     assert "vramwatch-sdk" in run(*pip, "list")
     run(*pip, "check")
-    look = "import vramwatch; from vramwatch_sdk import enroll; print(vramwatch.stranger, enroll.__module__)"
-    assert run(python, "-c", look, cwd=image) == "True vramwatch_sdk.enrolment\n"
+    look = "import vramwatch; from vramwatch_sdk import enroll, trace_kv; print(vramwatch.stranger, trace_kv)"
+    assert run(python, "-c", look, cwd=image) == "True <class 'vramwatch_sdk.tracing.trace_kv'>\n"

@@ -15,10 +15,13 @@ from typing import Optional
 from .allocator import Allocator
 from .load import Load
 from .quietly import quietly
-from .wire import CLEARS, MAX_TEXT, Answer, Clear, Cleared, Device
+from .wire import CLEARS, Answer, Clear, Cleared, Device
 
 REMEMBERED = 16
 """Answers that are given again when the same request comes again."""
+
+ERROR_MOST = 100
+"""Characters of what an exception says: an answer holds one for each step and must fit its datagram."""
 
 log = logging.getLogger("vramwatch_sdk")
 
@@ -168,7 +171,7 @@ class Clearing:
             self._actions[what]()
         except Exception as fault:
             log.warning("clearing %s failed: %s", what, type(fault).__name__, exc_info=True)
-            error = f"{type(fault).__name__}: {fault}"[:MAX_TEXT]
+            error = f"{type(fault).__name__}: {fault}"[:ERROR_MOST]
         seconds = self._lasted[what] = self._clock() - began
         allocated_now, reserved_now = self._figures()
         return Cleared(what, reserved - reserved_now, allocated - allocated_now, seconds, error)

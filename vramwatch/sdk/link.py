@@ -136,10 +136,11 @@ class Link:
             try:
                 connection.setblocking(False)
                 connection.connect(str(path))
-                welcome = self._greet(connection)
+                hello = self._ends.hello()
+                welcome = self._greet(connection, hello)
                 if welcome is not None:
                     self.is_enrolled = True
-                    self._talk(connection, min(max(welcome.report_every, REPORT_LEAST), REPORT_MOST))
+                    self._talk(connection, hello, min(max(welcome.report_every, REPORT_LEAST), REPORT_MOST))
             except (OSError, WireError) as fault:
                 log.debug("connection ended socket=%s why=%s", path, fault)
             finally:
@@ -147,9 +148,9 @@ class Link:
                 self._ends.lost()
         return was_enrolled
 
-    def _greet(self, connection: socket.socket) -> Optional[Welcome]:
+    def _greet(self, connection: socket.socket, hello: Hello) -> Optional[Welcome]:
         with contextlib.suppress(BrokenPipeError):  # refused at the door: the reason is still to be read
-            connection.send(encode(self._ends.hello()))
+            connection.send(encode(hello))
         until = time.monotonic() + GREETING
         self.refusal = ""
         while not self._is_closing and (left := until - time.monotonic()) > 0:
@@ -163,13 +164,16 @@ class Link:
                     return None
         return None
 
-    def _talk(self, connection: socket.socket, every: float) -> None:
+    def _talk(self, connection: socket.socket, hello: Hello, every: float) -> None:
+        """Report and hear until either side ends it, or ``hello`` is not true any more."""
         due = time.monotonic()
         while not self._is_closing:
             now = time.monotonic()
             if now >= due:
                 due = now + every
-                _send(connection, fitting(self._ends.report()))
+                if self._ends.hello() != hello:
+                    return
+                self._report(connection)
             is_soon = self._ends_tick()
             self._wait(connection, min(due - now, LOOK) if is_soon else due - now)
             for message in _heard(connection):
@@ -177,6 +181,11 @@ class Link:
                     self._unsent.append(self._ends.ask(message))
             while self._unsent and _send(connection, encode(self._unsent[0])):
                 self._unsent.popleft()
+
+    def _report(self, connection: socket.socket) -> None:
+        raw = quietly(lambda: fitting(self._ends.report()), None)
+        if raw is not None:
+            _send(connection, raw)
 
     def _ends_tick(self) -> bool:
         return quietly(self._ends.tick, False)
@@ -224,14 +233,20 @@ def distrust(path: Path) -> str:
 
 
 def fitting(report: Report) -> bytes:
-    """Return the datagram; of too many GPUs for one, the last are left out."""
+    """Return the datagram; of GPUs that do not fit, or whose figures are none, the last are left out.
+
+    It is read again: a daemon ends the connection for what is not a message. Errors: WireError.
+    """
     while True:
         try:
-            return encode(report)
+            raw = encode(report)
+            decode(raw)
         except WireError:
             if not report.devices:
                 raise
             report = replace(report, devices=report.devices[:-1])
+        else:
+            return raw
 
 
 def _send(connection: socket.socket, raw: bytes) -> bool:

@@ -1,7 +1,6 @@
 """The key-value caches that the application lets the SDK see: held weakly, measured when a report is due."""
 
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -53,7 +52,7 @@ class Tracking:
 
     def __init__(self, allocator: Allocator) -> None:
         self._allocator = allocator
-        self._entries: OrderedDict[int, _Entry] = OrderedDict()
+        self._entries: dict[int, _Entry] = {}  # the oldest first
         self._models: list[weakref.ReferenceType[Any]] = []
         self._hooks: list[Any] = []
         self._is_grad_enabled = False
@@ -114,7 +113,7 @@ class Tracking:
             return
         self._entries[id(cache)] = _Entry(_weakly(cache), current.get())
         while len(self._entries) > MOST:
-            self._entries.popitem(last=False)
+            self._entries.pop(next(iter(self._entries)), None)
 
     def _living(self) -> "list[tuple[_Entry, Any]]":
         found = [(key, entry, entry.get()) for key, entry in list(self._entries.items())]

@@ -160,12 +160,19 @@ _TYPES: dict[str, type[Any]] = {
     kind.__name__.lower(): kind for kind in (Hello, Report, Answer, Welcome, Refused, Clear)
 }
 _NESTED: dict[str, type[Any]] = {"devices": Device, "cleared": Cleared}
+_HINTS: dict[type[Any], dict[str, Any]] = {
+    kind: get_type_hints(kind) for kind in (*_TYPES.values(), *_NESTED.values())
+}
 
 
 def encode(message: Message) -> bytes:
-    """Return the datagram. Errors: WireError when it is longer than LIMIT."""
+    """Return the datagram. Errors: WireError when it is longer than LIMIT, or holds what is no JSON."""
     said = {"type": type(message).__name__.lower(), **asdict(message)}
-    raw = json.dumps(_told(said), separators=(",", ":"), allow_nan=False).encode()
+    try:
+        text = json.dumps(_told(said), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError):
+        raise WireError("holds what cannot be written as JSON") from None
+    raw = text.encode(errors="replace")  # what is half a character cannot be sent
     if len(raw) > LIMIT:
         raise WireError(f"{len(raw)} bytes; a message has at most {LIMIT}")
     return raw
@@ -202,7 +209,7 @@ def _told(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read(kind: type[Any], said: Mapping[str, Any]) -> Any:
-    hints = get_type_hints(kind)
+    hints = _HINTS[kind]
     known = {
         each.name: _value(each.name, hints[each.name], said[each.name])
         for each in fields(kind)

@@ -15,7 +15,7 @@ from .consent import ASK, Consent, Handlers
 from .link import SETTLE, Ends, Link
 from .load import Load, Request
 from .quietly import quietly
-from .tracking import Kept, Tracking
+from .tracking import Kept, Seen, Tracking
 from .wire import MAX_ITEMS, SIGNAL_ID, Answer, Clear, Device, Hello, Report
 
 SIGNALLED = 60.0
@@ -185,19 +185,23 @@ class Worker:
         quietly(lambda: self._clearing.carry_out(is_idle=True), False)
 
     def _report(self) -> Report:
-        seen = self._tracking.seen()
+        seen = quietly(self._tracking.seen, Seen())
         return Report(
             seq=next(self._sequence),
             monotonic=time.monotonic(),
             devices=_with_kv(quietly(self._allocator.devices, ()), seen.kept),
             requests_running=self._load.running,
-            requests_waiting=self.requests_waiting,
+            requests_waiting=quietly(self._waiting, None),
             requests_total=self._load.total,
             training=seen.is_training,
             grad_enabled=seen.is_grad_enabled,
             kv_requires_grad=seen.requires_grad,
             capturing=self._load.held > 0,
         )
+
+    def _waiting(self) -> Optional[int]:
+        """Any kind of number may have been set."""
+        return None if self.requests_waiting is None else int(self.requests_waiting)
 
     def _ends(self) -> Ends:
         return Ends(self._hello, self._report, self._ask, self._tick, self._lost)
