@@ -14,6 +14,9 @@ from vramwatch.sdk.wire import LIMIT, Device, Report, encode
 
 ATTACKERS = 3
 
+QUIET = 2.0
+"""Seconds for which the same is measured without attackers."""
+
 TICK = 0.005
 """Seconds after which the thread that stands for the polls wants to run again."""
 
@@ -21,8 +24,9 @@ TICK = 0.005
 def flood(path: Path, connections: int) -> dict[str, float]:
     """Return what ``connections`` attempts of several processes cost a reception in this process.
 
-    ``grown_bytes``: of resident memory; ``late_seconds``: how late the most a thread that wants to run every
-    few milliseconds was, its 99th percentile; ``enrolled``: honest workers that stayed throughout.
+    ``grown_bytes``: of resident memory, at most. ``late_seconds``: the 99th percentile of how late a thread
+    was that wants to run every few milliseconds; ``late_before_seconds``: the same without the flood.
+    ``enrolled``: honest workers that stayed throughout. ``failed``: attackers that came to no end.
     """
     from tests.workers import Line, Other
 
@@ -31,16 +35,19 @@ def flood(path: Path, connections: int) -> dict[str, float]:
         with Other(path, "enrol") as honest, Line(path):
             _settle()
             before = _resident()
+            until = time.monotonic() + QUIET
+            quiet, _ = _poll(lambda: time.monotonic() < until)
             attackers = [
                 subprocess.Popen(
                     [sys.executable, "-m", __name__, str(path), str(connections // ATTACKERS), str(n)]
                 )
                 for n in range(ATTACKERS)
             ]
-            late, most = _poll(attackers)
+            late, most = _poll(lambda: any(each.poll() is None for each in attackers))
             return {
                 "grown_bytes": float(most - before),
                 "late_seconds": late,
+                "late_before_seconds": quiet,
                 "enrolled": float(any(key.pid == honest.pid for key in reception.enrolled())),
                 "failed": float(sum(each.returncode != 0 for each in attackers)),
             }
@@ -48,10 +55,10 @@ def flood(path: Path, connections: int) -> dict[str, float]:
         reception.close()
 
 
-def _poll(attackers) -> tuple[float, int]:
-    """Stand for the polls until it is over; return the 99th percentile of lateness, and the most memory."""
+def _poll(goes_on) -> tuple[float, int]:
+    """Stand for the polls while it goes on; return the 99th percentile of lateness, and the most memory."""
     delays, most = [], 0
-    while any(each.poll() is None for each in attackers):
+    while goes_on():
         due = time.monotonic() + TICK
         time.sleep(TICK)
         delays.append(time.monotonic() - due)

@@ -20,6 +20,7 @@ from vramwatch.core.model import (
     FaultKind,
     Gauge,
     Missing,
+    Origin,
     Owner,
     OwnerKind,
     Poll,
@@ -58,6 +59,8 @@ def polls():
         first = ledger(at, chat, *others, utilization=seq / 200, gauges=(Gauge(10, "engine_kv_bytes", seq),))
         second = ledger(at, holding(30, Bytes(2 * GIB), tenant=of(30, BARE, None)), on=gpu(1))
         events = (Event(EventKind.OUT_OF_MEMORY, "a process ran out", gpu(0).uuid),) if seq == 60 else ()
+        if seq == 70:  # which the process's own count tells in a recording: not a second accident
+            events = (Event(EventKind.OUT_OF_MEMORY, "ooms=1", gpu(0).uuid, pid=10, origin=Origin.WORKER),)
         if 40 <= seq < 50:
             yield blind(seq, GONE, gpu(1), first)
         elif 150 <= seq < 160:

@@ -11,8 +11,9 @@ from vramwatch.core.units import GIB
 from vramwatch.sdk.wire import Device, Report, Welcome
 
 
-def report(seq, gpu, reserved=6 * GIB, allocated=5 * GIB, **more):
-    device = Device(gpu.uuid, allocated=allocated, reserved=reserved, kv_logical=GIB, kv_resident=2 * GIB)
+def report(seq, gpu, reserved=6 * GIB, ooms=0, **more):
+    kv = {"kv_logical": GIB, "kv_resident": 2 * GIB}
+    device = Device(gpu.uuid, allocated=5 * GIB, reserved=reserved, ooms=ooms, **kv)
     return Report(seq, devices=(device,), requests_running=1, requests_total=40 + seq, **more)
 
 
@@ -83,3 +84,23 @@ def test_a_place_where_no_worker_can_enrol_is_said_and_the_daemon_goes_on(tmp_pa
         said = stop(daemon)
     assert "no worker can enrol" in said
     assert "is a symbolic link" in said
+
+
+def test_a_worker_that_was_refused_memory_is_told_of_as_an_incident_of_its_owner(tmp_path, driver):
+    house = House(tmp_path, driver.environment())
+    gpu = driver.gpus[0]
+    gpu.set_processes([Process(os.getpid(), 7 * GIB)])
+    with house.running() as daemon:
+        house.until_ready()
+        with Line(tmp_path / "enrol.sock") as line:
+            line.enrol()
+            line.say(report(1, gpu))
+            wait_until(lambda: newest(house, "torch_reserved_bytes"), "its series", every=0.5)
+            line.say(report(2, gpu, ooms=1))
+            (incident,) = wait_until(lambda: told(house, "status")["incidents"], "an incident", every=0.5)
+        stop(daemon)
+    assert (incident["pattern"], incident["severity"]) == ("out_of_memory", "critical")
+    assert (incident["pid"], incident["gpu"]) == (os.getpid(), gpu.uuid)
+    assert incident["evidence"]["sentence"] == "out of memory (worker)"
+    assert incident["evidence"]["accidents"] == 1
+    assert "origin=worker" in house.say("history", "--since", "1h").stdout
