@@ -227,6 +227,19 @@ def test_a_front_end_beside_its_engine_on_one_gpu_does_not_tell_the_same_again()
         assert asking.told().keys() == {12}
 
 
+def test_an_engine_that_comes_back_at_another_port_is_found_there():
+    asking = Asking()
+    with receiving(answering(200, VLLM["/metrics"])) as first:
+        asking.tenants = {os.getpid(): ours(("vllm", "serve", "m", "--port", str(first.port)))}
+        assert asking.told()
+    with receiving(answering(200, page("vllm-0.8.txt"))) as second:
+        asking.tenants = {os.getpid(): ours(("vllm", "serve", "m", "--port", str(second.port)))}
+        asking.now += 5.0
+        asking.told()
+        asking.now += 10.0
+        assert asking.told()[os.getpid()]["engine_kv_ratio"] == 0.5
+
+
 def test_the_children_of_a_launcher_may_be_those_that_listen():
     with subprocess.Popen(["/bin/sleep", "60"]) as child:
         try:
