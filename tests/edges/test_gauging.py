@@ -1,18 +1,22 @@
 """Engines asked over real HTTP, at addresses found from real processes; the time is handed in."""
 
+import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from tests.asking_engines import ENGINES, GAUGED, VLLM, Asking, asking_ourselves, ours
 from tests.engine_pages import free_port, page, serving
 from tests.receivers import answering, receiving
+from tests.waiting import wait_until
 from vramwatch.core.model import Ancestor, Tenant
 from vramwatch.core.recognition import recognise
 from vramwatch.credentials import Secret
@@ -20,7 +24,9 @@ from vramwatch.gauging import Place
 from vramwatch.gauging.fetching import PAGE_MOST, PAGE_WITHIN
 from vramwatch.gauging.gauging import BACK_OFF_MOST
 from vramwatch.gauging.services import own_pids
-from vramwatch.procfs.listening import Listener, children, find_listeners
+from vramwatch.procfs.listening import Listener, children, find_listeners, still_listens
+
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
 
 
 def test_an_engine_is_found_at_the_port_of_the_command_above_the_process_on_the_gpu(tmp_path):
@@ -60,7 +66,7 @@ def test_a_port_that_another_process_of_the_same_user_holds_counts_for_nothing(t
                 process.kill()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
+@AS_ROOT
 def test_a_port_that_another_user_holds_is_not_even_asked():
     with receiving(answering(200, VLLM["/metrics"])) as receiver:  # holds the port as root
         command = ["vllm", "-c", "read nothing; :", "--port", str(receiver.port)]
@@ -225,6 +231,57 @@ def test_a_front_end_beside_its_engine_on_one_gpu_does_not_tell_the_same_again()
         titles = {11: "VLLM::APIServer_0", 12: "VLLM::EngineCore"}
         asking.tenants = {pid: titled(one, pid, title) for pid, title in titles.items()}
         assert asking.told().keys() == {12}
+
+
+def test_an_engine_that_comes_back_at_another_port_is_found_there():
+    asking = Asking()
+    with receiving(answering(200, VLLM["/metrics"])) as first:
+        asking.tenants = {os.getpid(): ours(("vllm", "serve", "m", "--port", str(first.port)))}
+        assert asking.told()
+    with receiving(answering(200, page("vllm-0.8.txt"))) as second:
+        asking.tenants = {os.getpid(): ours(("vllm", "serve", "m", "--port", str(second.port)))}
+        asking.now += 5.0
+        asking.told()
+        asking.now += 10.0
+        assert asking.told()[os.getpid()]["engine_kv_ratio"] == 0.5
+
+
+@contextlib.contextmanager
+def as_nobody():
+    """Read /proc as a daemon does that is neither root nor has its capabilities."""
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def told_at(server, port):
+    with as_nobody():
+        return [each.port for each in find_listeners("/proc", [server.pid], port)]
+
+
+@AS_ROOT
+def test_without_rights_a_port_in_the_command_counts_if_its_user_listens_there_and_no_other(tmp_path):
+    with serving(tmp_path, "vllm", "serve", "m", pages=VLLM) as server:
+        assert told_at(server, server.port) == [server.port]
+        assert told_at(server, None) == []
+        (listener,) = find_listeners("/proc", [server.pid], server.port)
+        with as_nobody():
+            assert still_listens("/proc", [server.pid], listener.inode)
+            assert not still_listens("/proc", [server.pid], listener.inode + 1)
+
+
+@AS_ROOT
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="a network of its own takes unshare")
+def test_a_process_in_a_network_of_its_own_is_not_found_at_the_same_port_of_ours():
+    with receiving() as receiver, subprocess.Popen(["unshare", "--net", "sleep", "60"]) as process:
+        try:
+            ours_is = Path("/proc/self/ns/net").readlink()
+            wait_until(lambda: Path(f"/proc/{process.pid}/ns/net").readlink() != ours_is, "it is apart")
+            assert told_at(process, receiver.port) == []
+        finally:
+            process.kill()
 
 
 def test_the_children_of_a_launcher_may_be_those_that_listen():

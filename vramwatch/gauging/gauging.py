@@ -15,6 +15,7 @@ from vramwatch.core.texts import clean
 from vramwatch.core.units import Seconds
 from vramwatch.gauging.fetching import FAILURES, Fetcher
 from vramwatch.gauging.services import Door, Place, Service, doors, services
+from vramwatch.procfs.listening import still_listens
 
 SERVICES_MOST = 256
 """Services asked on one machine; more are left out."""
@@ -61,6 +62,7 @@ class _Standing:
 
     due: float = 0.0  # boottime
     failures: int = 0
+    door: Door | None = None  # where it answered last
     said: str | None = field(default="")  # why nothing was heard; None: it was heard; empty: not asked yet
 
 
@@ -147,18 +149,19 @@ class Gauging:
                 continue
             if self._closed.is_set():
                 return
-            told, why = self._ask(service)
+            told, why = self._ask(service, standing)
             self._note(service, standing, why)
             if told:
                 figures = _among(told, service.members, tenants)
                 heard = {key: _Heard(self._clock(), each) for key, each in figures.items()}
                 self._heard = {**self._heard, **heard}
 
-    def _ask(self, service: Service) -> tuple[tuple[Told, ...], str | None]:
+    def _ask(self, service: Service, standing: _Standing) -> tuple[tuple[Told, ...], str | None]:
         """Return what a service tells; with nothing, why."""
         engine = self._engines[service.engine]
         asks = engine.asks(service.facts)
-        candidates = doors(service, asks, self._root)
+        candidates = (standing.door,) if standing.door else doors(service, asks, self._root)
+        standing.door = None
         why = "no socket of this machine that is known to be its own; see engines.urls"
         for door in candidates:
             try:
@@ -168,7 +171,8 @@ class Gauging:
                 why = f"{door.url} does not answer: {clean(str(error)) or type(error).__name__}"
                 continue
             told = engine.read(pages)
-            if told and (door.inode is None or _still(door, doors(service, asks, self._root))):
+            if told and (door.inode is None or still_listens(self._root, door.pids, door.inode)):
+                standing.door = door
                 return told, None
             why = f"{door.url} has no page with its names; its metrics may have to be switched on"
         return (), why
@@ -197,11 +201,6 @@ class Gauging:
             logger.error("asking engines has stopped because=%s", type(error).__name__)
 
 
-def _still(door: Door, now: Sequence[Door]) -> bool:
-    """Return whether the same socket still listens: then nobody else has answered in between."""
-    return any(each.inode == door.inode for each in now)
-
-
 def _once(
     tenants: Mapping[int, Tenant], heard: Mapping[ProcessKey, _Heard]
 ) -> dict[int, Mapping[str, float]]:
@@ -210,9 +209,8 @@ def _once(
     for pid, tenant in tenants.items():
         if (told := heard.get(tenant.facts.key)) and tenant.engine:
             teller = _depth(tenant.engine.role), pid, told.figures
-            tellers[id(told.figures)] = min(
-                teller, tellers.get(id(told.figures), teller), key=itemgetter(0, 1)
-            )
+            known = tellers.get(id(told.figures), teller)
+            tellers[id(told.figures)] = min(teller, known, key=itemgetter(0, 1))
     return {pid: figures for _, pid, figures in tellers.values()}
 
 

@@ -36,10 +36,11 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """An address to ask, and what must be the same before and after, so that the answer is the engine's."""
+    """An address to ask. ``inode``: the socket behind it, which ``pids`` must still hold after the answer."""
 
     url: str
     inode: int | None = None
+    pids: tuple[int, ...] = ()
     token: Secret | None = None
 
 
@@ -86,14 +87,14 @@ def own_pids(facts: ProcessFacts, engine: Gauged) -> tuple[int, ...]:
 def doors(service: Service, asks: Asks, root: str) -> tuple[Door, ...]:
     """Return where to ask, the likeliest first; empty: nowhere that is known to be this service's."""
     if service.place:
-        return (Door(service.place.url, None, service.place.token),)
+        return (Door(service.place.url, token=service.place.token),)
     port = asks.port or _told_port(service.facts, asks)
-    near = (*service.pids, *children(root, service.pids[-1]))
-    found = find_listeners(root, tuple(dict.fromkeys(near)), port)
+    near = tuple(dict.fromkeys((*service.pids, *children(root, service.pids[-1]))))
+    found = find_listeners(root, near, port)
     usual = [each for each in found if each.port in asks.usual_ports]
     reached = [(each, host) for each in usual or found if (host := each.loopback)]
     bracketed = [(each, f"[{host}]" if ":" in host else host) for each, host in reached[:CANDIDATES_MOST]]
-    return tuple(Door(f"http://{host}:{each.port}", each.inode) for each, host in bracketed)
+    return tuple(Door(f"http://{host}:{each.port}", each.inode, near) for each, host in bracketed)
 
 
 def _told_port(facts: ProcessFacts, asks: Asks) -> int | None:

@@ -44,20 +44,27 @@ def find_listeners(root: str, pids: Collection[int], port: int | None) -> tuple[
     """Return the sockets at which one of ``pids`` listens in our own network; at ``port`` alone if given.
 
     Without a ``port`` only sockets count that a process is seen to hold; with one its user is proof
-    enough where its descriptors may not be seen. Empty where there is none.
+    enough where its descriptors may not be seen. Empty where there is none. The tables of a busy machine
+    take the kernel milliseconds: ask once, and then whether it ``still_listens``.
     """
-    here = {each.inode: each for each in _listeners(f"{root}/self/net")}
-    found: dict[int, Listener] = {}
-    for pid in pids:
-        uid = read_status(root, pid).uid
-        own = [each for each in _listeners(f"{root}/{pid}/net") if each.uid == uid and each.inode in here]
-        if port is not None:
-            own = [each for each in own if each.port == port]
-        held = _held(root, pids) if own else None
-        if held is None and port is None:
-            continue
-        found |= {each.inode: each for each in own if held is None or each.inode in held}
-    return tuple(found.values())
+    users = {read_status(root, pid).uid for pid in pids}
+    here = [each for each in _listeners(f"{root}/self/net") if each.uid in users]
+    held = _held(root, pids)
+    if held is not None:
+        return tuple(x for x in here if x.inode in held and port in (None, x.port))
+    near = {x.inode for pid in pids for x in _listeners(f"{root}/{pid}/net")} if port else set()
+    return tuple(x for x in here if x.inode in near and x.port == port)
+
+
+def still_listens(root: str, pids: Collection[int], inode: int) -> bool:
+    """Return whether one of ``pids`` holds that socket, or, where that may not be seen, whether it is there.
+
+    A socket that listens keeps its port and its inode until it is closed.
+    """
+    held = _held(root, pids)
+    if held is not None:
+        return inode in held
+    return any(each.inode == inode for each in _listeners(f"{root}/self/net"))
 
 
 def children(root: str, pid: int) -> tuple[int, ...]:
