@@ -340,6 +340,8 @@ class Daemon:
             raise ControlError(str(error)) from error
         if self._alerting:
             self._alerting.begin_anew()
+        if self._outbox:
+            self._outbox.begin_anew()
         counts = forgotten.counts
         logger.info(
             "history forgotten author=%r %s",
