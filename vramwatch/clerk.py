@@ -33,6 +33,9 @@ LONGEST_SILENCE = 365 * 86400.0
 SEND_WITHIN = 55.0
 """Seconds that a test message has to be answered."""
 
+_GLOB = frozenset("*?[")
+"""What makes a text stand for several."""
+
 _NUMBERED = re.compile(r"s(\d+)")
 
 
@@ -98,10 +101,13 @@ class Clerk:
 
     def _case(self, request: Request) -> Case:
         """Return the incident that is asked for, as it stands in the store."""
+        return self._desk.case(self._incident(str(request.arguments.get("incident", ""))))
+
+    def _incident(self, written: str) -> str:
+        """Return the id of the incident that is meant. Errors: ControlError."""
         try:
-            bare = bare_id(str(request.arguments.get("incident", "")), self._outbox.host.name)
-            found = self._desk.beginning(bare, AMBIGUOUS)
-            return self._desk.case(which(bare, found))
+            bare = bare_id(written, self._outbox.host.name)
+            return which(bare, self._desk.beginning(bare, AMBIGUOUS))
         except ValueError as error:
             raise ControlError(str(error)) from None
 
@@ -118,9 +124,10 @@ class Clerk:
         if not reason:
             raise ControlError("a silence needs a reason, for those who wonder")
         try:
-            matcher = Matcher(
-                {str(name): str(glob) for name, glob in dict(request.arguments["globs"]).items()}
-            )
+            globs = {str(name): str(glob) for name, glob in dict(request.arguments["globs"]).items()}
+            if not _GLOB & set(globs.get("incident", "*")):
+                globs["incident"] = self._incident(globs["incident"])
+            matcher = Matcher(globs)
         except (ValueError, TypeError, KeyError) as error:
             raise ControlError(f"what to silence is not understood: {error}") from None
         silence = Silence(

@@ -385,6 +385,8 @@ class Daemon:
         if self._alerting:
             self._alerting.begin_anew()
         self._count_anew()
+        if self._outbox:
+            self._outbox.begin_anew()
         counts = forgotten.counts
         logger.info(
             "history forgotten author=%r %s",

@@ -85,6 +85,11 @@ class Outbox:
         for route in before.values():
             route.sender.stop()
 
+    def begin_anew(self) -> None:
+        """Go on from what stands in the store: something was deleted there."""
+        for route in self._routes.values():
+            route.read_again()
+
     def expect(self, steps: Iterable[Step]) -> None:
         """Look for ``steps``, which are stored or on the slate now, when they are due."""
         for step in steps:

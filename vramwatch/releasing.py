@@ -62,8 +62,8 @@ class Releasing:
         if release is None:
             return None
         if at.boottime >= release.until:
-            ended = f"the release asked for by {release.author} ended by its time; taking the GPUs up"
-            self._note(Event(EventKind.RELEASE_FORGOTTEN, ended))
+            ended = f"the time that {release.author} asked for is over; the GPUs are taken up again"
+            self._note(Event(EventKind.RESUMED, ended))
             self._end()
             return None
         until = time.strftime("%H:%M:%S", time.localtime(release.until_wall))

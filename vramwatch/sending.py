@@ -94,6 +94,7 @@ class Route:
         self.sender = Sender(line, sketch)
         self._flush = 0  # steps up to this one leave together, in several messages if they must
         self._handed: dict[int, Delivery] = {}
+        self._doubtful: set[int] = set()  # handed out before something was forgotten
         self._pending: dict[str, Pending] = {}  # key -> who waits for it
         self._beaten = -inf  # unix seconds
         self._pause = 0.0  # seconds from then on without a beat
@@ -118,6 +119,11 @@ class Route:
         taken = [each for each in under_way if each[0].id not in self._handed]
         self.again = [delivery for delivery, _ in taken]
         self.resume_at = max((due for _, due in taken), default=0.0)
+
+    def read_again(self) -> None:
+        """Have what is under way be read from the store anew: something was deleted there."""
+        self.is_known = False
+        self._doubtful |= self._handed.keys()
 
     def replaced(self, line: Line) -> "Route":
         """Return this route over a new line; what its old thread still sends is told of by nobody."""
@@ -210,6 +216,9 @@ class Route:
         if not isinstance(outcome, Retry):
             return Ended(delivery, outcome, None)
         self._heed(outcome, now)
+        if delivery.id in self._doubtful:  # whether it is tried again the store says
+            self._doubtful.discard(delivery.id)
+            self.is_known = False
         self.resume_at = now + next_attempt(attempts, outcome, random.random())  # noqa: S311
         uncertain = delivery.is_uncertain or outcome.is_uncertain
         self.again.append(replace(delivery, attempts=attempts, is_uncertain=uncertain))

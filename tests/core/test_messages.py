@@ -158,6 +158,14 @@ def test_of_vramwatch_itself_its_own_words_are_the_headline():
     )
 
 
+def test_that_vramwatch_is_well_again_is_said_before_what_was_wrong():
+    own = replace(LEAK.incident, subject=Subject("", SubjectKind.VRAMWATCH, "store"), state=State.RESOLVED)
+    over = replace(LEAK, incident=own, reason=Reason.CLEARED, scene=None)
+    said = "gpu7: RESOLVED  vramwatch: it is no longer so: grew by 3 MiB in 1 h"
+    assert headline(about(Item(Notice.RESOLVED, over))) == said
+    assert "pattern" not in plain(about(Item(Notice.RESOLVED, over)), UTC).partition("Why (")[0]
+
+
 def test_what_is_not_known_of_a_process_is_left_out():
     assert who(Item(Notice.OPENED, replace(LEAK, scene=replace(Scene("0", "H100"), pid=7)))) == "pid 7"
     assert who(Item(Notice.OPENED, replace(LEAK, scene=None))) == ""

@@ -1,5 +1,6 @@
 """What people ask of incidents, silences and channels: through the socket, into store and messages."""
 
+import json
 from contextlib import closing
 
 import pytest
@@ -167,6 +168,24 @@ def test_a_receiver_that_does_not_take_a_test_message_is_quoted(service):
     assert "404" in reply["detail"]
     assert "no such hook" in reply["detail"]
     assert "hush" not in reply["detail"]
+
+
+def test_what_a_channel_has_in_hand_of_a_forgotten_owner_is_not_tried_again(service):
+    service.receiver.answers(503, "busy")
+    theirs = move(subject=Subject("GPU-hand", SubjectKind.OWNER, "program:?/server"))
+    tried = []
+
+    def attempts():
+        return sum(theirs.incident.id in json.dumps(each) for each in service.told)
+
+    def forget(service):
+        reply = service.ask("forget", owner="program:?/server")
+        tried.append(attempts())
+        return reply
+
+    service.life({3: (theirs,)}, 200, {20: forget})
+    assert tried[0] >= 2
+    assert attempts() == tried[0]
 
 
 def test_a_forgotten_owner_is_told_of_no_more(service):

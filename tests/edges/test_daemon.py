@@ -197,12 +197,12 @@ def test_a_release_lets_the_gpus_go_at_once_and_a_resume_takes_them_up(path):
     assert gap.until - gap.since == pytest.approx(3.0)
 
 
-def test_a_forgotten_release_ends_by_its_time_and_is_told(path):
+def test_a_release_ends_by_its_time_and_that_is_told(path):
     hand = Hand(every_second(12))
     daemon = make(hand, path)
     ask_between(daemon, hand, 2, "release", **{"for": "5s"})
     daemon.run()
-    assert EventKind.RELEASE_FORGOTTEN in [event.kind for event in told(path)]
+    assert EventKind.RESUMED in [event.kind for event in told(path)]
     assert History.open(path).latest().ledgers
 
 

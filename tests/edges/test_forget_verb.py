@@ -6,11 +6,13 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
 from tests.polls import holding, owner, poll, tenant
+from tests.verdicts import transition
 from vramwatch.cli import main
 from vramwatch.control import ControlError, ControlServer
 from vramwatch.core.errors import StoreError
@@ -69,6 +71,13 @@ def test_an_owner_is_deleted_after_it_was_shown_and_agreed_to(house):
     assert "unit:chat.service: processes 1, series 2" in result.stdout
     assert "deleted: owners 1, processes 1, series 2" in result.stdout
     assert owners(house) == {"train"}
+
+
+def test_the_question_says_how_many_incidents_are_to_go(house):
+    with closing(Store.open(house.parent / "vramwatch.db", "nvml", "0.1.0")) as store:
+        store.write(replace(poll(21), transitions=(transition(21),)))
+    asked = forget(house, "--owner", "chat", answer="n\n", code=1)
+    assert "series 2, incidents 1 with what was told and said of them" in asked.stdout
 
 
 @pytest.mark.parametrize("answer", ["n\n", "\n", ""])

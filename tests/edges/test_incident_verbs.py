@@ -157,6 +157,8 @@ def test_one_incident_is_shown_by_how_its_id_begins_and_with_its_host(past):
         (("silence", "add", "--for", "1h", "--reason", "x"), "write what to silence"),
         (("silence", "add", "--all", "--owner", "x", "--for", "1h", "--reason", "x"), "--all for everything"),
         (("silence", "add", "--all", "--reason", "x"), "either --for 2h or --until 06:00"),
+        (("silence", "add", "--all", "--for", "soon", "--reason", "x"), "--for: 'soon' is not a duration"),
+        (("silence", "add", "--gpu", "7", "--for", "1h", "--reason", "x"), "there are: 0 (GPU-hand)"),
         (("silence", "add", "--all", "--until", "yesterday", "--reason", "x"), "no moment to come"),
         (("check", "--send", "pager"), "no channel 'pager'; there are: hook"),
     ],
@@ -196,6 +198,14 @@ def test_an_incident_is_acknowledged_marked_and_resolved_through_the_daemon(serv
     assert [each["kind"] for each in record["remarks"]] == ["ack", "true_alarm", "resolve"]
 
 
+def test_through_a_pipe_no_line_of_the_list_is_cut(service):
+    trouble = "what is seen cannot be kept: " + "a very long reason, " * 20
+    own = Subject("", SubjectKind.VRAMWATCH, "store")
+    evidence = Evidence(trouble, {}, 1_699_990_000.0, 1_700_000_000.0, 1)
+    service.life({3: (move(subject=own, evidence=evidence),)}, 8)
+    assert trouble.strip() in call(service, "incidents", *LONG_AGO).stdout
+
+
 # --- why ----------------------------------------------------------------------------------------
 
 
@@ -213,10 +223,10 @@ def test_why_tells_the_whole_chain(service):
     assert "17.0 GiB" in told["Who"]
     why = told["Why we think so"]
     assert "floor: what is held at rest rose by 2.0 GiB in 3h." in why
-    assert "growth 2.0 GiB, span 3h, late 53 %, votes 7." in why
-    assert "out of 18" in why
+    assert "+5.1 MiB). late 53 %, votes 7." in why  # growth and span stand in the sentence
+    assert "18 observations" in why
     assert "Seen by idle_creep too." in why
-    assert told["What was ruled out"] == "Not warm-up: its process has run for 9h. age 9h."
+    assert told["What was ruled out"] == "Not warm-up: its process has run for 9h."
     assert told["What it may be as well"].startswith("fragmentation of the allocator")
     assert "At 2023-11-14 22:13 it was 2023-11-15 03:46" in told["When memory ends"]
     went = told["How it went"]
@@ -301,6 +311,14 @@ def test_silences_are_added_listed_and_expired(service):
     assert record["matcher"] == {"gpu": "0", "owner": "ch*"}
     (row,) = csv.DictReader(io.StringIO(call(service, "silence", "list", "--all", "--format", "csv").stdout))
     assert (row["id"], row["matcher"]) == ("s1", "owner=ch* gpu=0")
+
+
+def test_one_incident_is_silenced_by_how_its_id_begins_and_what_begins_none_is_refused(service):
+    silence = "silence", "add", "--for", "2h", "--reason", "known", "--incident"
+    between = {6: calls(*silence, "c0f"), 8: calls(*silence, "ffff", code=1)}
+    added, refused = service.life(PAST, 16, between)
+    assert added.stdout.startswith(f"s1 silences incident={ID} until ")
+    assert "no incident 'ffff'" in refused.stderr
 
 
 # --- check --send -------------------------------------------------------------------------------

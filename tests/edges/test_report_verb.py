@@ -98,6 +98,20 @@ def test_a_redacted_report_names_nobody_and_no_place_and_says_the_same(service):
     assert re.search(r"owner-\d+ on GPU 0: a leak", text)
 
 
+def test_a_redacted_report_leaves_out_what_people_wrote_and_receivers_answered(tmp_path):
+    def acknowledge(there):
+        return there.ask("ack", incident=ID, note="the lab of Ada asked for it")
+
+    with house(tmp_path) as there:
+        there.receiver.answers(200, "queued for bertha")
+        there.life(PAST, 16, {6: acknowledge})
+        assert "Ada" in report(there)
+        text = report(there, "--redact")
+    assert "Ada" not in text
+    assert "bertha" not in text
+    assert "(left out)" in text
+
+
 def test_an_incident_that_is_not_kept_is_a_fault_of_usage(service):
     assert "no incident" in report(service, id="ffff", code=2)
 

@@ -1,6 +1,7 @@
 """``vramwatch forget``: delete what history holds of an owner or a user."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,11 +47,14 @@ def command(
     path = find_store(config_path, store_path)
     history = History.open(path)
     rows = _rows(history, owner, user)
+    incidents = Counter(each.case.incident.subject.owner for each in history.casebook.entries(0.0))
     history.close()
     click.echo(f"From {path}, for good, and also from its compressed hours:")
-    for line in _lines(rows):
+    for line in _lines(rows, {} if user else incidents):
         click.echo(line)
     if not yes:
+        if user:
+            click.echo("With an owner of whom nothing is left go its incidents.")
         click.confirm("Delete this?", abort=True, err=True)
     deletions: list[Wanted] = [{"user": user}] if user else [{"owner": key} for key in _keys(rows)]
     is_configured = path == find_store(config_path, None)
@@ -81,15 +85,20 @@ def _keys(rows: "Sequence[SeriesRow]") -> list[str]:
     return sorted({row.owner.key for row in rows if row.owner})
 
 
-def _lines(rows: "Sequence[SeriesRow]") -> list[str]:
-    """Return a line for each owner: how many processes and series of it are to go."""
+def _lines(rows: "Sequence[SeriesRow]", incidents: Mapping[str | None, int]) -> list[str]:
+    """Return a line for each owner: how many processes, series and incidents of it are to go.
+
+    ``incidents``: how many are kept of an owner (key); none where some of its processes may stay.
+    """
     from vramwatch.core.texts import clean
 
     lines = []
     for key in _keys(rows):
         own = [row for row in rows if row.owner and row.owner.key == key]
         processes = len({row.process.key for row in own if row.process})
-        lines.append(f"  {clean(key)}: processes {processes}, series {len(own)}")
+        count = incidents.get(key, 0)
+        told = f", incidents {count} with what was told and said of them" if count else ""
+        lines.append(f"  {clean(key)}: processes {processes}, series {len(own)}{told}")
     return lines
 
 

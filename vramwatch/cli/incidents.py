@@ -80,7 +80,8 @@ def command(
         return
     target = terminal(sys.stdout)
     gpus = {gpu.uuid: gpu for gpu in history.gpus()}
-    target.show(list_lines(entries, gpus, now, target.width, None))
+    width = target.width if target.stream.isatty() else None
+    target.show(list_lines(entries, gpus, now, width, None))
     if not entries:
         which = " that fits" if severity or state or any(globs.values()) else ""
         what = "is open" if is_open else f"is open or has moved since {since}"

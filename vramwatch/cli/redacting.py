@@ -8,11 +8,18 @@ from typing import Any
 
 from vramwatch.cli.gathering import Case
 from vramwatch.core.model import Holding, Poll
+from vramwatch.core.policy import Withheld, Withholding
+from vramwatch.store import StepRow
 
 _PATH = re.compile(r"(?<![\w/])/(?:[\w.@+:-]+/)*[\w.@+:-]+")
 """An absolute path; what stands before it is no part of a word or of another path."""
 
 _KINDS = ("owner", "team", "user", "unit", "container", "pod", "namespace", "job", "model", "program")
+
+LEFT_OUT = "(left out)"
+
+_BY_PEOPLE = frozenset({Withholding.SILENCED, Withholding.ACKNOWLEDGED})
+"""Why a message was withheld by a person, who gave a reason or a name."""
 
 SHORTEST = 3
 """Characters of a name that is looked for inside of sentences: shorter ones stand in many words."""
@@ -21,10 +28,33 @@ SHORTEST = 3
 def redacted(case: Case, host: str) -> tuple[Case, Mapping[str, str]]:
     """Return ``case`` with names, paths and users replaced, and what each was replaced by.
 
-    One name is replaced alike everywhere. Bytes, times, patterns, GPUs' models and engines stay.
+    One name is replaced alike everywhere. Bytes, times, patterns, GPUs' models and engines stay. What people
+    wrote, and what receivers answered, is left out whole: nobody knows what names stand there.
     """
     aliases = _aliases(_names(case), host)
-    return _changed(case, _Replacing(aliases)), aliases
+    return _changed(_without_free_text(case), _Replacing(aliases)), aliases
+
+
+def _without_free_text(case: Case) -> Case:
+    chain = case.chain
+    remarks = tuple(replace(each, note=each.note and LEFT_OUT) for each in chain.entry.remarks)
+    known = chain.entry.case
+    if known.acknowledged:
+        told = replace(known.acknowledged, note=known.acknowledged.note and LEFT_OUT)
+        known = replace(known, acknowledged=told)
+    steps = [_without_words(each) for each in chain.steps]
+    entry = replace(chain.entry, case=known, remarks=remarks)
+    return replace(case, chain=replace(chain, entry=entry, steps=type(chain.steps)(steps)))
+
+
+def _without_words(row: StepRow) -> StepRow:
+    """Return ``row`` without the reason that a person gave for a silence, and a receiver's answer."""
+    step, delivery = row.step, row.delivery
+    if isinstance(step, Withheld) and step.reason in _BY_PEOPLE:
+        step = replace(step, detail=LEFT_OUT)
+    if delivery is not None and delivery.detail:
+        delivery = replace(delivery, detail=LEFT_OUT)
+    return replace(row, step=step, delivery=delivery)
 
 
 def _names(case: Case) -> Iterable[tuple[str, str]]:

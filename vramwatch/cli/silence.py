@@ -8,7 +8,8 @@ import click
 
 from vramwatch.cli.asking import ask_daemon, open_history
 from vramwatch.cli.options import config_option, format_option, store_option
-from vramwatch.core.errors import UsageError
+from vramwatch.core.errors import StoreError, UsageError
+from vramwatch.core.units import parse_seconds
 
 
 @click.group(short_help="Keep messages back for a time.")
@@ -41,7 +42,7 @@ def command() -> None:
 @click.option("--model", help="Of a model that is served.")
 @click.option("--cause", help="Of a cause: leak, kv_cache, fragmentation, ghost, unknown.")
 @click.option("--pattern", help="Of a pattern: staircase, idle_creep, out_of_memory.")
-@click.option("--incident", help="One incident, by its whole id.")
+@click.option("--incident", help="One incident, by its id or how that begins.")
 @click.option("--all", "is_all", is_flag=True, help="Everything on this machine.")
 @click.option("--for", "span", help="How long: 2h, 3d.")
 @click.option("--until", help="Till when: 06:00, 2026-11-23 04:00.")
@@ -63,6 +64,13 @@ def add(
         raise UsageError("write what to silence, as in --owner 'train*'; or --all for everything, alone")
     if (span is None) == (until is None):
         raise UsageError("write how long: either --for 2h or --until 06:00")
+    if span is not None:
+        try:
+            parse_seconds(span)
+        except ValueError as error:
+            raise UsageError(f"--for: {error}") from None
+    if "gpu" in written:
+        _refuse_unknown(written["gpu"], config_path)
     now = time.time()
     end = None if until is None else parse_end(until, now, None)
     asked = {"globs": written, "for": span, "until": end, "reason": reason}
@@ -72,6 +80,19 @@ def add(
         f"{reply['id']} silences {reply['silences']} until {at}; end it earlier with: "
         f"vramwatch silence expire {reply['id']}"
     )
+
+
+def _refuse_unknown(glob: str, config_path: Path | None) -> None:
+    """Refuse a GPU that history has never seen, as far as it can be read here. Errors: UsageError."""
+    from fnmatch import fnmatchcase
+
+    try:
+        gpus = open_history(config_path, None).gpus()
+    except StoreError:
+        return
+    if gpus and not any(fnmatchcase(name, glob) for gpu in gpus for name in (gpu.ordinal, gpu.uuid)):
+        there = ", ".join(f"{gpu.ordinal} ({gpu.uuid})" for gpu in gpus)
+        raise UsageError(f"--gpu: no GPU is called {glob!r}; there are: {there}")
 
 
 @command.command("list")

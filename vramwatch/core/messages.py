@@ -21,9 +21,9 @@ from vramwatch.core.scenes import Scene
 from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes, show_seconds
 from vramwatch.core.wording import (
-    BECAUSE,
     CAUSES,
     attempt_words,
+    because,
     clock,
     forecast_words,
     rate_words,
@@ -153,8 +153,10 @@ def title(item: Item) -> str:
     """Return "CRITICAL  chat on GPU 0: a leak, memory ends in 2h 57m", "RESOLVED  chat on GPU 0: …"."""
     incident = item.incident
     about = f"{subject_name(incident.subject, item.transition.scene)}: {what_words(incident)}"
+    if item.is_over and incident.subject.kind is SubjectKind.VRAMWATCH:  # a sentence, that may be long
+        return f"RESOLVED  vramwatch: {because(item.transition)}: {what_words(incident)}"
     if item.is_over:
-        return f"RESOLVED  {about}, {BECAUSE[item.transition.reason]}"
+        return f"RESOLVED  {about}, {because(item.transition)}"
     again = "STILL " if item.notice is Notice.REPEATED else ""
     return f"{again}{incident.judgement.severity.upper()}  {about}{_ends(item)}"
 
@@ -258,7 +260,7 @@ def _pace(item: Item, zone: tzinfo | None) -> str:
     since = f"since {clock(incident.opened, zone)}"
     if item.is_over:
         lasted = show_seconds(max(0.0, item.transition.at.wall - incident.opened))
-        since = f"{since}, for {lasted}, {BECAUSE[item.transition.reason]}"
+        since = f"{since}, for {lasted}, {because(item.transition)}"
     return f"{rate}, {since}" if rate else f"Seen {since}"
 
 

@@ -164,7 +164,7 @@ class EventKind(StrEnum):
     STARTED = "started"
     RELEASED = "released"
     RESUMED = "resumed"
-    RELEASE_FORGOTTEN = "release_forgotten"
+    RELEASE_FORGOTTEN = "release_forgotten"  # in older stores: a release that ended by its time
     READER_KILLED = "reader_killed"
     READER_STUCK = "reader_stuck"  # a child that not even SIGKILL ends
     INIT_HUNG = "init_hung"

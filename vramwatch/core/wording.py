@@ -7,7 +7,7 @@ from vramwatch.core.attempts import Attempt, Result
 from vramwatch.core.floors import WARM_UP
 from vramwatch.core.forecast import Abstention
 from vramwatch.core.forecast import Reason as NoForecast
-from vramwatch.core.incidents import Incident, Judgement, Reason, Subject
+from vramwatch.core.incidents import Incident, Judgement, Reason, Subject, Transition
 from vramwatch.core.model import Gpu, SubjectKind
 from vramwatch.core.owners import told_owner
 from vramwatch.core.sufficiency import SETTLED_AFTER, Lack
@@ -44,6 +44,8 @@ BECAUSE = {
     Reason.STALE: "what it was judged by was lost, and it was not found again",
     Reason.SWITCHED_OFF: "the detectors that found it were switched off",
 }
+
+MENDED = "it is no longer so"
 
 CAPACITY = "the GPU's capacity"
 
@@ -88,6 +90,12 @@ def what_words(incident: Incident) -> str:
     if judgement.pattern != OUT_OF_MEMORY:
         return CAUSES[judgement.cause]
     return "out of memory" + ("" if judgement.cause is Cause.UNKNOWN else f", {CAUSES[judgement.cause]}")
+
+
+def because(moved: Transition) -> str:
+    """Return why an incident moved: "established"; what is wrong with vramwatch itself has no pattern."""
+    is_own = moved.incident.subject.kind is SubjectKind.VRAMWATCH
+    return MENDED if is_own and moved.reason is Reason.CLEARED else BECAUSE[moved.reason]
 
 
 def rate_words(rate: Rate | None) -> str:

@@ -38,17 +38,17 @@ SAID = {
 
 
 def list_lines(
-    entries: Sequence[Entry], gpus: Mapping[str, Gpu], now: float, width: int, zone: tzinfo | None
+    entries: Sequence[Entry], gpus: Mapping[str, Gpu], now: float, width: int | None, zone: tzinfo | None
 ) -> list[Line]:
-    """Return a table, what is open first; narrow terminals get two lines each."""
+    """Return a table, what is open first; narrow terminals get two lines each. None: as wide as it takes."""
     ordered = sorted(entries, key=_place)
     rows = [_row(entry, gpus, now, zone) for entry in ordered]
     tones = [tone(entry.case.incident) for entry in ordered]
     if not rows:
         return []
     widths = [max(map(columns, cells)) for cells in zip(_HEADINGS, *rows, strict=True)]
-    room = width - sum(widths[:-1]) - _GAP * (len(widths) - 1)
-    if room < min(24, widths[-1]):
+    room = widths[-1] if width is None else width - sum(widths[:-1]) - _GAP * (len(widths) - 1)
+    if width is not None and room < min(24, widths[-1]):
         return [each for row, tone in zip(rows, tones, strict=True) for each in _folded(row, tone, width)]
     widths[-1] = min(room, widths[-1])
     titles = (_HEADINGS, Tone.FAINT)

@@ -1,5 +1,6 @@
 """The whole chain of one incident, to be read at three in the morning; and the same as data."""
 
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +21,9 @@ from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes, show_seconds
 from vramwatch.core.verdicts import RuledOut
 from vramwatch.core.wording import (
-    BECAUSE,
     CAUSES,
     attempt_words,
+    because,
     clock,
     forecast_words,
     rate_words,
@@ -43,6 +44,9 @@ class Course:
     until: float
     now: int | None
 
+
+_CALLED = {"z": "z-score"}
+"""Numbers whose names say little."""
 
 Part = tuple[str, Sequence[str]]
 """A heading, and the sentences below it; may be empty."""
@@ -114,37 +118,48 @@ def _evidence(incident: Incident, zone: tzinfo | None) -> list[str]:
     told = (
         f"{judgement.pattern}: {clean(evidence.sentence)}",
         rate_words(judgement.rate),
-        _numbers(evidence.numbers),
-        f"From {since} to {until}, out of {evidence.count}",
+        _numbers(evidence.numbers, evidence.sentence),
+        f"From {since} to {until}, {evidence.count} observation{'' if evidence.count == 1 else 's'}",
         others,
     )
     return [join_sentences(each) for each in told if each]
 
 
 def _ruled_out_words(ruled_out: RuledOut) -> str:
-    numbers = _numbers(ruled_out.numbers)
+    numbers = _numbers(ruled_out.numbers, ruled_out.sentence)
     return join_sentences(f"Not {CAUSES[ruled_out.cause]}: {clean(ruled_out.sentence)}", numbers)
 
 
-def _numbers(numbers: Mapping[str, float]) -> str:
-    """Return "growth 3.0 MiB, span 1h, votes 7": what decided, in the units that the names end in."""
-    return ", ".join(_number(name, value) for name, value in numbers.items())
+def _numbers(numbers: Mapping[str, float], sentence: str) -> str:
+    """Return "growth 3.0 MiB, span 1h, votes 7": what decided, in the units that the names end in.
+
+    What ``sentence`` says already is left out.
+    """
+    told = (_number(name, value) for name, value in numbers.items())
+    return ", ".join(f"{name} {value}" for name, value in told if not _is_said(value, sentence))
 
 
-def _number(name: str, value: float) -> str:
+def _is_said(value: str, sentence: str) -> bool:
+    return re.search(rf"(?<![\w.]){re.escape(value)}(?![\w.]*\d)", sentence) is not None
+
+
+def _number(name: str, value: float) -> tuple[str, str]:
+    """Return what a number is called, and the number with its unit."""
     what, is_rate, per = name.partition("_bytes_per_")
     if is_rate:
-        return f"{_plain(what)} {show_bytes(round(value))} per {_plain(per)}"
+        return _plain(what), f"{show_bytes(round(value))} per {_plain(per)}"
     what, _, unit = name.rpartition("_")
     match unit:
         case "bytes":
-            return f"{_plain(what)} {show_bytes(round(value))}"
+            return _plain(what), show_bytes(round(value))
         case "seconds":
-            return f"{_plain(what)} {show_seconds(value)}"
+            return _plain(what), show_seconds(value)
         case "ratio" | "share":
-            return f"{_plain(what)} {100 * value:.3g} %"
+            return _plain(what), f"{100 * value:.3g} %"
         case _:
-            return f"{_plain(name)} {value:.6g}"
+            return _CALLED.get(name, _plain(name)), f"{value:.0f}" if value == round(
+                value
+            ) else f"{value:.3g}"
 
 
 def _plain(name: str) -> str:
@@ -173,7 +188,7 @@ def _move_words(moved: Transition, zone: tzinfo | None) -> str:
     ends = isinstance(forecast, Exhaustion) and moved.incident.state is not State.RESOLVED
     end = f"; memory ends at {clock(forecast.at, zone)}" if isinstance(forecast, Exhaustion) and ends else ""
     how = f"{moved.incident.state}, {judgement.severity}, {what_words(moved.incident)}"
-    return f"{clock(moved.at.wall, zone)} {how}: {BECAUSE[moved.reason]}{end}."
+    return f"{clock(moved.at.wall, zone)} {how}: {because(moved)}{end}."
 
 
 def _step_words(row: StepRow, zone: tzinfo | None) -> str:
