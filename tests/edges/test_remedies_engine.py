@@ -11,7 +11,7 @@ from vramwatch.core.parties import Offer, Party, Unfit
 from vramwatch.core.units import GIB
 from vramwatch.posting import HttpCourier
 from vramwatch.remedies import engine
-from vramwatch.remedies.engine import Engine, metric
+from vramwatch.remedies.engine import Engine
 from vramwatch.remedying import Hands
 
 IDLE = 'sglang:num_running_reqs{model_name="m"} 0.0\nsglang:num_queue_reqs{model_name="m"} 0.0\n'
@@ -119,9 +119,7 @@ def test_what_is_not_known_to_be_safe_cannot_be_configured(wrong):
         Engine(services={"chat": wrong})
 
 
-def test_a_metric_is_read_of_every_label_set_and_of_no_longer_name():
-    text = 'a_b 1\na{x="1"} 2\na{x="}"} 3\na 4 1700000000\n# a 5\n'
-    assert 2.0 in metric(text, "a")
-    assert 4.0 in metric(text, "a")
-    assert 1.0 not in metric(text, "a")
-    assert 5.0 not in metric(text, "a")
+def test_work_of_any_model_counts_whatever_it_is_called():
+    odd = IDLE + 'sglang:num_running_reqs{model_name="a} 0"} 1.0\n'
+    report, _ = carried_out(Answers(metrics=[odd], flush_cache=["Cache flushed."]))
+    assert report.refused
