@@ -223,6 +223,10 @@ class Ward:
     def actions(self, incident="c0ffee00beef"):
         return History.open(self.store).casebook.chain(incident).actions
 
+    def moved(self, incident="c0ffee00beef"):
+        """How the incident stands."""
+        return History.open(self.store).casebook.chain(incident).transitions[-1]
+
     def attempts(self):
         return [each for each in self.actions() if hasattr(each, "apply")]
 

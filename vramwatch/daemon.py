@@ -382,6 +382,8 @@ class Daemon:
             self._judge.forget(forgotten.owner_keys, forgotten.process_keys)
         except StoreError as error:
             raise ControlError(str(error)) from error
+        if self._treatment:
+            self._treatment.forget(forgotten.owner_keys)
         if self._alerting:
             self._alerting.begin_anew()
         self._count_anew()

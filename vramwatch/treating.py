@@ -6,7 +6,7 @@ uncertain, and is never repeated blindly.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -130,6 +130,16 @@ class Treatment:
         self._rules = rules
         self._applier.permit = permit
 
+    def forget(self, owners: Collection[str]) -> None:
+        """Let go of what was tried on ``owners`` (keys); what is under way comes to its end."""
+        over = [
+            id
+            for id, each in self._known.attempts.items()
+            if each.apply.owner in owners and not each.is_under_way
+        ]
+        for id in over:
+            del self._known.attempts[id]
+
     def off(self) -> str | None:
         """Return who switched remedies off, by the file in the runtime directory; None: they are on."""
         try:
@@ -178,7 +188,10 @@ class Treatment:
         is_idle = not (self._rules.ladder.rungs or self._known.asked or self._known.permitted)
         off = None if is_idle else self.off()
         ended += self._follow(poll, off)
+        cases = list(cases)
         actions = list(self._decide(poll, cases, off)) if is_kept and self._rules.ladder.rungs else []
+        there = {case.incident.id for case in cases}
+        self._known.withheld = {id: each for id, each in self._known.withheld.items() if id in there}
         self._let_go(poll.at.wall)
         if not actions and not ended:
             return poll

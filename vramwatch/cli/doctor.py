@@ -18,10 +18,18 @@ WORST_EXIT = 2
 @click.command(short_help="What stands between vramwatch and its readings.")
 @click.option("--format", "output_format", type=click.Choice(["text", "json"]), default="text")
 @click.option("--strict", is_flag=True, help="End with 2 for a warning too.")
+@click.option(
+    "--remedies", "rehearses", is_flag=True, help="Try the way to a worker and back, with one made for it."
+)
 @config_option
 @store_option
-def command(output_format: str, strict: bool, config_path: Path | None, store_path: Path | None) -> None:
+def command(
+    output_format: str, strict: bool, rehearses: bool, config_path: Path | None, store_path: Path | None
+) -> None:
     """Look at driver, permissions, store and daemon, and say what to do about each fault.
+
+    --remedies tries instead what is done to have memory given back: a worker that is started for it enrols,
+    is asked, is signalled, and gives memory back that is seen from outside. No other process is touched.
 
     Ends with 0 when nothing failed, else with 2.
     """
@@ -31,7 +39,13 @@ def command(output_format: str, strict: bool, config_path: Path | None, store_pa
 
     try:
         config = load(find(config_path), os.environ, {})
-        findings = examine(config, store_path)
+        if rehearses:
+            from vramwatch.cli.asking import control_socket
+            from vramwatch.cli.rehearsal import rehearse
+
+            findings = list(rehearse(config, control_socket(config_path)))
+        else:
+            findings = examine(config, store_path)
     except ConfigError as error:
         findings = [
             Finding("configuration", Grade.FAIL, str(error), "mend it; see vramwatch check --example")

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from vramwatch.core.attempts import Apply
 from vramwatch.core.couriers import Answer, Courier, Reach
+from vramwatch.core.metric_pages import read_page
 from vramwatch.core.outgoing import Delivered, Rejected, Retry
 from vramwatch.core.parties import Offer, Party, Unfit
 from vramwatch.core.policy import Case
@@ -26,6 +27,9 @@ from vramwatch.remedying import DONE, Hands, Remedy, Report
 TWICE_WITHIN = 1.0
 """Seconds between the two looks that must both find an engine idle."""
 
+SGLANG_LOAD = ("sglang:num_running_reqs", "sglang:num_queue_reqs")
+"""Its metrics that say that it works (metrics/collector.py); both are 0 when it is idle."""
+
 CallName = Literal["sglang_flush_cache", "comfyui_free", "ollama_unload"]
 
 
@@ -33,12 +37,12 @@ def _sglang_idle(courier: Courier, address: str) -> str | None:
     answer = courier.post(f"{address}/metrics", "", method="GET")
     if not isinstance(answer, Answer) or answer.status != 200:
         return "its metrics cannot be read (sglang needs --enable-metrics), so nobody knows that it is idle"
-    for name in ("sglang:num_running_reqs", "sglang:num_queue_reqs"):
-        values = metric(answer.body.decode(errors="replace"), name)
-        if not values:
+    page = read_page(answer.body.decode(errors="replace"), SGLANG_LOAD)
+    for name in SGLANG_LOAD:
+        if name not in page:
             return f"it does not export {name}, so nobody knows that it is idle"
-        if any(values):
-            return f"{name} is {sum(values):g}"
+        if busy := sum(series.value for series in page[name]):
+            return f"{name} is {busy:g}"
     return None
 
 
@@ -185,20 +189,6 @@ def _call(courier: Courier, call: _Call, service: EngineService) -> Report:
             return Report(reason, refused=True)
         case other:
             return Report(str(other))
-
-
-def metric(text: str, name: str) -> list[float]:
-    """Return the values of a metric in Prometheus' text format, of every label set; may be empty."""
-    values = []
-    for line in text.splitlines():
-        head, _, rest = line.partition("}") if "{" in line else line.partition(" ")
-        if head.partition("{")[0].strip() != name:
-            continue
-        try:
-            values.append(float(rest.split()[0]))
-        except (ValueError, IndexError):
-            continue
-    return values
 
 
 def _shown(case: Case) -> str:

@@ -1,0 +1,93 @@
+"""``remedies``, ``check``, ``why`` and ``status`` as people call them, after something was done."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+
+from tests.treated import GROWTH, Ward
+from vramwatch.cli import main
+from vramwatch.core.messages import Item, sentences
+from vramwatch.core.policy import Notice
+
+
+@pytest.fixture
+def ward(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("TZ", "UTC")
+    one = Ward(tmp_path, "{ask: {mode: apply}, signal: {mode: dry_run}}")
+    one.live()
+    return one
+
+
+def call(ward, *words):
+    config = ("--config", str(ward.folder / "config.yaml"))
+    result = CliRunner().invoke(main, [*words, *config], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_why_tells_what_was_done_and_what_the_driver_says_of_it(ward):
+    told = call(ward, "why", "c0ffee00beef")
+    assert "What was done about it" in told
+    flat = " ".join(told.split())
+    assert "ask pid 42 to clear: callback, gc, empty_cache: recovered (2.0 GiB came back within" in flat
+    assert "it was held up for 10 ms" in flat
+
+
+def test_why_as_data_has_every_attempt_with_its_figures(ward):
+    (action,) = json.loads(call(ward, "why", "c0ffee00beef", "--format", "json"))["actions"]
+    attempt = action["attempt"]
+    assert (attempt["result"], attempt["freed_bytes"], attempt["pids"]) == ("recovered", GROWTH, [42])
+    assert attempt["before_bytes"] - attempt["wanted_bytes"] == 9 * 2**30
+
+
+def test_why_tells_what_was_withheld_and_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    ward = Ward(tmp_path, "{ask: {mode: apply}, forbidden: [chat]}")
+    ward.live()
+    assert "withheld (forbidden): the configuration says: never chat." in call(ward, "why", "c0ffee00beef")
+
+
+def test_the_list_shows_the_table_and_what_was_done_last(ward):
+    told = " ".join(call(ward, "remedies", "list").split())
+    assert "fragmentation ask, then signal (dry run), then a person (off: engine)" in told
+    assert "leak a person (off: command)" in told
+    assert "load never: load is what the memory is for" in told
+    assert "no daemon listens" in told
+
+
+def test_the_list_as_data_has_each_cause_with_its_remedies_and_their_modes(ward):
+    told = json.loads(call(ward, "remedies", "list", "--format", "json"))
+    assert told["table"]["fragmentation"] == {"ask": "apply", "signal": "dry_run", "engine": None}
+    assert told["table"]["load"] == {}
+
+
+def test_check_prints_the_table_where_a_remedy_is_configured(ward):
+    told = " ".join(call(ward, "check").split())
+    assert "has memory given back by ask where docs/remedies.md says" in told
+    assert "kv_cache ask, then signal (dry run), then a person, only what is kept" in told
+
+
+def test_without_a_remedy_check_says_that_no_process_is_touched(tmp_path):
+    ward = Ward(tmp_path, "{}")
+    ward.config()
+    told = call(ward, "check")
+    assert "touches no process" in told
+    assert "fragmentation" not in told
+
+
+def test_switching_without_a_daemon_says_so_and_changes_nothing(ward):
+    result = CliRunner().invoke(main, ["remedies", "off", "--config", str(ward.folder / "config.yaml")])
+    assert result.exit_code == 1
+    assert "no daemon listens" in result.stderr
+    assert not ward.off_file.exists()
+
+
+def test_a_message_says_what_was_done(ward):
+    (attempt,) = ward.attempts()
+    moved = ward.moved()
+    item = Item(Notice.UPDATED, moved, attempts=(attempt,))
+    assert any(each.startswith("What was done: ask pid 42") for each in sentences(item))
+    assert not any("What was done" in each for each in sentences(replace(item, attempts=())))
