@@ -43,6 +43,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	@scripts/check-units
+	@scripts/check-manifests
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
