@@ -3,6 +3,8 @@
 # make test   every test, with all the set-up they need; those of services are skipped where there are none
 # make test-services  those that need a real Prometheus and Alertmanager, which it fetches from Debian's packages,
 #             and a real llama-server, which it builds from its authors' source, once and long (LLAMA_CPP=URL: a mirror)
+# make probe  where the memory of a generate call goes: every variant on a tiny model, and a page in build/probe.html
+# make test-torch  the tests that need a real torch; both take one that can be imported, else fetch $(TORCH)
 # make check  format, lint, types, import contracts: what a change must pass before it is looked at
 # make test-systemd  the service on a machine that is booted for it: needs root, and takes what it boots from Debian
 # make sdk-wheel  what a model server imports, as a distribution of its own, into dist/
@@ -15,9 +17,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 FOR    ?=
+TORCH  ?= torch==2.13.0
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: try run test test-services test-systemd sdk-wheel bundle check format docs bench bench-detection lock clean
+.PHONY: try run test test-torch probe test-services test-systemd sdk-wheel bundle check format docs bench bench-detection lock clean
 
 try: $(VENV)/.base
 	@scripts/show simulated $(FOR)
@@ -36,6 +39,12 @@ test-services: $(VENV)/.dev
 
 sdk-wheel: $(VENV)/.base
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist packaging/sdk
+
+test-torch: build/torch/.ready
+	build/torch/bin/python -m pytest tests/probe
+
+probe: build/torch/.ready
+	build/torch/bin/python -m vramwatch probe --compare --html build/probe.html
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -89,6 +98,14 @@ $(VENV)/.base: requirements/base.txt requirements/build.txt pyproject.toml | $(V
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.base
 	$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# It sees the packages of $(PYTHON), where a torch may be that fits this machine's GPUs.
+build/torch/.ready: requirements/dev.txt requirements/torch.in scripts/torch
+	$(PYTHON) -m venv --system-site-packages build/torch
+	build/torch/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/dev.txt
+	build/torch/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation --editable .
+	build/torch/bin/python scripts/torch $(TORCH) -r requirements/torch.in
 	@touch $@
 
 $(VENV)/.peers: requirements/peers.txt $(VENV)/.dev

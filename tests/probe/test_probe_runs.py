@@ -5,6 +5,7 @@ import pytest
 from tests.probe.runs import fault_names, planted, short
 from vramwatch.probe.experiment import Planted
 from vramwatch.probe.findings import findings
+from vramwatch.probe.foreseen import parting
 from vramwatch.probe.results import Ended
 
 pytestmark = pytest.mark.needs_torch
@@ -81,3 +82,29 @@ def test_running_out_of_memory_is_a_result_with_what_was_read_so_far() -> None:
     assert result.ended is Ended.OUT_OF_MEMORY
     assert [each.stage for each in result.readings] == ["baseline", "load", "generate"]
     assert fault_names(result) == ["out of memory"]
+
+
+def test_a_model_in_a_directory_is_loaded_with_its_own_weights(tmp_path) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from vramwatch.probe.families import config_of
+
+    config = AutoConfig.for_model(**config_of("tiny-qwen3", False))
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    result = short(model=str(tmp_path))
+    assert fault_names(result) == []
+    assert result.weights == short(model="tiny-qwen3").weights
+
+
+def test_a_quantised_cache_holds_fewer_bytes() -> None:
+    plain, quantised = short(model="tiny-qwen3"), short(model="tiny-qwen3", cache="quantized")
+    assert quantised.at("generate").kv_resident < plain.at("generate").kv_resident
+
+
+@pytest.mark.parametrize(
+    "name", ["llama-2-7b", "mistral-7b-v0.1", "gemma-2-9b", "deepseek-v3", "mamba2-2.7b", "jamba-v0.1"]
+)
+def test_the_trace_of_a_family_is_the_formulas_to_the_byte_in_every_layer(name: str) -> None:
+    result = short(model=name, tokens=4, requests=1)
+    assert result.samples
+    assert parting(result) is None

@@ -65,5 +65,5 @@ def test_a_comparison_shows_what_retaining_holds_and_what_cannot_run_here() -> N
     assert answer.exit_code == 0, answer.stderr
     assert "retaining past_key_values" in answer.stdout
     words = " ".join(answer.stdout.split())
-    assert "stay after the release over 2 requests, beside 0 B" in words
+    assert "are still held after 2 requests; reference gives" in words
     assert "not here: expandable segments are the CUDA allocator's" in words

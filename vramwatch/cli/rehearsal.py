@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 import vramwatch
-from vramwatch.cli.examination import Finding, Grade
+from vramwatch.cli.findings import Finding, Grade
 from vramwatch.clock import read_boot_id
 from vramwatch.config import Config
 from vramwatch.core.attempts import Apply, Outcome, RemedyName, Result

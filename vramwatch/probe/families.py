@@ -59,7 +59,7 @@ MOST: Mapping[str, int] = {
     "linear_key_head_dim": 32,
     "linear_value_head_dim": 32,
 }
-"""What a scaled model has at most of each: small enough for any machine, large enough to keep the structure."""
+"""What a scaled model has at most of each: small for any machine, large enough to keep the structure."""
 
 HEADS = 8
 """Query heads of a scaled model; its KV heads keep their proportion to them."""

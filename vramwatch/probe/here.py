@@ -24,9 +24,6 @@ def lacks(experiment: Experiment, device: torch.device) -> str:
         "an offloaded cache moves between GPU and host; this run is on the CPU": (
             experiment.cache == "offloaded" and is_on_cpu
         ),
-        "a quantised cache needs the package optimum-quanto": (
-            experiment.cache == "quantized" and not _is_there("optimum.quanto")
-        ),
         f"weights by {package} need the package {package}": (
             package != "plain" and not _is_there(PACKAGES[package])
         ),

@@ -1,13 +1,22 @@
 """The model of a run: a built-in family with random weights, a path, or a hub id."""
 
+import json
+import tempfile
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from vramwatch.core.architecture import read_architecture
 from vramwatch.core.errors import UsageError
+from vramwatch.core.kvmath import Dtype, Precision, kv_bytes
 from vramwatch.probe import families
 from vramwatch.probe.experiment import Experiment
+
+HOST = 1 << 40
+"""Bytes that layers may take of the host's memory: more than there are, for accelerate asks for a number."""
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -65,21 +74,70 @@ def build(experiment: Experiment, config: Any, device: torch.device) -> torch.nn
     """
     dtype = dtype_of(experiment, device)
     torch.manual_seed(experiment.seed)
-    if families.is_built_in(experiment.model):
-        with torch.device(device):
-            model = AutoModelForCausalLM.from_config(
-                config, dtype=dtype, attn_implementation=attention_of(experiment)
-            )
+    if experiment.weights == "plain" and not experiment.device_map:
+        model = _plain(experiment, config, device, dtype)
     else:
-        model = AutoModelForCausalLM.from_pretrained(
-            experiment.model,
-            dtype=dtype,
-            attn_implementation=attention_of(experiment),
-            low_cpu_mem_usage=True,
-        ).to(device)
+        model = _placed(experiment, config, device, dtype)
     if experiment.checkpoints:
         model.gradient_checkpointing_enable()
     return model.train(experiment.trains)
+
+
+def _plain(experiment: Experiment, config: Any, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
+    attention = attention_of(experiment)
+    if families.is_built_in(experiment.model):
+        with torch.device(device):
+            return AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
+    return AutoModelForCausalLM.from_pretrained(
+        experiment.model, dtype=dtype, attn_implementation=attention, low_cpu_mem_usage=True
+    ).to(device)
+
+
+def _placed(experiment: Experiment, config: Any, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
+    """Return the model as a loader makes it that quantises or spreads it: that works from files alone."""
+    with tempfile.TemporaryDirectory(prefix="vramwatch-probe-") as folder:
+        source = experiment.model
+        if families.is_built_in(source):
+            source = folder
+            AutoModelForCausalLM.from_config(config, dtype=dtype).save_pretrained(folder)
+        free = [torch.cuda.mem_get_info(place)[0] for place in range(torch.cuda.device_count())]
+        return AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=dtype,
+            attn_implementation=attention_of(experiment),
+            quantization_config=_quantization(experiment.weights),
+            **_placement(experiment, config, dtype, device, free),
+        )
+
+
+def _quantization(weights: str) -> Any:
+    """Return transformers' configuration of a quantisation; None: plain weights."""
+    makers: dict[str, Callable[[], Any]] = {
+        "plain": lambda: None,
+        "bitsandbytes-int8": lambda: transformers.BitsAndBytesConfig(load_in_8bit=True),
+        "bitsandbytes-4bit": lambda: transformers.BitsAndBytesConfig(load_in_4bit=True),
+        "torchao-int8": lambda: transformers.TorchAoConfig("int8_weight_only"),
+        "quanto-int8": lambda: transformers.QuantoConfig(weights="int8"),
+    }
+    return makers[weights]()
+
+
+def _placement(
+    experiment: Experiment, config: Any, dtype: torch.dtype, device: torch.device, free: Sequence[int]
+) -> dict[str, Any]:
+    """Return the device map and what each device may take: its free memory, less its share of the KV cache.
+
+    accelerate's infer_auto_device_map counts weights alone, and would leave the cache no room.
+    """
+    if not experiment.device_map:
+        return {"device_map": {"": device}}
+    caches = read_architecture(json.loads(config.to_json_string(use_diff=False))).caches
+    precision = Precision(Dtype(str(dtype).removeprefix("torch.")))
+    kv = experiment.batch * kv_bytes(caches, experiment.prompt + experiment.tokens, precision)
+    room: dict[int | str, int] = {place: each - kv // len(free) for place, each in enumerate(free)}
+    if experiment.device_map == "cpu_offload":
+        room = {device.index or 0: room[device.index or 0] // 2, "cpu": HOST}
+    return {"device_map": "auto", "max_memory": room}
 
 
 def weight_bytes(model: torch.nn.Module) -> int:

@@ -97,9 +97,9 @@ class Run:
         self._progress("loading the model", 1, 4)
         model: Any = build(self._experiment, self._config, self._device)
         self._weights = weight_bytes(model)
-        self._read("load")
         if self._tensors is not None:
             self._tensors.follow(model)
+        self._read("load")
         mark = self._tensors.mark() if self._tensors else 0
         self._requests(model)
         self._alive = self._trace.alive()

@@ -56,7 +56,7 @@ def _cache_options(model: Any, experiment: Experiment) -> Mapping[str, Any]:
     if kind == "dynamic":
         return {}
     if kind == "quantized":
-        return {"cache_implementation": kind, "cache_config": {"backend": "quanto"}}
+        return {"cache_implementation": kind, "cache_config": {"backend": "fp8"}}
     return {"cache_implementation": kind}
 
 

@@ -62,7 +62,12 @@ class LiveTensors(TorchDispatchMode):
                 yield key, made
 
     def follow(self, model: torch.nn.Module) -> None:
-        """Have what is made be known by the module of ``model`` whose forward pass makes it."""
+        """Have what is made be known by the module of ``model`` whose forward pass makes it.
+
+        Its weights count from here on also where no operator made them: those of a file are mapped.
+        """
+        for each in (*model.parameters(), *model.buffers()):
+            self._see(each, "load")
 
         def enter(name: str) -> Any:
             def hook(_module: Any, _args: Any) -> None:

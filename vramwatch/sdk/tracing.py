@@ -155,8 +155,9 @@ class trace_kv:
 def _shape(args: "Sequence[Any]", kwargs: "Mapping[str, Any]") -> "tuple[int, int]":
     """Return batch and tokens of what went in."""
     given = [kwargs.get("input_ids"), kwargs.get("decoder_input_ids"), *args[:1], kwargs.get("inputs_embeds")]
-    shape = next((each.shape for each in given if hasattr(each, "shape")), (0, 0))
-    return int(shape[0]), int(shape[1])
+    shapes = (tuple(each.shape) for each in given if hasattr(each, "shape"))
+    batch, tokens, *_ = next(shapes, (0, 0))
+    return int(batch), int(tokens)
 
 
 # --- bytes ----------------------------------------------------------------------------------------

@@ -143,9 +143,9 @@ def words(result: Result) -> Iterator[tuple[str, Tone]]:
     else:
         yield (
             (
-                f"- formula and cache part first in layer {part.layer}, request {part.sample.request}, forward pass "
-                f"{part.sample.forward}: {part.seen:,} bytes seen, {part.foreseen:,} foreseen for "
-                f"{part.sample.tokens} tokens"
+                f"- formula and cache part first in layer {part.layer}, request {part.sample.request}, "
+                f"forward pass {part.sample.forward}: {part.seen:,} bytes seen, {part.foreseen:,} foreseen "
+                f"for {part.sample.tokens} tokens"
             ),
             Tone.PLAIN,
         )

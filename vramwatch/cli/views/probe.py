@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from vramwatch.cli.views.text import Glyphs, Line, Tone, left, line, right, wrap
 from vramwatch.core.units import show_bytes
 from vramwatch.probe.experiment import Experiment
+from vramwatch.probe.families import TINY, is_built_in
 from vramwatch.probe.findings import findings
 from vramwatch.probe.results import Reading, Result
 from vramwatch.probe.variants import Variant, compared
@@ -47,10 +48,15 @@ def result_lines(result: Result, width: int, glyphs: Glyphs) -> Iterator[Line]:
 def about(result: Result) -> str:
     """Return one sentence: what ran, where, and with which libraries."""
     each, where = result.experiment, result.environment
+    scaled = " scaled down" if is_built_in(each.model) and not _is_whole(each) else ""
     return (
-        f"{each.model}, {shape(each)}, on {where.get('device', 'an unknown device')}; "
+        f"{each.model}{scaled}, {shape(each)}, on {where.get('device', 'an unknown device')}; "
         f"torch {where.get('torch', '?')}, transformers {where.get('transformers', '?')}"
     )
+
+
+def _is_whole(experiment: Experiment) -> bool:
+    return experiment.is_full_size or experiment.model in TINY
 
 
 def shape(experiment: Experiment) -> str:
@@ -79,7 +85,7 @@ def comparison_lines(rows: Sequence[tuple[Variant, Result]], width: int, glyphs:
     titles = ("peak", "after release", "KV held", "tokens/s")
     yield line(left("variant", NAME, "") + "".join(right(each, 15) for each in titles), Tone.FAINT)
     for variant, result in rows:
-        cells = _cells(result)
+        cells = cells_of(result)
         if cells is None:
             yield from wrap(
                 f"{left(variant.name, NAME, glyphs.ellipsis)} {result.ended}: {result.why}",
@@ -92,12 +98,13 @@ def comparison_lines(rows: Sequence[tuple[Variant, Result]], width: int, glyphs:
     yield Line()
     for variant, result in rows:
         beside = by_name.get(variant.beside)
-        words = compared(variant, result, beside) if beside and _cells(result) else ""
+        words = compared(variant, result, beside) if beside and cells_of(result) else ""
         if words:
             yield from wrap(f"- {words}", width, 0)
 
 
-def _cells(result: Result) -> tuple[str, ...] | None:
+def cells_of(result: Result) -> tuple[str, ...] | None:
+    """Return peak, live after the release, KV cache and speed; None: the run did not come so far."""
     generate, release = result.at("generate"), result.at("release")
     if generate is None or release is None:
         return None
