@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from vramwatch.config import example
+from click.testing import CliRunner
+
+from vramwatch.cli import main
+from vramwatch.config import example, load
 
 
 def check(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -50,8 +53,8 @@ def test_the_configuration_in_effect_is_printed_whoever_decided_it(tmp_path: Pat
     file.write_text("log: {level: debug}\n")
     done = check("--print", home=tmp_path, VRAMWATCH_CONFIG=str(file), VRAMWATCH_POLL__INTERVAL="3s")
     assert done.returncode == 0
-    assert "  level: debug\n" in done.stdout
-    assert "  interval: 3s\n" in done.stdout
+    assert f"  level: debug  # {file}:1:7\n" in done.stdout
+    assert "  interval: 3s  # environment:VRAMWATCH_POLL__INTERVAL\n" in done.stdout
 
 
 def test_the_example_is_printed_even_beside_a_bad_configuration(tmp_path: Path):
@@ -82,3 +85,24 @@ def test_help_reads_no_configuration():
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "click" in imported
     assert not imported & {"pydantic", "yaml", "vramwatch.config"}
+
+
+def test_print_says_of_each_value_where_it_was_written(tmp_path, monkeypatch):
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        "poll:\n  interval: 2s\nowners:\n- match: {user: alice}\n  name: hers\n"
+        "channels:\n  hook:\n    webhook: {url: 'http://192.0.2.1/'}\n"
+    )
+    monkeypatch.setenv("VRAMWATCH_POLL__SLOWEST", "9s")
+    said = CliRunner().invoke(main, ["check", "--print", "--config", str(file)]).stdout
+    lines = {line.partition("  # ")[0].strip(): line.partition("  # ")[2] for line in said.splitlines()}
+    assert lines["interval: 2s"] == f"{file}:2:3"
+    assert lines["slowest: 9s"] == "environment:VRAMWATCH_POLL__SLOWEST"
+    assert lines["fastest: 200ms"] == "default"
+    assert lines["owners:"] == f"{file}:3:1"
+    (hook,) = [place for value, place in lines.items() if value.startswith("url:")]
+    assert hook.startswith(f"{file}:8:")
+    again = tmp_path / "again.yaml"
+    again.write_text(said.partition("channels:")[0])  # secrets are masked there
+    monkeypatch.delenv("VRAMWATCH_POLL__SLOWEST")
+    assert load(again, {}, {}).poll.slowest == 9.0

@@ -31,7 +31,12 @@ SEND_WITHIN = 65.0
 
 @click.command("check")
 @config_option
-@click.option("--print", "printed", is_flag=True, help="Print the configuration in effect, secrets masked.")
+@click.option(
+    "--print",
+    "printed",
+    is_flag=True,
+    help="Print what is in effect, each value with its origin, secrets masked.",
+)
 @click.option("--example", "as_example", is_flag=True, help="Print a file with every option and its default.")
 @click.option(
     "--send", "channel", metavar="CHANNEL", help="Have a marked test message sent, and print its answer."
@@ -48,7 +53,7 @@ def command(
     --send is asked of the running daemon, whose network and rights count; without one the message is sent
     from this shell. Exit code 1 if the receiver did not take it.
     """
-    from vramwatch.config import effective, example, find, load, sentence
+    from vramwatch.config import effective_with_origins, example, find, load, origins, sentence
 
     if as_example:
         click.echo(example(), nl=False)
@@ -62,7 +67,7 @@ def command(
     if channel is not None:
         ctx.exit(_send(config, config_path, channel))
     if printed:
-        click.echo(effective(config), nl=False)
+        click.echo(effective_with_origins(config, origins(path, os.environ)), nl=False)
     else:
         click.echo(f"configuration ok: {path or 'no file, every default'}")
         click.echo(sentence(config))

@@ -4,8 +4,19 @@ Costs the import of pydantic: a verb that needs no configuration does not import
 """
 
 from vramwatch.config.announcement import sentence
-from vramwatch.config.loading import find, load, load_sound
-from vramwatch.config.rendering import effective, example
+from vramwatch.config.loading import find, load, load_sound, origins
+from vramwatch.config.rendering import effective, effective_with_origins, example
 from vramwatch.config.shape import Commands, Config
 
-__all__ = ["Commands", "Config", "effective", "example", "find", "load", "load_sound", "sentence"]
+__all__ = [
+    "Commands",
+    "Config",
+    "effective",
+    "effective_with_origins",
+    "example",
+    "find",
+    "load",
+    "load_sound",
+    "origins",
+    "sentence",
+]

@@ -52,6 +52,12 @@ def load(path: Path | None, environment: Mapping[str, str], overrides: Mapping[s
     return config
 
 
+def origins(path: Path | None, environment: Mapping[str, str]) -> Mapping[Location, Place]:
+    """Return where each option that is written anywhere was written; the others have their defaults."""
+    document = decide([_read(path), from_environment(environment)])
+    return {location: mark.key for location, mark in document.marks.items()}
+
+
 def load_sound(path: Path | None, environment: Mapping[str, str]) -> tuple[Config, str]:
     """Return the configuration in which the sections that hold a fault count by their defaults.
 

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
@@ -10,6 +10,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
+from vramwatch.config.places import Location, Place
 from vramwatch.config.shape import DEFAULT_SOURCE, Config
 from vramwatch.config.telling import ChannelOptions
 from vramwatch.families import discover
@@ -52,6 +53,27 @@ def effective(config: Config) -> str:
     }
     values = {name: to_jsonable_python(getattr(config, name)) for name in Config.model_fields} | written
     return _yaml(values)
+
+
+def effective_with_origins(config: Config, origins: Mapping[Location, Place]) -> str:
+    """Return ``effective(config)`` with the place behind each value where it was written, else "default"."""
+    text = effective(config)
+    lines = text.splitlines()
+    for location, number in _lines_of(yaml.compose(text, yaml.SafeLoader), ()):
+        place = origins.get(location)
+        if place is not None or not any(location[:length] in origins for length in range(2, len(location))):
+            lines[number] += f"  # {place or 'default'}"
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _lines_of(node: yaml.Node | None, location: Location) -> Iterator[tuple[Location, int]]:
+    """Yield each option with the number of its line, from 0: what is no mapping counts as one value."""
+    if isinstance(node, yaml.MappingNode) and node.value:
+        for key, item in node.value:
+            yield from _lines_of(item, (*location, key.value))
+    elif node is not None:
+        is_below = isinstance(node, yaml.SequenceNode) and node.value  # on the lines after its key
+        yield location, node.start_mark.line - bool(is_below)
 
 
 def _sources() -> list[str]:
