@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import tarfile
 from contextlib import closing
 from dataclasses import replace
 
@@ -307,3 +308,37 @@ def test_where_no_daemon_runs_nobody_can_enrol(with_driver, path, tmp_path):
     found = findings("--store", path)["workers"]
     assert found["grade"] == "warn"
     assert str(tmp_path / "enrol.sock") in found["text"]
+
+
+# --- the archive for a bug report --------------------------------------------------------------------
+
+
+def test_a_bundle_holds_what_was_found_and_no_name_path_or_secret(with_driver, path, tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        "owners: [{match: {user: alice}, name: hers}]\nstore: {path: /srv/alice/vramwatch.db}\n"
+        "channels: {hook: {webhook: {url: 'http://127.0.0.1:9/hunter2'}}}\n"
+    )
+    archive = tmp_path / "report.tar.gz"
+    done = doctor("--bundle", archive, "--config", file, "--store", path)
+    assert f"wrote {archive}" in done.stderr
+    with tarfile.open(archive) as opened:
+        texts = {name: opened.extractfile(name).read().decode() for name in opened.getnames()}
+    assert {name.partition("/")[2] for name in texts} == {
+        "doctor.json", "versions.txt", "configuration.yaml", "store.json", "log.txt",
+    }  # fmt: skip
+    told = json.loads(texts["vramwatch-bundle/doctor.json"])
+    assert {"configuration", "driver", "store"} <= {each["subject"] for each in told}
+    whole = "\n".join(texts.values())
+    for secret in ("hunter2", "alice", "hers", str(tmp_path), socket.gethostname(), "llama.service"):
+        assert secret not in whole
+    assert "1 owners, 1 channels" in texts["vramwatch-bundle/configuration.yaml"]
+
+
+def test_a_bundle_overwrites_no_file(with_driver, tmp_path):
+    there = tmp_path / "report.tar.gz"
+    there.write_text("mine")
+    done = doctor("--bundle", there)
+    assert done.exit_code == 1
+    assert there.read_text() == "mine"
+    assert "File exists" in done.stderr

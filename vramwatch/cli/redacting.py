@@ -1,7 +1,7 @@
 """Takes names out of a report: who and where, for readers outside."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from typing import Any
@@ -33,6 +33,12 @@ def redacted(case: Case, host: str) -> tuple[Case, Mapping[str, str]]:
     """
     aliases = _aliases(_names(case), host)
     return _changed(_without_free_text(case), _Replacing(aliases)), aliases
+
+
+def redactor(polls: Iterable[Poll], host: str) -> Callable[[str], str]:
+    """Return what takes the host's name, all that ``polls`` name, and paths out of a text."""
+    holdings = (holding for poll in polls for holding in _holdings(poll))
+    return _Replacing(_aliases((name for each in holdings for name in _of_holding(each)), host))
 
 
 def _without_free_text(case: Case) -> Case:
