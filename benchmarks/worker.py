@@ -1,5 +1,6 @@
 """What it costs a worker to be enrolled: processor time alone and in requests, and how soon it answers."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from benchmarks.findings import Figures, Finding, at_most, told
+from benchmarks.findings import Figures, Finding, at_most, not_measured, told
 from vramwatch.clock import read_boot_id
 from vramwatch.core.model import ProcessKey
 from vramwatch.reception import Admission, Bounds, Reception
@@ -18,6 +19,7 @@ from vramwatch.sdk.wire import Clear
 
 SPAN = 60.0  # seconds
 SHARE_GOAL = 0.1  # percent of one core
+RATIO_GOAL = 1.01  # of CPU time: less cannot be told on a machine that others use
 ACKNOWLEDGED_GOAL = 50.0  # milliseconds
 TIMES = 50
 PERCENT, MILLI, MICRO = 100, 1_000, 1_000_000
@@ -70,6 +72,32 @@ while True:
 """
 
 
+GENERATE = """
+import json, statistics, sys, time
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+from vramwatch.sdk.integrations.transformers import enrolled
+torch.set_num_threads(1)
+shape = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 8}
+shape |= {"num_attention_heads": 8, "vocab_size": 1000}
+plain, marked = (LlamaForCausalLM(LlamaConfig(**shape)).eval() for _ in range(2))
+enrolled(marked, name="bench")
+prompt = torch.ones(1, 32, dtype=torch.long)
+def seconds(model):
+    began = time.thread_time()
+    model.generate(prompt, max_new_tokens=32, do_sample=False, pad_token_id=0)
+    return time.thread_time() - began
+seconds(plain), seconds(marked)
+ratios, until = [], time.monotonic() + float(sys.argv[1])
+while time.monotonic() < until:
+    pair = (seconds(plain), seconds(marked)) if len(ratios) % 2 else (seconds(marked), seconds(plain))[::-1]
+    ratios.append(pair[1] / pair[0])
+print(json.dumps(statistics.median(ratios)))
+"""
+
+TORCH = ("torch", "transformers")
+
+
 def measure() -> Iterator[Finding]:
     """Yield the share of a core with a daemon and without, the cost of a request, the time to an answer."""
     with tempfile.TemporaryDirectory(prefix="vramwatch-worker-") as folder:
@@ -84,8 +112,17 @@ def measure() -> Iterator[Finding]:
             yield told("worker: a step of a loop, bare", Figures((bare * MILLI,)), "ms")
             yield told("worker: the same step, marked and enrolled", Figures((marked * MILLI,)), "ms")
             yield told("worker: request() and safe_point()", Figures((each * MICRO,)), "µs")
+            yield _generate(path)
             taken = Figures(tuple(_acknowledged(reception, path)))
         yield at_most("worker: ask to acknowledgement, main thread in C", taken, ACKNOWLEDGED_GOAL, "ms")
+
+
+def _generate(path: Path) -> Finding:
+    """Each in turn in one process: a model as it is, and one whose ``generate`` and caches are followed."""
+    name = "worker: a generate loop, marked and tracked, over the bare one"
+    if any(importlib.util.find_spec(each) is None for each in TORCH):
+        return not_measured(name, "needs " + " and ".join(TORCH))
+    return at_most(name, Figures((float(json.loads(_run(GENERATE, path, SPAN))),)), RATIO_GOAL)
 
 
 def _share(path: Path, seconds: float) -> float:

@@ -132,6 +132,15 @@ def test_who_is_refused_says_so_once_and_goes_on(daemon, caplog, allocator):
     worker.close()
 
 
+def test_a_worker_that_is_turned_out_later_knows_why_and_does_not_come_back_at_once(enrol, daemon):
+    worker, peer = enrol()
+    peer.says(Refused("too many messages"))
+    assert peer.is_over()
+    wait_until(lambda: worker.refusal == "too many messages")
+    assert not worker.is_enrolled
+    assert daemon.is_left_alone(1.0)
+
+
 def test_the_switch_in_the_environment_turns_everything_off(daemon, monkeypatch, allocator):
     monkeypatch.setenv("VRAMWATCH_DISABLE", "1")
     worker = enroll(allocator=allocator)

@@ -110,10 +110,10 @@ class Clearing:
         if self._waiting is None or self._load.held or quietly(self._allocator.is_capturing, False):
             return False
         with self._lock:
-            asked, self._waiting = self._waiting, None
+            asked = self._waiting
             if asked is None or self._under_way is not None:
                 return False
-            self._under_way, self._is_given_up = asked, False
+            self._waiting, self._under_way, self._is_given_up = None, asked, False
         answer = Answer(asked.clear.id, "failed", "was interrupted")
         try:
             answer = self._clear(asked.clear, is_idle)

@@ -32,6 +32,9 @@ ABSENT_DELAYS = (0.5, 30.0)
 REFUSED_DELAYS = (5.0, 300.0)
 """The same for who was refused: mostly the daemon's configuration has to change before."""
 
+STEADY = 30.0
+"""Seconds that a connection must last for the next delay to be the first one again."""
+
 DOUBLINGS = 10
 """After which the longest delay has been reached."""
 
@@ -110,8 +113,9 @@ class Link:
         failures = 0
         self._pause(self._delay)
         while not self._is_closing:
-            was_enrolled = quietly(self._live, False)
-            failures = 0 if was_enrolled else failures + 1
+            began = time.monotonic()
+            quietly(self._live, None)
+            failures = 0 if time.monotonic() - began >= STEADY else failures + 1
             first, last = REFUSED_DELAYS if self.refusal else ABSENT_DELAYS
             delay = min(first * 2.0 ** min(failures, DOUBLINGS), last)
             self._pause(delay * random.uniform(0.5, 1.0))  # noqa: S311 - a fleet comes back spread
@@ -125,12 +129,12 @@ class Link:
             self._wait(None, left)
             self._unsent.clear()  # nobody is there to hear it
 
-    def _live(self) -> bool:
-        """Live through one connection, from its begin to its end. Returns whether it came to enrolment."""
+    def _live(self) -> None:
+        """Live through one connection, from its begin to its end."""
         self._unsent.clear()
-        path = where()
+        path, self.refusal = where(), ""
         if path is None:
-            return False
+            return
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
             self._socket = connection
             try:
@@ -144,25 +148,26 @@ class Link:
             except (OSError, WireError) as fault:
                 log.debug("connection ended socket=%s why=%s", path, fault)
             finally:
-                was_enrolled, self.is_enrolled, self._socket = self.is_enrolled, False, None
+                self.is_enrolled, self._socket = False, None
                 self._ends.lost()
-        return was_enrolled
 
     def _greet(self, connection: socket.socket, hello: Hello) -> Optional[Welcome]:
         with contextlib.suppress(BrokenPipeError):  # refused at the door: the reason is still to be read
             connection.send(encode(hello))
         until = time.monotonic() + GREETING
-        self.refusal = ""
         while not self._is_closing and (left := until - time.monotonic()) > 0:
             self._wait(connection, left)
             for message in _heard(connection):
                 if isinstance(message, Welcome):
                     return message
                 if isinstance(message, Refused):
-                    self.refusal = message.reason or "no reason given"
-                    log.warning("vramwatch does not enrol this process: %s", self.refusal)
+                    self._refused(message)
                     return None
         return None
+
+    def _refused(self, message: Refused) -> None:
+        self.refusal = message.reason or "no reason given"
+        log.warning("vramwatch does not enrol this process: %s", self.refusal)
 
     def _talk(self, connection: socket.socket, hello: Hello, every: float) -> None:
         """Report and hear until either side ends it, or ``hello`` is not true any more."""
@@ -177,6 +182,9 @@ class Link:
             is_soon = self._ends_tick()
             self._wait(connection, min(due - now, LOOK) if is_soon else due - now)
             for message in _heard(connection):
+                if isinstance(message, Refused):
+                    self._refused(message)
+                    return
                 if isinstance(message, Clear):
                     self._unsent.append(self._ends.ask(message))
             while self._unsent and _send(connection, encode(self._unsent[0])):
