@@ -26,8 +26,8 @@ NAMES = (
     "cost",
     "budget",
     "memory",
-    "reception",
     "kill_the_reader",
+    "reception",
     "history",
 )
 """The shortest first; each is a file of this folder with a ``measure``."""

@@ -170,6 +170,35 @@ def test_another_user_enrols_as_a_member_of_the_group_alone(open_folder):
 
 
 @as_root
+def test_a_group_that_the_daemon_is_not_in_is_refused_and_nothing_is_left(open_folder):
+    open_folder.chmod(0o700)
+    os.chown(open_folder, NOBODY, NOBODY)
+    done = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, str(open_folder / "enrol.sock")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "SupplementaryGroups=" in done.stdout
+    assert not list(open_folder.iterdir())
+
+
+AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from vramwatch.reception import Admission, Bounds, Reception, ReceptionError
+os.setgroups([])
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+try:
+    Reception(Path(sys.argv[1]), Admission(group=4242), Bounds(), "boot")
+except ReceptionError as error:
+    print(error)
+"""
+
+
+@as_root
 def test_of_the_group_the_users_that_are_named_enrol_alone(open_folder):
     path = open_folder / "enrol.sock"
     with closing(open_at(path, group=4242, users=frozenset({1001}))):

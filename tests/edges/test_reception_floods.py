@@ -9,5 +9,5 @@ def test_a_flood_of_connections_and_garbage_costs_little_memory_and_no_poll(tmp_
     cost = flood(tmp_path / "enrol.sock", 900)
     assert cost["failed"] == 0, "the attackers did what they came for"
     assert cost["grown_bytes"] < 16 * MIB
-    assert cost["late_seconds"] < 0.25
+    assert cost["late_seconds"] < 1.0, "less than the interval of the polls, on whatever machine"
     assert cost["enrolled"], "who was there before is still heard"

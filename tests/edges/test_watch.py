@@ -122,6 +122,7 @@ def reloaded(tmp_path):
             None,
             None,
             None,
+            None,
             load(file, {}, {}),
             lambda: load(file, {}, {}),
         )

@@ -147,14 +147,28 @@ def _listen(path: Path, directory: int, group: int | None) -> socket.socket:
             listener.bind(_in(directory, path.name))
         finally:
             os.umask(before)
-        if group is not None:
-            os.chown(path.name, -1, group, dir_fd=directory, follow_symlinks=False)
-        os.chmod(path.name, 0o660, dir_fd=directory)
+        _open_to(path.name, directory, group)
         listener.listen(QUEUED)
     except OSError as error:
         listener.close()
         raise ReceptionError(f"{path}: workers cannot enrol here ({error.strerror}); {REMEDY}") from error
+    except ReceptionError:
+        listener.close()
+        os.unlink(path.name, dir_fd=directory)
+        raise
     return listener
+
+
+def _open_to(name: str, directory: int, group: int | None) -> None:
+    if group is not None:
+        try:
+            os.chown(name, -1, group, dir_fd=directory, follow_symlinks=False)
+        except PermissionError as error:
+            raise ReceptionError(
+                f"workers.group: the daemon's user is no member of group {group}, and cannot give it the "
+                "socket; add it, as a service with SupplementaryGroups="
+            ) from error
+    os.chmod(name, 0o660, dir_fd=directory)
 
 
 def _in(directory: int, name: str) -> str:

@@ -77,8 +77,8 @@ class Reception:
         self._is_open = False  # whether new connections are taken up
         self._refusals: dict[str, tuple[float, int]] = {}  # reason -> told when, and how many since
         self._selector = selectors.DefaultSelector()
-        self._waker, self._woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._selector.register(self._waker, selectors.EVENT_READ, self._woken)
+        self._woken, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._selector.register(self._woken, selectors.EVENT_READ, self._waker)
         self._let_in()
         self._is_over = False
         self._thread = threading.Thread(target=self._serve, name="reception", daemon=True)
@@ -93,10 +93,10 @@ class Reception:
     def gauges(
         self, present: Mapping[str, Mapping[int, Tenant]], at: Instant
     ) -> Mapping[str, tuple[Gauge, ...]]:
-        fresh_until = OLD_REPORTS * self._bounds.report_every
+        oldest = at.boottime - OLD_REPORTS * self._bounds.report_every
         told: dict[str, tuple[Gauge, ...]] = {}
         for key, worker in self.enrolled().items():
-            if worker.reported_at is None or at.boottime - worker.reported_at > fresh_until:
+            if worker.reported_at is None or worker.reported_at < oldest:
                 continue
             for gpu, tenants in present.items():
                 tenant = tenants.get(key.pid)
@@ -143,14 +143,14 @@ class Reception:
         """End every connection, and with it every consent."""
         self._is_over = True
         with contextlib.suppress(BlockingIOError):
-            os.write(self._woken, b".")
+            os.write(self._waker, b".")
         self._thread.join()
         for guest in list(self._guests.values()):
             self._drop(guest)
         self._selector.close()
         self._entrance.close()
-        os.close(self._waker)
         os.close(self._woken)
+        os.close(self._waker)
 
     # --- the thread ---------------------------------------------------------------------------------
 
