@@ -233,6 +233,20 @@ def test_a_front_end_beside_its_engine_on_one_gpu_does_not_tell_the_same_again()
         assert asking.told().keys() == {12}
 
 
+def test_sockets_that_an_engine_keeps_for_itself_are_no_hindrance():
+    with (
+        receiving(hanging) as silent,
+        receiving(raving),
+        receiving(answering(200, VLLM["/metrics"])) as pages,
+    ):
+        asking = asking_ourselves(pages, argv=("vllm", "serve", "m"))
+        assert asking.told()[os.getpid()]["requests_running"] == 12
+        before = silent.connections
+        asking.now += 5.0
+        assert asking.told()
+        assert silent.connections == before  # once found, the others are left alone
+
+
 def test_an_engine_that_comes_back_at_another_port_is_found_there():
     asking = Asking()
     with receiving(answering(200, VLLM["/metrics"])) as first:

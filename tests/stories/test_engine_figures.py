@@ -38,6 +38,7 @@ def test_what_vllm_says_of_its_pool_stands_in_status_and_history(house, driver, 
             house.until_ready()
             wait_until(lambda: figures(house).get(server.inner), "the engine's figures are known")
             told = figures(house)[server.inner]
+            seen = house.say("status").stdout
             server.serve({"/metrics": page("vllm-0.33.txt").replace("0.9875", "0.125")})
             wait_until(
                 lambda: figures(house)[server.inner]["engine_kv_ratio"] == 0.125, "they are asked for again"
@@ -45,6 +46,7 @@ def test_what_vllm_says_of_its_pool_stands_in_status_and_history(house, driver, 
             said = stop(daemon)
     assert told["engine_kv_ratio"] == 0.9875
     assert told["requests_waiting"] == 5
+    assert f"pid {server.inner}, KV 99% full, 5 waiting" in seen
     assert "engine tells its figures engine=vllm" in said
     history = house.say("history", "--since", "1h", "--quantity", "engine_kv_ratio", "--format", "csv").stdout
     assert ",0.9875" in history

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import itemgetter
 
 from vramwatch.core.commandline import own_title
@@ -36,7 +36,7 @@ LISTED_WITHIN = 900.0
 INNERMOST = ("worker", "scheduler", "runner", "engine_core", "server")
 """Roles of the processes that hold an engine's memory, the likeliest first; a front end may hold a little."""
 
-END_WAIT = 5.0
+END_WAIT = 3.0
 """Seconds that the thread has to end: it may be in the middle of an exchange."""
 
 logger = logging.getLogger("vramwatch.gauging")
@@ -63,7 +63,7 @@ class _Standing:
     due: float = 0.0  # boottime
     failures: int = 0
     door: Door | None = None  # where it answered last
-    said: str | None = field(default="")  # why nothing was heard; None: it was heard; empty: not asked yet
+    is_heard: bool | None = None  # None: it was not asked yet
 
 
 class Gauging:
@@ -180,11 +180,11 @@ class Gauging:
     def _note(self, service: Service, standing: _Standing, why: str | None) -> None:
         """Say when a service is first heard and when it falls silent, and put the next asking off."""
         standing.failures = standing.failures + 1 if why else 0
-        wait = min(self._terms.interval * 2 ** min(standing.failures, 16), BACK_OFF_MOST)
-        standing.due = self._clock() + (wait if why else self._terms.interval)
-        if (why is None) == (standing.said is None) and standing.said != "":
+        longest = max(BACK_OFF_MOST, self._terms.interval)
+        standing.due = self._clock() + min(self._terms.interval * 2 ** min(standing.failures, 16), longest)
+        if standing.is_heard == (why is None):
             return
-        standing.said = why
+        standing.is_heard = why is None
         subject = f"engine={service.engine} pid={service.facts.key.pid}"
         if why:
             logger.info("engine tells no figures %s because=%r", subject, why)

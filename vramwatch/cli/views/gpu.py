@@ -1,6 +1,6 @@
 """One Gpu's Ledger as lines: heading, bar, a row for each part, a sentence for each doubt."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import tzinfo
 from itertools import groupby
@@ -196,6 +196,7 @@ def _owner_row(ledger: Ledger, share: Share, frame: Frame) -> Row:
     notes = [pids(known)] if known else []
     if share.withheld:
         notes.append(f"{pids(share.withheld)} n/a")
+    notes += _pool_notes(ledger, {holding.pid for holding in share.holdings})
     return Row(
         mark.letter,
         clean(share.owner.name) or clean(share.owner.key) or "(no name)",
@@ -205,6 +206,18 @@ def _owner_row(ledger: Ledger, share: Share, frame: Frame) -> Row:
         has_change=frame.span is not None,
         colour=mark.colour,
     )
+
+
+def _pool_notes(ledger: Ledger, members: Collection[int]) -> list[str]:
+    """Return how full the fullest KV pool of these processes is, and what waits; empty where none tells."""
+    told: dict[str, float] = {}
+    for gauge in ledger.reading.gauges:
+        if gauge.pid in members:
+            told[gauge.quantity] = max(gauge.value, told.get(gauge.quantity, 0.0))
+    used, waiting = told.get("engine_kv_ratio"), told.get("requests_waiting")
+    if used is None:
+        return []
+    return [f"KV {used:.0%} full", *([f"{waiting:.0f} waiting"] if waiting else [])]
 
 
 def _ghost_row(holding: Holding, ledger: Ledger, frame: Frame) -> Row:
