@@ -65,17 +65,19 @@ class Digests:
                 span = history.span()
                 if span is None:
                     return
-                now, last = span[1], history.casebook.last_digest()
-                since = max(span[0] if last is None else last, self._made)
-                asked = due(since, now, plan.period, plan.at, plan.zone)
-                if asked is None:
+                now, last = span[1], history.casebook.last_digests()
+                since = {each: max(last.get(each, span[0]), self._made) for each in plan.channels}
+                asked = {each: due(at, now, plan.period, plan.at, plan.zone) for each, at in since.items()}
+                found = [(each, stretch) for each, stretch in asked.items() if stretch is not None]
+                if not found:
                     return
-                text = digest_text(gather(history, *asked), self._outbox.host, plan.zone)
+                # each is of the newest span; whoever was not sent it before a kill is sent it now
+                text = digest_text(gather(history, *found[0][1]), self._outbox.host, plan.zone)
         except StoreError as error:
             logger.error("digest not made because=%r", str(error))
             return
         self._made = now
-        call(lambda: self._send(plan.channels, text, now))
+        call(lambda: self._send([each for each, _ in found], text, now))
 
     def _send(self, channels: Iterable[str], text: str, now: float) -> None:
         for channel in channels:

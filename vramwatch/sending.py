@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
-from vramwatch.core.couriers import Courier, Reach
+from vramwatch.core.couriers import Courier, Reach, place_of
 from vramwatch.core.messages import DETAILED, Item, Message, MessageKind
 from vramwatch.core.outgoing import (
     LONGEST_ASKED,
@@ -301,18 +301,24 @@ def attempt(line: Line, message: Message, courier: Courier) -> Outcome:
 def unreachable(notifier: Notifier) -> str | None:
     """Return why none of a notifier's receivers takes a connection; None: one does, or nobody can say.
 
-    Through a proxy nobody can: it is the proxy that connects.
+    Behind a configured proxy that is the proxy itself, for it connects to them; where the environment names
+    one, nobody can say.
     """
     places, reach = notifier.places(), notifier.reach()
-    if reach.proxy or any(name in os.environ for name in PROXY_VARIABLES):
+    if reach.proxy:
+        proxy = place_of(reach.proxy)
+        places, whose = ((proxy,) if places and proxy else ()), "the proxy "
+    elif any(name in os.environ for name in PROXY_VARIABLES):
         return None
+    else:
+        whose = ""
     reasons = []
     for host, port in places:
         try:
             with socket.create_connection((host, port), timeout=reach.connect):
                 return None
         except OSError as error:
-            reasons.append(f"{host}:{port} takes no connection ({error.strerror or error})")
+            reasons.append(f"{whose}{host}:{port} takes no connection ({error.strerror or error})")
     return "; ".join(reasons) or None
 
 

@@ -140,12 +140,13 @@ def test_nobody_is_told_before_its_time_or_where_nobody_asks(path):
     assert looked(path.with_name("none.db"), PLAN) == []
 
 
-def test_after_a_restart_it_is_not_sent_again(path):
+@pytest.mark.parametrize(("made_for", "owed"), [(("hook", "ops"), []), (("hook",), ["ops"])])
+def test_after_a_restart_it_is_sent_to_those_alone_for_whom_it_was_not_made(path, made_for, owed):
     with closing(filled(path)) as store:
         desk = Desk(store)
-        made = Delivery("hook", "k", MORNING, kind=MessageKind.DIGEST, text="…")
-        desk.keep(Changes(begun=[(made, MORNING)]), MORNING)
-    assert looked(path, PLAN) == []
+        made = [Delivery(each, "k", MORNING, kind=MessageKind.DIGEST, text="…") for each in made_for]
+        desk.keep(Changes(begun=[(each, MORNING) for each in made]), MORNING)
+    assert [channel for channel, *_ in looked(path, PLAN)] == owed
 
 
 def test_the_configuration_says_who_wants_it(tmp_path):

@@ -310,6 +310,14 @@ def test_where_no_daemon_runs_nobody_can_enrol(with_driver, path, tmp_path):
     assert str(tmp_path / "enrol.sock") in found["text"]
 
 
+def test_where_the_source_is_simulated_no_gpu_of_this_machine_is_made_up(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(f"source: simulated\nstore: {{path: {tmp_path / 'history.db'}}}\n")
+    said = doctor("--config", config).output
+    assert "ok    source: simulated: no driver is asked" in said
+    assert "H100" not in said
+
+
 # --- the archive for a bug report --------------------------------------------------------------------
 
 

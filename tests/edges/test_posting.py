@@ -12,7 +12,9 @@ import pytest
 from tests.receivers import answering, certificate, receiving, tls_of
 from vramwatch.core.couriers import Answer, Reach
 from vramwatch.core.outgoing import Delivered, Rejected, Retry
+from vramwatch.notifiers.webhook import Webhook
 from vramwatch.posting import ANSWER_MOST, HttpCourier, retry_after
+from vramwatch.sending import unreachable
 
 QUICK = Reach(connect=0.3, read=0.3, total=0.6)
 SLACK = 0.5
@@ -441,3 +443,12 @@ def test_receivers_that_fail_leave_no_connection_behind(tmp_path):
                 courier.post(f"https://127.0.0.1:{untrusted.port}", {})
             assert len(courier._leash._held) <= 1
         assert not courier._leash._held
+
+
+def test_behind_a_proxy_that_takes_no_connection_it_is_the_proxy_that_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    hook = Webhook(url="https://hooks.example/x", http={"proxy": f"http://127.0.0.1:{port}"})
+    assert unreachable(hook) == f"the proxy 127.0.0.1:{port} takes no connection (Connection refused)"
+    with receiving() as proxy:
+        assert unreachable(Webhook(url="https://hooks.example/x", http={"proxy": proxy.url})) is None

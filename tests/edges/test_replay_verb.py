@@ -14,8 +14,11 @@ import pytest
 from click.testing import CliRunner
 
 from tests.polls import START, gpu, holding, owner, poll
+from tests.verdicts import transition
 from vramwatch import assembly
 from vramwatch.cli import main
+from vramwatch.cli.views.text import plain
+from vramwatch.cli.views.verdict import verdict_lines
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.forecast import Reason as NoForecast
 from vramwatch.core.incidents import Incident, Judgement, Reason, Severity, State, Subject, Terms, Transition
@@ -210,6 +213,23 @@ def test_people_read_how_each_incident_went_and_ended(growth, tmp_path):
     assert "Seen by spike too." in text
     assert "Memory would have been exhausted at 2023-11-15 22:13 (80 %: " in text
     assert "Not load: requests did not rise." in text
+
+
+def test_people_read_that_an_incident_was_over_in_between():
+    moves = [
+        transition(seq, state=state, reason=reason)
+        for seq, state, reason in (
+            (60, State.FIRING, Reason.ESTABLISHED),
+            (70, State.FIRING, Reason.UPDATED),
+            (120, State.RESOLVED, Reason.CLEARED),
+            (180, State.FIRING, Reason.ESTABLISHED),
+        )
+    ]
+    said = " ".join(plain(verdict_lines(moves, {}, DAY, 120, UTC)).split())
+    assert (
+        "fired 2023-11-14 22:14, resolved 2023-11-14 22:15: the pattern is no longer there, "
+        "fired again 2023-11-14 22:16, not resolved by the end." in said
+    )
 
 
 def test_what_goes_on_at_the_end_is_told_so_with_why_there_is_no_forecast(growth, tmp_path):

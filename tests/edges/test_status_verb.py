@@ -161,6 +161,16 @@ def blind(at: Instant, kind: FaultKind, detail: str) -> Poll:
     return Poll(at, missing=(Missing(None, Fault(kind, detail)),), pace=Pace(Seconds(1.0), Seconds(1.0), 0.0))
 
 
+def test_while_released_an_incident_still_names_its_gpu_and_no_rhythm_of_readings_is_told(store, path):
+    store.write(replace(one_poll(instant(1)), transitions=(transition(instant(1), "open", State.FIRING),)))
+    store.write(blind(instant(2), FaultKind.RELEASED, "released by alice until 22:28:20"))
+    status, _ = Looking(path, never, UTC).look(instant(3))
+    text = plain(status_lines(status, 120, UNICODE))
+    assert "on GPU 0: " in text
+    assert "GPU-0000" not in text
+    assert "every" not in text
+
+
 def test_a_daemon_that_was_stopped_while_released_leaves_what_stood_before_and_no_promise(store, path):
     store.write(one_poll(instant(1)))
     for seq in (2, 3):

@@ -68,7 +68,7 @@ def examine(config: Config, store_path: Path | None) -> list[Finding]:
         *_packages(),
         *machine.look_at(Path("/"), survey()),
         machine.clock(),
-        *_gpus(look_once(config)),
+        *_source(config),
         *_processes(),
         *_store(locate(store_path, config.store.path)),
         *machine.service(),
@@ -76,6 +76,15 @@ def examine(config: Config, store_path: Path | None) -> list[Finding]:
         _workers(config),
         *_channels(config),
     ]
+
+
+def _source(config: Config) -> Iterator[Finding]:
+    """Yield what is said of the GPUs; a simulated server or a recording is none that could be looked at."""
+    if config.source_name == "nvml":
+        yield from _gpus(look_once(config))
+    else:
+        text = f"{config.source_name}: no driver is asked; what is shown is no GPU of this machine"
+        yield Finding("source", Grade.OK, text)
 
 
 def _packages() -> Iterator[Finding]:

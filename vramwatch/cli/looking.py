@@ -273,6 +273,7 @@ def _with_history(history: History, status: Status, newest: float) -> Status:
         since=_since(history, status.poll, newest),
         silences=history.casebook.silences(),
         incidents=history.open_incidents(),
+        gpus={gpu.uuid: gpu for gpu in history.gpus()},
         attempts=history.casebook.last_attempts(at - ATTEMPTS_SHOWN),
     )
 

@@ -201,7 +201,9 @@ def who(item: Item) -> str:
         ("user", scene.user),
         ("team", scene.team),
     )
-    return ", ".join(f"{name} {clean(text)}".strip() for name, text in parts if text)
+    named = ", ".join(f"{name} {clean(text)}".strip() for name, text in parts if text)
+    is_left = named and item.incident.subject.kind is SubjectKind.UNATTRIBUTED
+    return f"left behind by {named}" if is_left else named
 
 
 def sentences(item: Item, zone: tzinfo | None = None) -> tuple[str, ...]:

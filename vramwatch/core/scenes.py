@@ -11,7 +11,8 @@ class Scene:
     """One Gpu at one poll, with whoever an incident is about. None: not known; bytes.
 
     ``held_bytes``: what its Subject holds: an Owner's processes together, the unattributed bytes, or all
-    that is used. ``pid`` and what follows it: the process that grows, else the largest of the Owner.
+    that is used. ``pid`` and what follows it: the process that grows, else the largest of the Owner; of
+    unattributed bytes the ghost that holds most of them.
     """
 
     gpu: str  # as people call it: "0", "0:2"
@@ -48,7 +49,10 @@ def scene_of(
         ledger.gpu.ordinal, ledger.gpu.name, ledger.memory.total, ledger.memory.used, ledger.memory.used
     )
     if kind is SubjectKind.UNATTRIBUTED:
-        return replace(scene, held_bytes=max(0, ledger.unattributed) + ledger.ghost_bytes)
+        held = max(0, ledger.unattributed) + ledger.ghost_bytes
+        ghost = _ghost_of(ledger, held)
+        scene = replace(scene, held_bytes=held)
+        return _with_process(scene, ghost) if ghost else scene
     if kind is not SubjectKind.OWNER:
         return scene
     theirs = [each for each in ledger.holdings if each.tenant.owner.key == owner]
@@ -56,6 +60,13 @@ def scene_of(
     scene = replace(scene, held_bytes=sum(told) if told else None)
     named = next((each for each in theirs if each.pid == pid), theirs[0] if theirs else None)
     return _with_process(scene, named) if named else scene
+
+
+def _ghost_of(ledger: Ledger, held: int) -> Holding | None:
+    """Return the ghost that holds at least half of the ``held`` bytes that no living process does."""
+    ghosts = [each for each in ledger.holdings if each.ghost and each.held is not None]
+    largest = max(ghosts, key=lambda each: each.held or 0, default=None)
+    return largest if largest and 2 * (largest.held or 0) >= held else None
 
 
 def remembering(scene: Scene | None, before: Scene | None) -> Scene | None:

@@ -78,10 +78,10 @@ class Casebook:
         with self._reading() as connection:
             return attempts.last_of_owners(connection, since)
 
-    def last_digest(self) -> float | None:
-        """Return when the newest digest was made, unix seconds; None: none ever was."""
+    def last_digests(self) -> Mapping[str, float]:
+        """Return channel -> when the newest digest was made for it, unix seconds; those that had one."""
         with self._reading() as connection:
-            return deliveries.last_digest(connection)
+            return deliveries.last_digests(connection)
 
     def silences(self) -> list[Silence]:
         """Return every silence that was ever set, the oldest first; that of observing too."""

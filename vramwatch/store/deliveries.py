@@ -259,8 +259,9 @@ def last_left(connection: Connection, channel: str) -> float | None:
     return made
 
 
-def last_digest(connection: Connection) -> float | None:
-    """Return when the newest digest was made for any channel, unix seconds; None: none ever was."""
-    made = select(func.max(t.delivery.c.made)).where(t.delivery.c.kind == MessageKind.DIGEST.value)
-    newest: float | None = connection.scalar(made)
-    return newest
+def last_digests(connection: Connection) -> Mapping[str, float]:
+    """Return channel -> when the newest digest was made for it, unix seconds; those alone that had one."""
+    columns = t.delivery.c
+    made = select(columns.channel, func.max(columns.made).label("made"))
+    rows = connection.execute(made.where(columns.kind == MessageKind.DIGEST.value).group_by(columns.channel))
+    return {row.channel: row.made for row in rows}

@@ -63,6 +63,7 @@ class Status:
     stopped: float | None = None  # unix seconds at which the daemon was, if later than the Poll
     silences: Sequence[Silence] = ()  # all that were ever set
     incidents: Sequence[Transition] = ()
+    gpus: Mapping[str, Gpu] = field(default_factory=dict)  # all that history knows, by UUID
     attempts: Sequence[Attempt] = ()  # the newest at each owner, of the last day
     workers: Sequence[Json] | None = None  # as core.records.worker_record tells them; None: not known
 
@@ -133,7 +134,8 @@ def _lines(status: Status, frame: Frame) -> list[Line]:
     poll = status.poll
     lines = _heading(status, frame.width)
     if status.incidents:
-        told = incident_lines(status.incidents, gpus_of(poll), status.now.wall, frame.width, status.zone)
+        known = {**status.gpus, **gpus_of(poll)}  # one that cannot be read has its name all the same
+        told = incident_lines(status.incidents, known, status.now.wall, frame.width, status.zone)
         lines += [Line(), *told]
     for entry, depth in in_order((*poll.ledgers, *poll.missing)):
         lines.append(Line())
@@ -195,7 +197,8 @@ def _read_when(status: Status, elapsed: float) -> str:
     """Return when the figures were read, and how often they are; their age where no other words say it."""
     at = show_when(status.poll.at.wall, status.now.wall, status.zone, seconds=True)
     pace = status.poll.pace
-    rate = f", every {show_seconds(pace.interval)}" if pace and status.standing not in OVER else ""
+    goes_on = status.poll.ledgers and status.standing not in OVER  # what reads nothing has no rhythm
+    rate = f", every {show_seconds(pace.interval)}" if pace and goes_on else ""
     if status.standing in (Standing.CATCHING_UP, Standing.SILENT, Standing.RECORDED):
         return f"read at {at}{rate}"
     if elapsed < -1:

@@ -1,6 +1,6 @@
 """What a replay found, for people: each incident as it ended up, or that there was none."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
@@ -40,13 +40,15 @@ Lacking = Sequence[tuple[Subject, Lack]]
 class Course:
     """How one incident went. Unix seconds; ``fired`` and ``resolved`` None: it did not.
 
-    ``worst``: the incident as it stood when its growth was told last while firing, or told last at all.
+    ``turns``: each transition at which it began to fire, or was resolved. ``worst``: the incident as it stood
+    when its growth was told last while firing, or told last at all.
     """
 
     opened: float
     fired: float | None
     resolved: Transition | None
     worst: Incident
+    turns: tuple[Transition, ...] = ()
     accidents: tuple[Transition, ...] = ()  # what was told of out-of-memory while memory grew
 
 
@@ -69,8 +71,18 @@ def _course(told: Sequence[Transition]) -> Course:
         firing[0].at.wall if firing else None,
         last if last.incident.state is State.RESOLVED else None,
         standing,
+        tuple(_turns(told)),
         tuple(accidents),
     )
+
+
+def _turns(told: Sequence[Transition]) -> Iterator[Transition]:
+    before = None
+    for each in told:
+        state = each.incident.state
+        if state is not before and state is not State.PENDING:
+            yield each
+        before = state
 
 
 def played_line(gpus: int, rows: int | None, span: tuple[float, float] | None, zone: tzinfo | None) -> str:
@@ -169,10 +181,17 @@ def _tone(course: Course) -> Tone:
 
 def _times(course: Course, zone: tzinfo | None) -> str:
     parts = [f"Opened {clock(course.opened, zone)}"]
-    parts.append("never fired" if course.fired is None else f"fired {clock(course.fired, zone)}")
-    if course.resolved:
-        parts.append(f"resolved {clock(course.resolved.at.wall, zone)}: {BECAUSE[course.resolved.reason]}")
-    else:
+    if course.fired is None:
+        parts.append("never fired")
+    again = ""
+    for each in course.turns:
+        at = clock(each.at.wall, zone)
+        if each.incident.state is State.FIRING:
+            parts.append(f"fired {again}{at}")
+            again = "again "
+        else:
+            parts.append(f"resolved {at}: {BECAUSE[each.reason]}")
+    if course.resolved is None:
         parts.append("not resolved by the end")
     return ", ".join(parts)
 
