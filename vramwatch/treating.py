@@ -148,7 +148,7 @@ class Treatment:
             return None
         except OSError as error:
             return f"{self._off_file} cannot be read ({error.strerror}), which counts as off"
-        return f"switched off: {clean(said) or self._off_file}"
+        return f"switched off by {clean(said) or f'the file {self._off_file}'}"
 
     def set(self, request: Request) -> Reply:
         """Switch remedies "off" or "on", as ``request`` says, and return how they are; without it they stay.
