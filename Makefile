@@ -41,7 +41,8 @@ sdk-wheel: $(VENV)/.base
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist packaging/sdk
 
 test-torch: build/torch/.ready
-	build/torch/bin/python -m pytest tests/probe
+	$(MAKE) --no-print-directory -C tests/nvml
+	build/torch/bin/python -m pytest tests/probe tests/stories/test_remedies.py
 
 probe: build/torch/.ready
 	build/torch/bin/python -m vramwatch probe --compare --html build/probe.html

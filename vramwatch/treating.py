@@ -148,7 +148,7 @@ class Treatment:
             return None
         except OSError as error:
             return f"{self._off_file} cannot be read ({error.strerror}), which counts as off"
-        return f"switched off: {clean(said) or self._off_file}"
+        return f"switched off by {clean(said) or f'the file {self._off_file}'}"
 
     def set(self, request: Request) -> Reply:
         """Switch remedies "off" or "on", as ``request`` says, and return how they are; without it they stay.
@@ -288,8 +288,8 @@ class Treatment:
         ended = [each for said in self._said() if (each := self._hear(said, poll))]
         ended += self._go_on(poll, off)
         for key, answer in self._workers.answers():
-            if (trial := known.trials.get(answer.id)) is not None:
-                known.trials[answer.id] = verification.answered(trial, key, answer, now)
+            for id, trial in list(known.trials.items()):
+                known.trials[id] = verification.answered(trial, key, answer, now)
         for id, before in list(known.trials.items()):
             trial = verification.read(before, _held(before.apply, poll.ledgers), now)
             known.trials[id] = trial

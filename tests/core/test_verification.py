@@ -87,6 +87,14 @@ def test_the_word_of_a_stranger_counts_for_nothing():
     assert verdict(one, 131.0).result is Result.UNANSWERED
 
 
+def test_a_worker_that_is_signalled_answers_by_an_id_of_its_own():
+    signalled = answered(trial(RemedyName.SIGNAL), key(1), Answer("signal-1", "busy"), 101.0)
+    assert verdict(signalled, 200.0) is None
+    assert verdict(signalled, 701.0).result is Result.BUSY
+    asked = answered(trial(), key(1), Answer("signal-1", "busy"), 101.0)
+    assert verdict(asked, 131.0).result is Result.UNANSWERED
+
+
 def test_busy_extends_the_wait_and_a_last_word_ends_it():
     one = says(trial(), "busy")
     assert verdict(one, 500.0) is None

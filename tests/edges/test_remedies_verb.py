@@ -55,7 +55,7 @@ def test_the_list_shows_the_table_and_what_was_done_last(ward):
     assert "fragmentation ask, then signal (dry run), then a person (off: engine)" in told
     assert "leak a person (off: command)" in told
     assert "load never: load is what the memory is for" in told
-    assert "no daemon listens" in told
+    assert "Not known whether they are on: no daemon listens" in told
 
 
 def test_the_list_as_data_has_each_cause_with_its_remedies_and_their_modes(ward):
@@ -66,8 +66,10 @@ def test_the_list_as_data_has_each_cause_with_its_remedies_and_their_modes(ward)
 
 def test_check_prints_the_table_where_a_remedy_is_configured(ward):
     told = " ".join(call(ward, "check").split())
-    assert "has memory given back by ask where docs/remedies.md says" in told
-    assert "kv_cache ask, then signal (dry run), then a person, only what is kept" in told
+    assert "has memory given back by ask as docs/remedies.md says" in told
+    assert (
+        "kv_cache only what is kept while no request runs: ask, then signal (dry run), then a person" in told
+    )
 
 
 def test_without_a_remedy_check_says_that_no_process_is_touched(tmp_path):
@@ -91,3 +93,11 @@ def test_a_message_says_what_was_done(ward):
     item = Item(Notice.UPDATED, moved, attempts=(attempt,))
     assert any(each.startswith("What was done: ask pid 42") for each in sentences(item))
     assert not any("What was done" in each for each in sentences(replace(item, attempts=())))
+
+
+def test_status_shows_what_the_last_action_freed(ward):
+    told = " ".join(call(ward, "status", "--store", str(ward.store)).split())
+    assert "What was done last" in told
+    assert "chat: ask pid 42 to clear: callback, gc, empty_cache: recovered (2.0 GiB came back" in told
+    (attempt,) = json.loads(call(ward, "status", "--store", str(ward.store), "--format", "json"))["attempts"]
+    assert attempt["freed_bytes"] == GROWTH

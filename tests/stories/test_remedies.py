@@ -1,5 +1,6 @@
 """Real workers with the SDK, whose memory the driver of the tests shows: who gives back, and who lies."""
 
+import importlib.util
 import os
 import threading
 from contextlib import ExitStack
@@ -7,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from tests import treated as told
 from tests.nvml.driver import FakeDriver
 from tests.nvml.gpu import Process
 from tests.sdk.programs import program
 from tests.telling import Scripted, move
-from tests.treated import GROWN, GROWTH
 from tests.waiting import wait_until
 from tests.workers import until_enrolled
 from vramwatch.assembly import assemble, open_feed, tell, treat
@@ -27,14 +28,30 @@ from vramwatch.daemon import Daemon
 from vramwatch.reception import Admission, Bounds, Reception
 from vramwatch.store import History, Store
 
-TOTAL = 10 * GIB
+BASE, BLOCK, BLOCKS = 9 * GIB, 32 * MIB, 8
+GROWTH = BLOCK * BLOCKS
+GROWN = replace(told.GROWN, numbers={"growth_bytes": float(GROWTH)})
+
+MEMORY = {
+    "numbers": f"cache = [{BLOCK}] * {BLOCKS}\nsize = int",
+    "tensors": (
+        f"import torch\ncache = [torch.ones({BLOCK}, dtype=torch.uint8) for _ in range({BLOCKS})]\n"
+        "size = lambda tensor: tensor.untyped_storage().nbytes()"
+    ),
+}
+"""What a worker's cache is made of: "tensors" are real ones, on the CPU, which the driver mirrors."""
 
 SERVER = """
 import signal
 from pathlib import Path
 held = Path({held!r})
+{memory}
+def tell():
+    held.write_text(str({base} + sum(map(size, cache))))
 def drop():
     {drop}
+    tell()
+tell()
 {enrol}
 print("ready", flush=True)
 for line in sys.stdin:
@@ -51,14 +68,13 @@ worker = enroll(name={name!r}, on_pressure=drop, clears=('callback',), idle_afte
 with worker.request():
     pass  # it is known to be idle afterwards
 """
-FREES = "held.write_text(str({left}))"
 
 
 class Town:
     """A driver with one GPU, workers on it, and a daemon that is told of their growth."""
 
-    def __init__(self, folder, driver, house):
-        self.folder, self.driver, self.house = folder, driver, house
+    def __init__(self, folder, driver, house, memory):
+        self.folder, self.driver, self.house, self.memory = folder, driver, house, memory
         self.path = folder / "enrol.sock"
         self.reception = Reception(self.path, Admission(), Bounds(report_every=0.2), read_boot_id())
         house.callback(self.reception.close)
@@ -69,10 +85,11 @@ class Town:
 
     def worker(self, name, *, lies=False, enrols=True):
         held = self.folder / f"{name}.bytes"
-        held.write_text(str(TOTAL))
         text = SERVER.format(
             held=str(held),
-            drop="pass" if lies else FREES.format(left=TOTAL - GROWTH),
+            memory=MEMORY[self.memory],
+            base=BASE,
+            drop="pass" if lies else "cache.clear()",
             enrol=ENROLS.format(name=name) if enrols else "",
         )
         running = self.house.enter_context(program(self, f"# {name}\n{text}"))
@@ -85,7 +102,7 @@ class Town:
     def mirror(self):
         """Have the driver show what the workers hold."""
         processes = [
-            Process(pid, int((self.folder / f"{name}.bytes").read_text() or TOTAL))
+            Process(pid, int((self.folder / f"{name}.bytes").read_text() or BASE + GROWTH))
             for name, pid in self.pids.items()
         ]
         self.driver.gpus[0].set_processes(processes)
@@ -134,7 +151,7 @@ class Town:
     def growth(self, name):
         subject = Subject(self.driver.gpus[0].uuid, SubjectKind.OWNER, f"rule:{name}")
         made = move(cause=Cause.FRAGMENTATION, evidence=GROWN, subject=subject, id=f"grown-{name}")
-        return replace(made, scene=replace(made.scene, owner=name, held_bytes=TOTAL))
+        return replace(made, scene=replace(made.scene, owner=name, held_bytes=BASE + GROWTH))
 
     def has(self, until):
         try:
@@ -146,16 +163,22 @@ class Town:
         path = self.folder / "vramwatch.db"
         return History.open(path).casebook.chain(f"grown-{name}").actions
 
+    def gave_up(self, name):
+        newest = self.actions(name)[-1]
+        return hasattr(newest, "withheld") and newest.withheld.hindrance is Hindrance.CIRCUIT_OPEN
+
     def results(self, name):
         return [each.result for each in self.actions(name) if hasattr(each, "apply")]
 
 
-@pytest.fixture
-def town(tmp_path, monkeypatch):
+@pytest.fixture(params=sorted(MEMORY))
+def town(request, tmp_path, monkeypatch):
+    if request.param == "tensors" and importlib.util.find_spec("torch") is None:
+        pytest.skip("NOT TESTED: torch cannot be imported; make test-torch installs it")
     with FakeDriver(gpus=1) as driver, ExitStack() as house:
         for name, value in driver.environment().items():
             monkeypatch.setenv(name, value)
-        yield Town(tmp_path, driver, house)
+        yield Town(tmp_path, driver, house, request.param)
 
 
 def test_one_clears_one_lies_and_one_who_never_enrolled_is_never_touched(town):
@@ -163,13 +186,14 @@ def test_one_clears_one_lies_and_one_who_never_enrolled_is_never_touched(town):
     town.worker("liar", lies=True)
     stranger = town.worker("stranger", enrols=False)
     town.live(
-        "{ask: {mode: apply, within: 2s}}",
-        lambda: town.results("honest")[-1] and town.results("liar")[-1] and town.actions("stranger"),
+        "{ask: {mode: apply, within: 2s}, give_up_after: 1}",
+        lambda: town.results("honest")[-1] and town.gave_up("liar") and town.actions("stranger"),
     )
     (honest,) = (each for each in town.actions("honest") if hasattr(each, "apply"))
     assert honest.result is Result.RECOVERED
     assert abs(honest.outcome.freed - GROWTH) <= 2 * MIB
     assert town.results("liar") == [Result.INEFFECTIVE]
+    assert "a person is needed" in town.actions("liar")[-1].withheld.detail
     assert town.results("stranger") == []
     assert {each.withheld.hindrance for each in town.actions("stranger")} == {Hindrance.PERSON}
     assert stranger.poll() is None

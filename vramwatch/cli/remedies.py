@@ -58,19 +58,23 @@ def show(config_path: Path | None, store_path: Path | None, output_format: str) 
     from vramwatch.core.records import attempt_record
 
     options = load(find(config_path), os.environ, {}).remedies
-    state, workers = _asked(config_path)
+    is_known, off, workers = _asked(config_path)
     attempts = _attempts(config_path, store_path)
     if output_format == "json":
         print_json(
             {
                 "table": table_record(options.remedies()),
-                "off": state,
+                "is_known": is_known,
+                "off": off,
                 "workers": workers,
                 "attempts": [attempt_record(each) for each in attempts],
             }
         )
         return
     target = terminal(sys.stdout)
+    state = "On, as the configuration says."
+    if off is not None:
+        state = f"Off: {off}." if is_known else f"Not known whether they are on: {off}."
     target.show(remedies_lines(options.remedies(), state, workers, attempts, target.width))
 
 
@@ -90,10 +94,10 @@ def on(config_path: Path | None) -> None:
     click.echo("remedies are on, as the configuration says")
 
 
-def _asked(config_path: Path | None) -> "tuple[str | None, Sequence[Json] | None]":
-    """Return what the daemon says: why remedies are off, None: they are not, and who has enrolled.
+def _asked(config_path: Path | None) -> "tuple[bool, str | None, Sequence[Json] | None]":
+    """Return whether the daemon says anything, why remedies are off (None: they are on), who has enrolled.
 
-    Without a daemon: that, and None.
+    Without a daemon the second is why nobody knows.
     """
     from vramwatch.control import ControlError
 
@@ -101,8 +105,8 @@ def _asked(config_path: Path | None) -> "tuple[str | None, Sequence[Json] | None
         said = ask_daemon(config_path, "remedies", {}).get("off")
         workers: Sequence[Json] | None = ask_daemon(config_path, "workers", {}).get("workers")
     except ControlError as error:
-        return str(error), None
-    return said, workers
+        return False, str(error), None
+    return True, said, workers
 
 
 def _attempts(config_path: Path | None, store_path: Path | None) -> "Sequence[Attempt]":

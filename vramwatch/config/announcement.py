@@ -22,7 +22,7 @@ def _touch(config: Config) -> str:
     on = [each.remedy.value for each in config.remedies.remedies() if not each.is_dry]
     if config.source_name == "replay" or not on:
         return "touches no process"
-    return f"has memory given back by {', '.join(on)} where docs/remedies.md says, and touches nothing else"
+    return f"has memory given back by {', '.join(on)} as docs/remedies.md says, touches no process otherwise"
 
 
 def _tell(config: Config) -> str:

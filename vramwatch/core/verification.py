@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from vramwatch.core.attempts import Apply, Outcome, RemedyName, Result
 from vramwatch.core.model import ProcessKey
 from vramwatch.core.units import MIB, show_bytes, show_seconds
-from vramwatch.sdk.wire import Answer
+from vramwatch.sdk.wire import SIGNAL_ID, Answer
 
 STEADY = 2 * MIB
 """A figure that moved by less has come to rest: the driver hands out memory in steps of 2 MiB."""
@@ -53,8 +53,12 @@ def carried_out(trial: Trial, at: float, fault: str | None, *, refused: bool = F
 
 
 def answered(trial: Trial, key: ProcessKey, answer: Answer, at: float) -> Trial:
-    """Return ``trial`` with what a worker says; an answer to another request changes nothing."""
-    if answer.id != trial.apply.id or key not in trial.apply.targets:
+    """Return ``trial`` with what a worker says; an answer to another request changes nothing.
+
+    A signal carries no id: its worker answers by one of its own.
+    """
+    is_signalled = trial.apply.remedy is RemedyName.SIGNAL and answer.id.startswith(SIGNAL_ID)
+    if not (answer.id == trial.apply.id or is_signalled) or key not in trial.apply.targets:
         return trial
     before = trial.answers.get(key)
     if before is not None and before.state in WORDS:

@@ -16,6 +16,10 @@ NEVER = frozenset(
 """These end or stop a process, whatever it says."""
 
 
+WAITS = 60.0
+"""Seconds for which a worker that was signalled waits for its safe point (SIGNALLED in sdk/worker.py)."""
+
+
 class Signal(Remedy):
     """Sends a signal, by pidfd, to workers that consent to it by name and have a handler for it."""
 
@@ -35,6 +39,10 @@ class Signal(Remedy):
         if name in NEVER:
             raise ValueError(f"{name} ends or stops processes; write SIGURG")
         return name
+
+    @property
+    def patience(self) -> float:
+        return WAITS
 
     def offer(self, case: Case, party: Party) -> Offer | Unfit:
         workers = consenting(party, case.incident.judgement.pid, SIGNAL + self.signal)

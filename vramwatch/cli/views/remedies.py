@@ -21,9 +21,9 @@ def table_rows(remedies: Sequence[Rung]) -> Iterator[tuple[Cause, str]]:
     for cause, ladder in TABLE.items():
         rungs = [f"{name}{on[name]}" for name in ladder if name in on]
         off = [name.value for name in ladder if name not in on]
-        condition = ", only what is kept while no request runs" if cause in ONLY_RETAINED and rungs else ""
+        condition = "only what is kept while no request runs: " if cause in ONLY_RETAINED and rungs else ""
         unused = f" (off: {', '.join(off)})" if off else ""
-        yield cause, ", then ".join([*rungs, "a person"]) + condition + unused
+        yield cause, condition + ", then ".join([*rungs, "a person"]) + unused
     for cause, why in NEVER.items():
         yield cause, f"never: {why}"
 
@@ -47,16 +47,13 @@ def table_record(remedies: Sequence[Rung]) -> Mapping[str, Json]:
 
 def remedies_lines(
     remedies: Sequence[Rung],
-    state: str | None,
+    state: str,
     workers: Sequence[Json] | None,
     attempts: Sequence[Attempt],
     width: int,
 ) -> list[Line]:
-    """Return all of it; ``state``: why remedies are off or nobody can say, None: they are on."""
-    if not remedies:
-        said = "No remedy is configured: nothing is done to any process."
-    else:
-        said = f"Not known, or off: {clean(state)}" if state else "On, as the configuration says."
+    """Return all of it; ``state``: a sentence on whether they are on."""
+    said = state if remedies else "No remedy is configured: nothing is done to any process."
     lines = [*wrap(said, width, 0, Tone.STRONG), Line(), line("What is tried for which cause", Tone.STRONG)]
     lines += table_lines(remedies, width)
     if workers:
