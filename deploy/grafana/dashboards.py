@@ -369,6 +369,7 @@ OWNER = Dashboard(
                             ("reserved by PyTorch", "torch_reserved_bytes"),
                             ("tensors", "torch_allocated_bytes"),
                             ("KV cache", "engine_kv_bytes"),
+                            ("KV cache of requests that are over", "kv_retained_bytes"),
                         )
                     },
                     BYTES,

@@ -28,6 +28,7 @@ from vramwatch.core.model import (
     SlurmJob,
 )
 from vramwatch.core.units import GIB, MIB, Bytes
+from vramwatch.recording.long_form import GAUGES
 from vramwatch.web import metrics
 from vramwatch.web.board import Queue
 from vramwatch.web.catalogue import ALL
@@ -352,6 +353,11 @@ def test_every_metric_is_explained_in_the_documentation():
     page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
     explained = re.findall(r"^\| `(vramwatch_\w+)` \| (\w+) \| (.*?) \| (.*) \|$", page, re.MULTILINE)
     assert sorted(explained) == [(each.name, each.kind, " ".join(each.labels), each.help) for each in ALL]
+
+
+def test_no_figure_that_a_process_can_tell_is_forgotten_but_counters():
+    told = {name for name in GAUGES if not name.endswith("_total")}
+    assert told <= metrics.of.LAYERS.keys() | metrics.of.HIGHEST.keys()
 
 
 def test_what_the_kernel_says_of_the_daemon_is_told_by_the_names_that_every_program_uses():

@@ -131,6 +131,7 @@ NOT_SIMULATED = {
     "vramwatch_gpu_power_watts",
     "vramwatch_gpu_unreadable",
     "vramwatch_nvml_errors_total",
+    "vramwatch_owner_kv_retained_bytes",
 }
 """Metrics that a healthy simulated server has no series of."""
 

@@ -114,6 +114,8 @@ LAYERS: Mapping[str, MetricFamily] = {
         "torch_reserved_bytes": "Memory that PyTorch's allocators hold.",
         "torch_allocated_bytes": "Memory that tensors take within PyTorch's allocators.",
         "engine_kv_bytes": "Memory that the engine's KV cache takes.",
+        "kv_logical_bytes": "Tensors of a worker's KV caches; engine_kv_bytes are the storages behind them.",
+        "kv_retained_bytes": "The part of the KV caches that requests which are over still hold.",
         "engine_pool_bytes": "Size of the engine's KV pool.",
         "engine_evictable_bytes": "Prefix cache in the KV pool that may be dropped.",
         "requests_running": "Requests that the engine works on.",
@@ -131,6 +133,7 @@ HIGHEST: Mapping[str, MetricFamily] = {
         "engine_kv_ratio": "Share of the KV pool that is in use, in the fullest engine of the owner.",
         "engine_prefix_hit_ratio": "Share of prompt tokens found in the prefix cache, in the best engine.",
         "engine_sleep_level": "How deep the engine sleeps: 0 awake, 1 its weights in host memory, 2 dropped.",
+        "kv_requires_grad": "1 where a cached key holds its autograd graph, 0 where none does.",
     }.items()
 }
 """Those that make no sum -> the metric that tells the highest of an owner's processes."""
