@@ -238,7 +238,7 @@ def test_no_pytorch_is_imported_and_nothing_heavy_either():
 
 
 def test_without_a_daemon_the_driver_says_what_is_free(driver, tmp_path):
-    driver.set(1, processes=[Process(pid=4_194_999, used=60 * GIB)])
+    driver.gpus[1].set_processes([Process(4_194_299, 60 * GIB)])
     done = plan("llama-2-7b", "--formula", "--format", "json", tmp_path=tmp_path, **driver.environment())
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -4,7 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -15,6 +15,8 @@ from vramwatch.core.kvmath import Dtype, Precision, State, layer_bytes
 from vramwatch.core.planning import Demand
 
 NEEDED = ("torch", "transformers")
+
+DTYPE = Dtype.BFLOAT16
 
 SHORT = 8
 """Tokens of the prompts that are compared: this many, and one more."""
@@ -67,9 +69,7 @@ def check(
             f"--exact runs the model's own code, and {' and '.join(lacking)} cannot be imported by "
             f"{sys.executable}; install vramwatch[probe] there, or leave --exact out"
         )
-    dtype = demand.precision.dtype
-    prompts = _prompts(architecture, demand)
-    asked = {"config": dict(config), "dtype": dtype.value, "prompts": prompts}
+    asked = questions(config, architecture, demand)
     try:
         done = subprocess.run(
             [sys.executable, "-m", "vramwatch.probe.meta"],
@@ -84,15 +84,25 @@ def check(
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["it said nothing"]
         return architecture, Check("formula", f"the real code could not be run: {said[-1][:300]}")
-    found = json.loads(done.stdout)
+    return compare(architecture, asked["prompts"], json.loads(done.stdout))
+
+
+def questions(config: Mapping[str, Any], architecture: Architecture, demand: Demand) -> dict[str, Any]:
+    """Return what ``vramwatch.probe.meta`` is asked: in bfloat16, for not all experts' code takes float32."""
+    return {"config": dict(config), "dtype": DTYPE.value, "prompts": _prompts(architecture, demand)}
+
+
+def compare(
+    architecture: Architecture, prompts: Sequence[int], found: Mapping[str, Any]
+) -> tuple[Architecture, Check]:
+    """Return ``architecture`` with the parameters that were ``found``, and where the formulas part."""
     differences = [
         *_parameter_difference(architecture, found["parameters"]),
-        *_cache_differences(architecture, dtype, dict(zip(prompts, found["cache_bytes"], strict=True))),
+        *_cache_differences(architecture, dict(zip(prompts, found["cache_bytes"], strict=True))),
     ]
-    corrected = replace(
-        architecture, others=architecture.others + found["parameters"] - architecture.parameters
-    )
+    missed = found["parameters"] - architecture.parameters
     by = f"transformers {found['transformers']} on the meta device"
+    corrected = replace(architecture, others=architecture.others + missed)
     return corrected, Check(by, differences=tuple(differences))
 
 
@@ -110,11 +120,11 @@ def _parameter_difference(architecture: Architecture, real: int) -> list[str]:
     return [f"it has {real:,} parameters, by formula {architecture.parameters:,}; the real number is used"]
 
 
-def _cache_differences(architecture: Architecture, dtype: Dtype, real: Mapping[int, list[int]]) -> list[str]:
+def _cache_differences(architecture: Architecture, real: Mapping[int, list[int]]) -> list[str]:
     """Return a sentence for the first layer of each prompt in which the two part."""
     told = []
     for prompt, layers in real.items():
-        expected = [layer_bytes(cache, prompt, Precision(dtype)) for cache in architecture.caches]
+        expected = [layer_bytes(cache, prompt, Precision(DTYPE)) for cache in architecture.caches]
         if layers == expected:
             continue
         if len(layers) != len(expected):

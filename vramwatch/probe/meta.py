@@ -8,11 +8,10 @@ that whoever asks imports neither PyTorch nor transformers. What fails is a sent
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-COUNTERS = frozenset({"_sliding_window_tensor", "cumulative_length"})
-"""Tensors of a cache's layer that count and cache nothing (transformers' cache_utils.py)."""
+from vramwatch.sdk import caches
 
 
 def measure(asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,21 +46,7 @@ def _cache_bytes(torch: Any, model: Any, prompt: int) -> list[int]:
     """Return the bytes that each layer keeps after ``prompt`` tokens of one sequence."""
     out = model(input_ids=torch.zeros(1, prompt, dtype=torch.long), use_cache=True)
     cache = out.get("past_key_values", out.get("cache_params"))
-    return [sum(_bytes(torch, vars(layer))) for layer in cache.layers]
-
-
-def _bytes(torch: Any, attributes: Mapping[str, Any]) -> Iterator[int]:
-    for name, value in attributes.items():
-        if name not in COUNTERS:
-            for each in _flat(value):
-                if isinstance(each, torch.Tensor):
-                    yield each.numel() * each.element_size()
-
-
-def _flat(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list | tuple) else (value,)
+    return [layer.logical for layer in caches.measure(cache).layers]
 
 
 def main() -> int:
