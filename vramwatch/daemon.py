@@ -36,6 +36,7 @@ from vramwatch.core.troubles import CHANNEL, CONFIGURATION, STORE, Trouble, blin
 from vramwatch.core.units import Seconds, show_seconds
 from vramwatch.digesting import Digests
 from vramwatch.errands import Errands, Later, Reply
+from vramwatch.forgetting import Forgetting
 from vramwatch.judging import Judge
 from vramwatch.logbook import Logbook
 from vramwatch.outbox import Outbox
@@ -113,6 +114,8 @@ class Daemon:
         self._lost = 0  # polls, as the backlog counted them when the judge heard of it
         self._errands = Errands(feed.clock.wake)
         self._releasing = Releasing(feed.source, self.note)
+        others = [each for each in (alerting, outbox) if each]
+        self._forgetting = Forgetting(store, self._judge, self._treatment, others, self._count_anew)
         self._now = Instant(0, 0.0, 0.0, "")
         self._events: list[Event] = [Event(EventKind.STARTED, "vramwatch started")]
         self._before: Poll | None = None
@@ -142,7 +145,7 @@ class Daemon:
             "ping": self._say_hello,
             "release": lambda asked: self._releasing.let_go(asked, self._now),
             "resume": self._releasing.take_up,
-            "forget": self._forget,
+            "forget": self._forgetting.forget,
             "workers": self._tell_workers,
         }
         if treatment := self._treatment:
@@ -371,31 +374,6 @@ class Daemon:
         ledgers = self._before.ledgers if self._before else ()
         enrolled = self._workers.enrolled().values()
         return {"workers": [worker_record(each, ledgers, self._now.boottime) for each in enrolled]}
-
-    def _forget(self, request: Request) -> Reply:
-        """Delete an owner's or a user's history. What was deleted is not named in the log either."""
-        owner, user = (request.arguments.get(name) for name in ("owner", "user"))
-        if (owner is None) == (user is None):
-            raise ControlError("forget takes either an owner's key or a user's name")
-        try:
-            forgotten = self._store.forget(owner and str(owner), user and str(user))
-            self._judge.forget(forgotten.owner_keys, forgotten.process_keys)
-        except StoreError as error:
-            raise ControlError(str(error)) from error
-        if self._treatment:
-            self._treatment.forget(forgotten.owner_keys)
-        if self._alerting:
-            self._alerting.begin_anew()
-        self._count_anew()
-        if self._outbox:
-            self._outbox.begin_anew()
-        counts = forgotten.counts
-        logger.info(
-            "history forgotten author=%r %s",
-            request.author,
-            " ".join(f"{name}={count}" for name, count in counts.items()),
-        )
-        return counts
 
     def note(self, event: Event) -> None:
         """Have ``event`` stored with the next poll; called between two turns."""

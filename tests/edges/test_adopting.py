@@ -13,7 +13,7 @@ from vramwatch.control import Request
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import Reason, State
 from vramwatch.core.units import Seconds
-from vramwatch.daemon import Daemon
+from vramwatch.forgetting import Forgetting
 from vramwatch.judging import Judge
 from vramwatch.store import History, Store
 
@@ -170,16 +170,8 @@ def _locked():
 # --- forgetting -----------------------------------------------------------------------------------
 
 
-class Errand:
-    """A daemon of which nothing but ``forget`` is asked."""
-
-    def __init__(self, judge, store):
-        self._daemon = object.__new__(Daemon)
-        self._daemon._judge, self._daemon._store = judge, store
-        self._daemon._alerting = None
-
-    def forget(self, **arguments):
-        return self._daemon._forget(Request("forget", arguments, "root"))
+def forget(judge, store, **arguments):
+    return Forgetting(store, judge).forget(Request("forget", arguments, "root"))
 
 
 def remembered(judge):
@@ -195,7 +187,7 @@ def test_what_is_forgotten_leaves_windows_and_incidents_and_the_others_stay(path
         both = Moment(SEEN * STEP, (Process(9600.0), Process(2000.0, 7, "chat")), 0.0)
         store.write(judge.turn(_of_ada(poll(store.next_seq(), both))))
         assert "unit:serve.service" in remembered(judge)
-        assert Errand(judge, store).forget(**named)["processes"] == 1
+        assert forget(judge, store, **named)["processes"] == 1
         assert "unit:serve.service" not in remembered(judge)
         assert "unit:chat.service" in remembered(judge)
         judge.put_down(is_end=True)
@@ -218,7 +210,7 @@ def _of_ada(told):
 def test_what_is_forgotten_before_the_checkpoint_was_taken_up_does_not_come_back(path, fired):
     with judging(path) as (judge, store):
         assert judge.is_behind
-        Errand(judge, store).forget(owner="serve")
+        forget(judge, store, owner="serve")
         while judge.is_behind:
             judge.catch_up(Seconds(9.0))
         assert "unit:serve.service" not in remembered(judge)
@@ -228,7 +220,7 @@ def test_what_was_forgotten_and_still_runs_is_met_anew(path, fired):
     with judging(path) as (judge, store):
         while judge.is_behind:
             judge.catch_up(Seconds(9.0))
-        Errand(judge, store).forget(owner="serve")
+        forget(judge, store, owner="serve")
         for moment in GROWING[SEEN:]:
             store.write(judge.turn(poll(store.next_seq(), moment)))
     first, *_ = moved(path)
@@ -238,6 +230,6 @@ def test_what_was_forgotten_and_still_runs_is_met_anew(path, fired):
 
 def test_the_reply_counts_and_names_nothing_of_what_was_deleted(path, fired):
     with judging(path) as (judge, store):
-        reply = Errand(judge, store).forget(owner="serve")
+        reply = forget(judge, store, owner="serve")
     assert reply.keys() == {"owners", "processes", "series", "samples", "incidents"}
     assert reply["incidents"] == 1
