@@ -67,17 +67,16 @@ class Tracking:
             self._see(cache_or_model)
 
     def seen(self) -> Seen:
-        entries = self._living()
-        kept = {
-            uuid: Kept(held.logical, held.resident)
-            for uuid, held in self._by_gpu([cache for _, cache in entries]).items()
-        }
-        for uuid, held in self._by_gpu([cache for entry, cache in entries if entry.is_retained]).items():
-            whole = kept.get(uuid, Kept())
-            kept[uuid] = Kept(whole.logical, whole.resident, held.resident)
+        """Return what is known at this moment; the caches are held no longer than that takes."""
+        living = self._living()
+        every = caches.measure(*(cache for _, cache in living))
+        over = self._by_gpu(caches.measure(*(cache for entry, cache in living if entry.is_retained)))
         return Seen(
-            kept,
-            requires_grad=any(caches.measure(cache).requires_grad for _, cache in entries),
+            {
+                uuid: Kept(held.logical, held.resident, over[uuid].resident if uuid in over else 0)
+                for uuid, held in self._by_gpu(every).items()
+            },
+            requires_grad=every.requires_grad,
             is_training=any(getattr(model(), "training", False) for model in list(self._models)),
             is_grad_enabled=self._is_grad_enabled,
         )
@@ -122,8 +121,8 @@ class Tracking:
                 self._entries.pop(key, None)
         return [(entry, cache) for _, entry, cache in found if cache is not None]
 
-    def _by_gpu(self, living: "list[Any]") -> "dict[str, caches.Held]":
-        named = ((self._allocator.uuid_of(place), held) for place, held in caches.measure(*living).devices)
+    def _by_gpu(self, measured: caches.CacheBytes) -> "dict[str, caches.Held]":
+        named = ((self._allocator.uuid_of(place), held) for place, held in measured.devices)
         return {uuid: held for uuid, held in named if uuid is not None}
 
 
