@@ -44,8 +44,8 @@ OFF_FILE = "remedies.off"
 FAST = Seconds(0.25)
 """Between two polls while it is seen whether memory comes back (Ollama's server/sched.go waits as long)."""
 
-LOOKS_BACK = 24 * 3600.0
-"""Seconds for which attempts are remembered: the longest that any rule counts."""
+LOOKS_BACK = 7 * 86400.0
+"""Seconds for which attempts are remembered: as long as an incident may be opened again."""
 
 NOBODY = "nobody can enrol"
 
@@ -59,6 +59,11 @@ class Rules:
     ladder: Ladder
     remedies: tuple[Remedy, ...] = ()
     look_again: float = 300.0
+
+    @property
+    def looks_back(self) -> float:
+        """Seconds for which attempts are remembered: no rule counts for longer."""
+        return max(LOOKS_BACK, *(each.cooldown for each in self.remedies), self.ladder.closed_again)
 
 
 @dataclass(slots=True)
@@ -218,7 +223,7 @@ class Treatment:
         """Go on from what stands in the store; return the end of what was under way there."""
         now = poll.at.wall
         try:
-            attempts, withheld = self._desk.attempts(now - LOOKS_BACK)
+            attempts, withheld = self._desk.attempts(now - self._rules.looks_back)
         except StoreError as error:
             logger.error("nothing is tried because=%r", str(error))
             return []
@@ -370,7 +375,7 @@ class Treatment:
         old = [
             id
             for id, each in self._known.attempts.items()
-            if not each.is_under_way and now - each.at > LOOKS_BACK
+            if not each.is_under_way and now - each.at > self._rules.looks_back
         ]
         for id in old:
             del self._known.attempts[id]

@@ -301,6 +301,15 @@ def test_an_owner_and_a_host_have_a_budget_an_hour():
     assert hindrance(Record(tuple(planned)), ladder) is None
 
 
+def test_a_permit_that_was_not_given_is_asked_again_before_the_cooldown():
+    ladder = Ladder((Always(RemedyName.ASK, cooldown=7200.0),))
+    denied = attempt(result=Result.NOT_PERMITTED, at=NOW - 300.0)
+    assert hindrance(Record((denied,)), ladder) is Hindrance.COOLDOWN
+    assert hindrance(Record((replace(denied, at=NOW - 700.0, ended=NOW - 690.0),)), ladder) is None
+    done = attempt(result=Result.BUSY, at=NOW - 700.0)
+    assert hindrance(Record((done,)), ladder) is Hindrance.COOLDOWN
+
+
 def test_one_rank_that_does_not_consent_spares_its_whole_group():
     hello = replace(HELLO, group="tp", world=2)
     ranks = [Worker(key(n), 1000, hello, 0.0, IDLE) for n in (1, 2)]

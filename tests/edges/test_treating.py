@@ -11,10 +11,14 @@ import pytest
 from tests.treated import GROWTH, HELLO, IDLE, KEY, PID, UUID, Ward, grown
 from vramwatch import control
 from vramwatch.core.attempts import RemedyName, Result
+from vramwatch.core.errors import StoreError
 from vramwatch.core.ladder import Hindrance
 from vramwatch.core.units import GIB
 from vramwatch.core.verdicts import Cause
 from vramwatch.sdk.wire import Device
+from vramwatch.store import Store
+from vramwatch.store.desk import Desk
+from vramwatch.treating import Treatment
 
 
 @pytest.fixture
@@ -321,3 +325,63 @@ def test_who_consents_to_nothing_is_not_asked(ward):
     ward.live()
     assert not ward.server.asked
     assert reasons(ward) == [Hindrance.PERSON]
+
+
+# --- when it goes wrong -----------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_killed_between_the_decision_and_the_deed_it_is_uncertain_and_nobody_was_asked(ward, monkeypatch):
+    def dies(self, poll, *, is_kept):
+        if poll.actions:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Treatment, "begin", dies)
+        with pytest.raises(Killed):
+            ward.live()
+    assert results(ward) == [None]
+    ward.live(script={}, polls=60)
+    assert results(ward) == [Result.UNCERTAIN]
+    assert not ward.server.asked
+    ward.live(script={}, polls=700)
+    assert len(ward.server.asked) == 1  # after the cooldown
+
+
+def test_what_the_store_does_not_take_is_not_begun(ward, monkeypatch):
+    write, failed = Store.write, []
+
+    def refuses(self, poll, *carried):
+        if poll.actions and len(failed) < 3:
+            failed.append(poll.at.seq)
+            raise StoreError("the disk is full")
+        write(self, poll, *carried)
+
+    monkeypatch.setattr(Store, "write", refuses)
+    ward.live(polls=30)
+    assert len(failed) == 3
+    assert results(ward)[0] is Result.STOOD_DOWN
+    assert not ward.server.asked
+
+
+def test_a_remedy_that_raises_is_a_failed_attempt_and_the_polls_go_on(ward, monkeypatch):
+    def raises(self, key, clear):
+        raise RuntimeError("of the reception")
+
+    monkeypatch.setattr(type(ward.server), "ask", raises)
+    ward.live()
+    (attempt,) = ward.attempts()
+    assert attempt.result is Result.FAILED
+    assert "RuntimeError" in attempt.outcome.detail
+
+
+def test_what_is_known_of_a_forgotten_owner_goes_with_it(ward):
+    ward.live()
+    store = Store.open(ward.store, "hand", "test")
+    store.forget("rule:chat")
+    desk = Desk(store)
+    assert desk.attempts(0.0) == ([], {})
+    store.close()

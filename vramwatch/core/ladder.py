@@ -29,6 +29,9 @@ from vramwatch.core.verdicts import Cause
 
 HOUR = 3600.0
 
+AGAIN = 600.0
+"""Seconds after which a permit is asked again that was not given: nothing was done, so no cooldown counts."""
+
 TABLE: Mapping[Cause, tuple[RemedyName, ...]] = {
     Cause.FRAGMENTATION: (RemedyName.ASK, RemedyName.SIGNAL, RemedyName.ENGINE),
     Cause.KV_CACHE: (RemedyName.ASK, RemedyName.SIGNAL),
@@ -353,9 +356,9 @@ def _passing(
     theirs = [
         each for each in record.attempts if each.apply.owner == owner and each.apply.remedy is rung.remedy
     ]
-    ends = [each.ended or each.at for each in theirs if each.result is not Result.DRY_RUN]
-    if ends and now - max(ends) < rung.cooldown:
-        return Hindrance.COOLDOWN, f"{show_seconds(rung.cooldown - (now - max(ends)))} more"
+    until = max(((each.ended or each.at) + _peace(each, rung) for each in theirs), default=now)
+    if now < until:
+        return Hindrance.COOLDOWN, f"{show_seconds(until - now)} more"
     hour = [each for each in done if now - each.at < HOUR]
     of_owner = sum(each.apply.owner == owner for each in hour)
     if of_owner >= ladder.per_owner:
@@ -363,6 +366,13 @@ def _passing(
     if len(hour) >= ladder.per_host:
         return Hindrance.BUDGET, f"{len(hour)} attempts on this host within the hour"
     return None
+
+
+def _peace(attempt: Attempt, rung: Rung) -> float:
+    """Return for how many seconds after ``attempt`` its owner is left in peace; a plan disturbs nobody."""
+    if attempt.result is Result.DRY_RUN:
+        return 0.0
+    return min(AGAIN, rung.cooldown) if attempt.result in NOTHING_DONE else rung.cooldown
 
 
 def _pausing(offer: Offer, party: Party, ladder: Ladder, record: Record) -> Hindered | None:
