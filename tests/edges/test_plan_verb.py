@@ -187,6 +187,8 @@ def test_the_sum_of_what_is_needed_is_told_and_adds_up():
     parts = ("weights_bytes", "kv_bytes", "activation_bytes", "overhead_bytes")
     assert sum(found[part] for part in parts) == found["peak_bytes"]
     assert found["kv_bytes"] == 4 * 4096 * found["bytes_per_token"]
+    more = record("llama-2-7b", "--free", "80GiB", "--batch", "5")
+    assert found["added_bytes_per_sequence"] == more["peak_bytes"] - found["peak_bytes"]
 
 
 def test_one_size_stands_for_every_gpu_of_a_tensor_parallel_group():

@@ -50,6 +50,9 @@ class Cuda:
     def memory_stats_as_nested_dict(self, index):
         return self._touched("stats", self._devices[index])
 
+    def mem_get_info(self, index):
+        return self._touched("free", (1000 * (index + 1), 10_000))
+
     def get_device_properties(self, index):
         return self._touched("properties", SimpleNamespace(uuid=f"{ID}{index}"))
 
@@ -98,6 +101,7 @@ def test_without_a_context_of_this_process_there_is_nothing_to_tell_or_to_do(tor
     assert allocator.devices() == ()
     assert allocator.uuid_of("cuda:0") is None
     assert not allocator.is_capturing()
+    assert allocator.available() == ()
     allocator.empty_cache()
     assert "torch" not in sys.modules or how is not None
 
@@ -171,3 +175,14 @@ def test_tensors_elsewhere_are_on_no_gpu(torch):
 def test_a_capture_of_this_thread_is_seen(torch):
     torch(statistics(1, 2))
     assert TorchCuda().is_capturing()
+
+
+def test_what_can_still_be_taken_is_what_the_driver_has_free_and_segments_without_a_live_block(torch):
+    torch(statistics(10, 50), statistics(20, 20))
+    assert TorchCuda().available() == (1000 + 50 - (10 + 1) - 2, 2000)
+
+
+def test_of_a_gpu_that_is_not_in_use_nobody_asks_what_is_free(torch):
+    cuda = torch(statistics(0, 0), statistics(20, 20))
+    assert TorchCuda().available() == (2000,)
+    assert cuda.calls.count("free") == 1

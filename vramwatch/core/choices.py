@@ -58,6 +58,7 @@ class Plan:
     demand: Demand
     rooms: tuple[Room, ...]
     need: Need
+    sequence: int  # bytes per GPU that one sequence more adds at the fullest moment
     parts: tuple[Part, ...] | None
     max_batch: int
     max_context: int
@@ -67,13 +68,15 @@ class Plan:
 
 def make_plan(architecture: Architecture, demand: Demand, rooms: Sequence[Room], utilization: float) -> Plan:
     """Return what ``demand`` comes to on ``rooms``; with tensor parallelism there are as many as ranks."""
-    parts = place(architecture, demand, rooms)
+    parts, now = place(architecture, demand, rooms), need(architecture, demand)
+    one_more = replace(demand, batch=demand.batch + 1)
     shares_layers = demand.ranks == len(rooms)
     return Plan(
         architecture,
         demand,
         tuple(rooms),
-        need(architecture, demand),
+        now,
+        need(architecture, one_more).peak - now.peak,
         None if parts is None else tuple(parts),
         max_batch(architecture, demand, rooms),
         max_context(architecture, demand, rooms),

@@ -2,7 +2,7 @@
 
 PyTorch is looked for among the modules that the application has imported. It is never imported here, and no
 CUDA context is made: what would make one (``torch.cuda.mem_get_info``, ``synchronize``, the properties of a
-device before ``is_initialized()``) is not called.
+device) is not called before ``is_initialized()``, and of GPUs that are not in use not at all.
 """
 
 import os
@@ -63,6 +63,19 @@ class TorchCuda:
         if torch is None or kind != "cuda":
             return None
         return self._uuid(torch, int(index or 0)) or None
+
+    def available(self) -> tuple[int, ...]:
+        """Return the bytes that this process can still take of each GPU that it uses.
+
+        They are what the driver has free, and what lies in segments that hold nothing.
+        """
+        torch = _initialized()
+        if torch is None:
+            return ()
+        used = ((index, _statistics(torch, index)) for index in range(torch.cuda.device_count()))
+        return tuple(
+            torch.cuda.mem_get_info(index)[0] + _unused(stats) for index, stats in used if _peak(stats)
+        )
 
     def is_capturing(self) -> bool:
         torch = _initialized()
@@ -142,6 +155,12 @@ def _device(uuid: str, stats: Mapping[str, Any]) -> Device:
 def _peak(stats: Mapping[str, Any]) -> int:
     """What was reserved at most; 0: this GPU was never used, and has no context of this process."""
     return _bytes(stats, "reserved_bytes", "peak") or 0
+
+
+def _unused(stats: Mapping[str, Any]) -> int:
+    """Return the bytes of segments without a live block, at most; what lies between live ones is split."""
+    reserved, active = _bytes(stats, "reserved_bytes") or 0, _bytes(stats, "active_bytes") or 0
+    return max(reserved - active - (_bytes(stats, "inactive_split_bytes") or 0), 0)
 
 
 def _bytes(stats: Mapping[str, Any], name: Any, which: str = "current") -> Optional[int]:

@@ -85,6 +85,19 @@ class Worker:
         if not self._is_closed:
             quietly(lambda: self._tracking.add(cache_or_model), None)
 
+    def batch_advice(self, sequence_bytes: int, reserve: int = 0) -> Optional[int]:
+        """Return how many sequences more fit into what is free at this moment; None: nobody knows.
+
+        ``sequence_bytes``: what one adds on each GPU, as ``vramwatch plan --format json`` says in
+        ``added_bytes_per_sequence``; ``reserve``: bytes to leave alone. The least roomy GPU in use decides.
+        It is a figure and no promise: other processes take memory too.
+        """
+        available = getattr(self._allocator, "available", None)  # an application's own may not know
+        if available is None or sequence_bytes <= 0:
+            return None
+        rooms: Sequence[int] = quietly(available, ())
+        return max(min(rooms) - reserve, 0) // sequence_bytes if rooms else None
+
     @property
     def is_closed(self) -> bool:
         """Whether it takes no part: it was closed, or ``VRAMWATCH_DISABLE`` is set."""

@@ -201,6 +201,7 @@ def plan_record(answer: Answer) -> "Json":
         "bytes_per_token": bytes_per_token(caches, precision, 0, ranks),
         "bytes_per_token_at_context": bytes_per_token(caches, precision, demand.context, ranks),
         "state_bytes": constant_bytes(caches, precision, ranks),
+        "added_bytes_per_sequence": plan.sequence,
         "sequence_bytes": kv_bytes(caches, demand.context, precision, ranks),
         "weights_bytes": plan.need.weights,
         "kv_bytes": plan.need.cache,
