@@ -178,7 +178,7 @@ def measure(cache: Any) -> "tuple[tuple[int, ...], tuple[int, ...], tuple[int, .
 def _slots(layer: Any) -> int:
     """Return how many token positions a layer has room for; 0: it counts none (state space, shared)."""
     keys = layer[0] if isinstance(layer, (tuple, list)) and layer else getattr(layer, "keys", None)
-    shape = getattr(keys, "shape", ())
+    shape: Any = getattr(keys, "shape", ())
     return int(shape[-2]) if len(shape) >= 3 else 0
 
 
