@@ -13,3 +13,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if "tests/probe/" in item.nodeid and item.get_closest_marker("needs_torch"):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path, monkeypatch) -> None:
+    """Runs are kept in a folder of the test's."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))

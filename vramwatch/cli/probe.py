@@ -27,15 +27,21 @@ FAULTS = (
 @click.option("--requests", default=3, show_default=True, help="Requests in a row.")
 @click.option("--compare", is_flag=True, help="Every variant, each in a process of its own, side by side.")
 @click.option("--only", multiple=True, metavar="VARIANT", help="With --compare: this variant; repeatable.")
+@click.option("--recipe", type=click.Choice(["article"]), help="A published procedure, claim by claim.")
 @click.option("--fault", type=click.Choice(FAULTS), help="Plant a fault, to see it found.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page too, to keep.")
+@click.option("--list", "lists", is_flag=True, help="The runs that were kept; nothing is run.")
+@click.option("--diff", nargs=2, metavar="A B", help="What changed between two of them; -1 is the newest.")
 @budget_option
 def command(
     requests: int,
     compare: bool,
     only: tuple[str, ...],
+    recipe: str | None,
     fault: str | None,
     html: Path | None,
+    lists: bool,
+    diff: tuple[str, str] | None,
     output_format: str,
     python: str | None,
     **asked: object,
@@ -49,16 +55,61 @@ def command(
     vramwatch probe
     vramwatch probe --compare --html probe.html
     vramwatch probe --fault retained_cache
+    vramwatch probe --diff -2 -1
     """
+    from vramwatch.probe import keeping
     from vramwatch.probe.experiment import Planted, plant
 
+    if lists or diff:
+        _show_kept(diff)
+        return
     experiment = experiment_of(asked, requests=requests)
+    if recipe:
+        _follow(experiment, python, output_format)
+        return
     if fault:
         experiment = plant(experiment, Planted(fault))
     rows = _compared(experiment, only, python) if compare else _one(experiment, python)
     if html is not None:
         _write(html, rows)
     _show(rows, output_format)
+    name = keeping.keep({each.name: result for each, result in rows}, time.time(), keeping.folder())
+    click.echo(f"kept as {name}; vramwatch probe --list", err=True)
+
+
+def _follow(base: "Experiment", python: str | None, output_format: str) -> None:
+    """Run the recipe, each run in a process of its own, and show a line for each claim."""
+    from dataclasses import asdict
+
+    from vramwatch.cli.views.probe import verdict_lines
+    from vramwatch.cli.views.terminal import terminal
+    from vramwatch.probe.recipe import experiments, verdicts
+
+    asked = experiments(base)
+    results = {
+        name: measured(each, f"[{place + 1}/{len(asked)}] {name}: ", python)
+        for place, (name, each) in enumerate(asked.items())
+    }
+    judged = verdicts(results)
+    if output_format == "json":
+        click.echo(json.dumps([asdict(each) for each in judged]))
+        return
+    target = terminal(sys.stdout)
+    target.show(verdict_lines(judged, results["as published"], target.width))
+
+
+def _show_kept(diff: tuple[str, str] | None) -> None:
+    """Show the runs that were kept, or what changed between two. Errors: UsageError."""
+    from vramwatch.cli.views.probe_runs import change_lines, list_lines
+    from vramwatch.cli.views.terminal import terminal
+    from vramwatch.probe import keeping
+
+    where = keeping.folder()
+    if diff is None:
+        terminal(sys.stdout).show(list_lines(keeping.all_kept(where)))
+        return
+    before, after = (keeping.find(each, where) for each in diff)
+    terminal(sys.stdout).show(change_lines(before, after, keeping.changes(before, after)))
 
 
 Rows = list[tuple["Variant", "Result"]]

@@ -12,7 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoModelForCausalLM, DynamicCache
 
-from vramwatch.probe.experiment import Asked, Decoding, Experiment, requests_of
+from vramwatch.probe.experiment import Asked, Decoding, Experiment, Grad, requests_of
 from vramwatch.probe.models import attention_of, dtype_of
 from vramwatch.probe.tensors import LiveTensors
 
@@ -28,7 +28,7 @@ def peak(experiment: Experiment, config: Any, device: torch.device) -> int | Non
         return None
     if experiment.cache not in PREDICTED_CACHES or experiment.weights != "plain":
         return None
-    if experiment.planted is not None or experiment.retains or experiment.grad == "grad":
+    if experiment.planted is not None or experiment.retains or _is_with_gradients(experiment):
         return None
     # What torch has no shapes for (a mixture's grouped product in float32) it says in the log, and fails.
     logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)
@@ -36,6 +36,11 @@ def peak(experiment: Experiment, config: Any, device: torch.device) -> int | Non
         return max(_peak(experiment, config, device, asked) for asked in set(requests_of(experiment)))
     except Exception:  # whatever fake tensors cannot do, the run itself may: nothing is foreseen then
         return None
+
+
+def _is_with_gradients(experiment: Experiment) -> bool:
+    """Whether a graph is kept; generate keeps none, whatever stands around it."""
+    return experiment.decoding is Decoding.LOOP and experiment.grad is Grad.ON
 
 
 def _peak(experiment: Experiment, config: Any, device: torch.device, asked: Asked) -> int:

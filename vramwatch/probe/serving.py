@@ -27,10 +27,9 @@ def serve(model: Any, experiment: Experiment, asked: Asked, ids: torch.Tensor) -
     """Serve one request and return what its caller holds after it: the output, with its cache if any."""
     if experiment.decoding is Decoding.TRAINING:
         return _train(model, ids)
-    if experiment.decoding is Decoding.LOOP:
-        with MODES[experiment.grad]():
-            return _loop(model, experiment, asked, ids)
-    return _generate(model, experiment, asked, ids)
+    serving = _loop if experiment.decoding is Decoding.LOOP else _generate
+    with MODES[experiment.grad]():
+        return serving(model, experiment, asked, ids)
 
 
 def _generate(model: Any, experiment: Experiment, asked: Asked, ids: torch.Tensor) -> Any:

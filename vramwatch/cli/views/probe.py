@@ -1,12 +1,14 @@
 """What the probe found, for a terminal."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 
 from vramwatch.cli.views.text import Glyphs, Line, Tone, left, line, right, wrap
 from vramwatch.core.units import show_bytes
 from vramwatch.probe.experiment import Experiment
 from vramwatch.probe.families import TINY, is_built_in
 from vramwatch.probe.findings import findings
+from vramwatch.probe.recipe import Verdict
 from vramwatch.probe.results import Reading, Result
 from vramwatch.probe.variants import Variant, compared
 
@@ -115,3 +117,16 @@ def cells_of(result: Result) -> tuple[str, ...] | None:
         show_bytes(generate.kv_resident),
         f"{speed:.1f}" if speed else "n/a",
     )
+
+
+KINDS = {"cause": "causes", "remedy": "remedies", "comment": "comments"}
+
+
+def verdict_lines(verdicts: Sequence[Verdict], first: Result, width: int) -> Iterator[Line]:
+    """Yield a line for each claim of a recipe, by causes, remedies and comments."""
+    yield line(about(first), Tone.STRONG)
+    for kind, judged in groupby(verdicts, key=lambda each: each.kind):
+        yield Line()
+        yield line(KINDS[kind], Tone.STRONG)
+        for each in judged:
+            yield from wrap(f"- {each.claim}: {each.word.upper()}. {each.sentence}", width, 0)
