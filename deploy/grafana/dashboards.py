@@ -155,6 +155,8 @@ INCIDENT_COLUMNS = (
     *("instance", "gpu", "owner", "subject", "severity", "state", "cause", "pattern", "incident", "uuid"),
 )
 WHO = "{{instance}} GPU {{gpu}} {{owner}}"
+RESULTS, FREED = "vramwatch_remedy_results_total", "vramwatch_remedy_freed_bytes_total"
+WITHHELD = "vramwatch_remedy_withheld_total"
 ERRORS, OWNED = "vramwatch_nvml_errors_total", "vramwatch_owner_memory_used_bytes"
 GHOST, UNATTRIBUTED = "vramwatch_gpu_memory_ghost_bytes", "vramwatch_gpu_memory_unattributed_bytes"
 
@@ -290,6 +292,16 @@ HOST = Dashboard(
                     "Temperature", {"GPU {{gpu}}": f"vramwatch_gpu_temperature_celsius{{{ONE}}}"}, "celsius"
                 ),
                 Panel("Power", {"GPU {{gpu}}": f"vramwatch_gpu_power_watts{{{ONE}}}"}, "watt"),
+            ),
+        ),
+        (
+            8,
+            (
+                Panel(
+                    "What remedies came to", {"{{remedy}} {{result}}": f"increase({RESULTS}{{{ONE}}}[1h])"}
+                ),
+                Panel("Freed by remedies", {"{{remedy}}": f"increase({FREED}{{{ONE}}}[1h])"}, BYTES),
+                Panel("Remedies withheld", {"{{hindrance}}": f"increase({WITHHELD}{{{ONE}}}[1h])"}),
             ),
         ),
         (

@@ -132,6 +132,9 @@ NOT_SIMULATED = {
     "vramwatch_gpu_unreadable",
     "vramwatch_nvml_errors_total",
     "vramwatch_owner_kv_retained_bytes",
+    "vramwatch_remedy_results_total",
+    "vramwatch_remedy_freed_bytes_total",
+    "vramwatch_remedy_withheld_total",
 }
 """Metrics that a healthy simulated server has no series of."""
 

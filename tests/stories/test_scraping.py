@@ -1,7 +1,9 @@
 """Prometheus' side of the whole daemon: what a scrape tells, what it costs the driver, who is refused."""
 
+import contextlib
 import os
 import socket
+import time
 
 import pytest
 
@@ -64,6 +66,21 @@ def test_while_the_gpus_are_released_no_figure_of_them_is_told(house):
         seen = scrape(house)
         assert seen.of("vramwatch_gpu_unreadable") == [({"reason": "released"}, 1.0)]
         assert not any(name.startswith("vramwatch_gpu_memory") for name in seen.names())
+        stop(daemon)
+
+
+def test_callers_that_never_finish_and_those_that_ask_without_end_delay_no_poll(house):
+    house.write_config("200ms")
+    with house.running() as daemon, contextlib.ExitStack() as stack:
+        house.until_ready()
+        for _ in range(6):
+            slow = stack.enter_context(socket.create_connection(("127.0.0.1", house.port)))
+            slow.sendall(b"GET /metrics HTTP/1.1\r\nX-Trickle: ")
+        before, began = scrape(house)["vramwatch_polls_total"], time.monotonic()
+        while time.monotonic() - began < 3.0:
+            scrape(house)
+        polls = scrape(house)["vramwatch_polls_total"] - before
+        assert polls >= 0.5 * (time.monotonic() - began) / 0.2  # on a machine that others use too
         stop(daemon)
 
 
