@@ -11,6 +11,7 @@ from tests.polls import holding, owner, poll
 from tests.scrapes import SEEING, ask, board, serving
 from vramwatch.credentials import Secret
 from vramwatch.web import server
+from vramwatch.web.board import Board
 from vramwatch.web.metrics import Metrics
 
 TOKEN = Secret("s3same-0pen")
@@ -68,6 +69,26 @@ def test_without_a_token_only_loopback_names_are_answered(host, headers, status)
 def test_with_the_token_any_name_is_answered(host, headers, status):
     with serving(token=TOKEN) as port:
         assert ask(port, Host=host, **headers)[0] == status
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "localhost", "::1"])
+def test_every_kind_of_address_is_listened_on_without_asking_for_its_name(host, monkeypatch):
+    if host == "::1" and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    monkeypatch.setattr(socket, "getfqdn", lambda name: pytest.fail(f"asked for the name of {name}"))
+    opened = server.WebServer(host, 0, server.Shown(lambda: SEEING, Board))
+    try:
+        with socket.create_connection((host, opened.port), timeout=5) as caller:
+            caller.sendall(b"GET /-/healthy HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            assert b"200 OK" in caller.recv(4096)
+    finally:
+        opened.close()
+
+
+def has_ipv6():
+    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
 
 
 def test_a_path_that_is_not_there_says_what_is():

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Any, BinaryIO, cast
 
 from vramwatch.core.errors import VramwatchError
@@ -83,6 +84,11 @@ class _Server(ThreadingHTTPServer):
         self._places = threading.BoundedSemaphore(CALLERS)
         self._scraping = threading.Lock()
         self._answer: Callable[[str], tuple[bytes, str]] | None = None
+
+    def server_bind(self) -> None:
+        """Without HTTPServer's question for the full name of the address, which may wait for DNS."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """Return the text of a scrape and its content type; one is written at a time."""
