@@ -50,6 +50,7 @@ class Outbox:
         self._fault: str | None = None
         self._now = 0.0
         self._closings = 0
+        self._older = self.slate.newest_id()  # the newest step from before this life
         self._routes = {line.channel.name: Route(line, sketch) for line in lines}
 
     @property
@@ -186,7 +187,9 @@ class Outbox:
         dissolved = route.leave_again()
         notices, older = newest_of_each((*(each for one in dissolved for each in one.notices), *waiting))
         route.has_left(waiting, now)
-        messages = deliveries(notices, route.name, self._host, now, self._edited(route, notices))[:HANDED_OUT]
+        messages = deliveries(
+            notices, route.name, self._host, now, self._edited(route, notices), older=self._older
+        )[:HANDED_OUT]
         begun = [(each, now) for each in messages]
         return replace(changes, dissolved=dissolved, superseded=older, begun=begun)
 

@@ -124,6 +124,10 @@ class Slate:
 
     # --- for the outbox ---------------------------------------------------------------------------
 
+    def newest_id(self) -> int:
+        """See ``Desk``; 0 where the store cannot be read."""
+        return self._read(self._desk.newest_id) or 0
+
     def waiting(self, channel: str, most: int) -> list[Waiting]:
         """See ``Desk``."""
         if not self.is_open:

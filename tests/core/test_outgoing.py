@@ -88,6 +88,12 @@ def test_many_incidents_leave_in_parts_and_in_their_order():
     assert [each for part in sent for each in part.notices] == notices
 
 
+def test_what_a_kill_would_part_leaves_apart():
+    old, new, unstored = waiting(1, "a"), waiting(5, "b"), replace(waiting(6, "c"), is_stored=False)
+    parts = deliveries([old, new, unstored, waiting(2, "d")], "on-call", HOST, NOW, older=2)
+    assert [[each.incident for each in part.notices] for part in parts] == [["a", "d"], ["b"], ["c"]]
+
+
 def test_a_key_names_one_message_and_no_other():
     one = [waiting(1), waiting(2, "draw")]
     assert key_of(HOST, "on-call", one) == key_of(HOST, "on-call", list(one))

@@ -135,7 +135,7 @@ def test_many_that_were_told_one_by_one_are_all_edited(played, slack):
 def test_notices_leave_together_unless_they_belong_to_different_messages():
     waiting = [
         Waiting(at, "ops", each.notice, 0.0, 0.0, each.transition)
-        for at, each in enumerate([called("a"), called("b"), called("c"), called("d")])
+        for at, each in enumerate([called("a"), called("b"), called("c"), called("d")], 1)
     ]
     told = deliveries(waiting, "ops", Host("gpu7"), 0.0, {"b": "one", "d": "one", "c": "two"})
     assert [[each.incident for each in one.notices] for one in told] == [["a"], ["b", "d"], ["c"]]

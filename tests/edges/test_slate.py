@@ -1,7 +1,7 @@
 """While the store cannot be written people are told from memory, and afterwards nothing is told twice."""
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import closing
 from dataclasses import replace
 
@@ -10,14 +10,18 @@ import pytest
 from tests.edges.test_outbox import (
     AT_ONCE,
     Daemon,
+    Fatal,
+    Fragile,
     Keyed,
     Keyless,
+    Killed,
     Receiver,
     chain,
     ends,
     fires,
     line,
 )
+from tests.polls import instant
 from vramwatch.core.incidents import State
 from vramwatch.core.messages import MessageKind
 from vramwatch.core.outgoing import Delivered, Rejected, Retry
@@ -252,3 +256,61 @@ class Moody(Receiver):
         self.taken += [(item.incident.id, item.notice) for item in message.items]
         self.keys.append(message.key)
         return Delivered("ok")
+
+
+# --- killed while the store comes and goes --------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # that is the kill
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_while_the_store_comes_and_goes_what_is_stored_is_told_and_repeated_by_its_key(path, seed):
+    receivers = {"hook": Fatal(), "mail": Fatal()}
+    kills = _lives(path, seed, receivers)
+    assert kills >= 5
+    for channel, receiver in receivers.items():
+        arrived = {message.key for message in receiver.got}
+        for incident in "abc":
+            for each in chain(path, incident):
+                if each.step.channel == channel and not isinstance(each.step, Withheld):
+                    assert each.delivery.outcome == "delivered"
+                    assert each.delivery.key in arrived
+        under = defaultdict(set)
+        for message in receiver.got:
+            for item in message.items:
+                under[item.incident.id, item.notice, item.transition.at].add(message.key)
+        # one that left without a notice that a newer one had replaced may leave with that notice after a kill
+        assert 20 * sum(len(keys) > 1 for keys in under.values()) <= len(under)
+
+
+def _lives(path, seed, receivers, turns=120):
+    """Run ``turns`` polls in which the store cannot be written at times, killed and started again."""
+    chance = Fragile.chance = random.Random(seed)
+    lines = (
+        line(AT_ONCE, Keyed(receiver=receivers["hook"])),
+        line(replace(AT_ONCE, name="mail", group_wait=3.0), Keyless(receiver=receivers["mail"])),
+    )
+    kills, turn, now = 0, 0, instant(1).wall
+    while turn < turns:
+        Fragile.risk = 0.0
+        daemon = Daemon(path, *lines, desk=Fragile)
+        daemon.now = now
+        stands = {case.incident.id: case.incident.state for case in daemon.desk.told(0.0, now).cases}
+        try:
+            while turn < turns:
+                turn += 1
+                is_ending = turn >= turns - 20
+                Fragile.risk = 0.0 if is_ending else 0.08
+                if is_ending or chance.random() < 0.2:
+                    daemon.lock(is_locked=not is_ending and daemon.backlog.fault is None)
+                moved = [] if is_ending else [id for id in "abc" if chance.random() < 0.3]
+                is_over = {id: stands.get(id, State.RESOLVED) is State.RESOLVED for id in moved}
+                stands |= {id: State.FIRING if over else State.RESOLVED for id, over in is_over.items()}
+                after = 400.0 if is_ending else chance.choice((0.5, 1, 400))
+                daemon.turn(*(fires(id) if over else ends(id) for id, over in is_over.items()), after=after)
+                daemon.die_with_its_threads()
+            daemon.close()
+        except Killed:
+            kills += 1
+            now = daemon.now
+            daemon.kill()
+    return kills

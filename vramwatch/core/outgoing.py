@@ -164,16 +164,20 @@ def deliveries(
     host: Host,
     now: float,
     references: Mapping[str, str] = MappingProxyType({}),
+    *,
+    older: int = 0,
 ) -> tuple[Delivery, ...]:
     """Return the messages in which ``notices`` leave, in their order.
 
     ``references``, for a channel that edits: incident -> the receiver's message that tells of it already.
-    What belongs to one such message leaves by itself. So does what would not be known after a kill, for the
-    rest would then leave without it, and under another key.
+    What belongs to one such message leaves by itself. So does what would not be known after a kill, and what
+    was there before this life of the daemon, up to the step ``older``: whatever of it was sent before a kill
+    that nobody knows of leaves without the rest again, and so under the same key.
     """
-    groups: dict[tuple[str | None, bool], list[Waiting]] = {}
+    groups: dict[tuple[str | None, bool, bool], list[Waiting]] = {}
     for each in notices:
-        groups.setdefault((references.get(each.incident), each.is_stored), []).append(each)
+        together = references.get(each.incident), each.is_stored, each.step <= older
+        groups.setdefault(together, []).append(each)
     parts = (
         group[at : at + MOST_ITEMS] for group in groups.values() for at in range(0, len(group), MOST_ITEMS)
     )
