@@ -110,7 +110,7 @@ def test_a_field_that_is_missing_is_named(name):
         read_architecture({key: value for key, value in LLAMA.items() if key != name})
 
 
-@pytest.mark.parametrize("wrong", [-1, 2.5, True, 10**12, [64]])
+@pytest.mark.parametrize("wrong", [-1, 2.5, True, 10**12, [64], float("nan"), float("inf")])
 def test_a_size_that_is_none_is_refused_with_its_name(wrong):
     with pytest.raises(ValueError, match="hidden_size is"):
         read_architecture({**LLAMA, "hidden_size": wrong})
@@ -125,6 +125,25 @@ def test_a_size_of_zero_is_refused(name):
 def test_layer_types_that_do_not_fit_the_number_of_layers_are_refused():
     with pytest.raises(ValueError, match="layer_types names 1 layers, num_hidden_layers says 3"):
         read_architecture({**LLAMA, "layer_types": ["full_attention"]})
+
+
+def test_a_number_of_layers_that_nobody_meant_is_refused():
+    with pytest.raises(ValueError, match="num_hidden_layers is 50000000"):
+        read_architecture({**LLAMA, "num_hidden_layers": 50_000_000})
+
+
+@pytest.mark.parametrize(
+    ("published", "kind"),
+    [
+        ({"quant_method": "fp8"}, "fp8"),
+        ({"quant_method": "gptq", "bits": 8}, "int8"),
+        ({"quant_method": "awq", "bits": 4}, "awq"),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "int8"),
+        ("nonsense", None),
+    ],
+)
+def test_how_weights_were_published_is_read(published, kind):
+    assert read_architecture({**LLAMA, "quantization_config": published}).quantization == kind
 
 
 def test_more_key_value_heads_than_heads_are_refused():

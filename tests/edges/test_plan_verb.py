@@ -2,14 +2,21 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
 from tests.nvml.gpu import GIB, Process
+from tests.polls import holding, instant, ledger
 from vramwatch import models
 from vramwatch.cli.checking import expands_latent, missing
+from vramwatch.clock import MonotonicClock
+from vramwatch.core.model import Pace, Poll
+from vramwatch.core.units import Bytes, Seconds
+from vramwatch.store import Store
 
 TINY = {
     "model_type": "llama",
@@ -247,6 +254,33 @@ def test_without_a_daemon_the_driver_says_what_is_free(driver, tmp_path):
     assert [gpu["gpu"] for gpu in found["gpus"]] == ["GPU 0"]
     crowded = plan("llama-2-7b", "--gpu", "1", "--format", "json", tmp_path=tmp_path, **driver.environment())
     assert json.loads(crowded.stdout)["max_batch"] < found["max_batch"]
+
+
+def test_beside_a_daemon_its_store_says_what_is_free(tmp_path):
+    path, now = tmp_path / "vramwatch.db", MonotonicClock(first_seq=1).now()
+    with closing(Store.open(path, "nvml", "0.1.0")) as store:
+        at_hand = ledger(now, holding(10, Bytes(3 * GIB)))
+        store.write(Poll(now, (at_hand,), pace=Pace(Seconds(1.0), Seconds(5.0), 0.0)))
+        found = record("llama-3.2-1b", "--store", str(path), tmp_path=tmp_path)
+    assert [gpu["free_bytes"] for gpu in found["gpus"]] == [at_hand.memory.free]
+
+
+def test_a_store_of_long_ago_is_planned_from_and_that_is_said(tmp_path):
+    path = tmp_path / "vramwatch.db"
+    with closing(Store.open(path, "nvml", "0.1.0")) as store:
+        store.write(Poll(instant(1), (ledger(instant(1)),), pace=Pace(Seconds(1.0), Seconds(5.0), 0.0)))
+    done = plan("llama-3.2-1b", "--store", str(path), "--formula", tmp_path=tmp_path)
+    assert done.returncode == 0
+    assert "what is free is not of now" in done.stderr
+
+
+def test_watching_answers_again_until_it_is_interrupted():
+    command = [sys.executable, "-m", "vramwatch", "plan", "llama-2-7b", "--free", "80GiB", "--formula"]
+    with subprocess.Popen([*command, "--watch", "--format", "ndjson"], stdout=subprocess.PIPE) as running:
+        answers = [json.loads(running.stdout.readline())["max_batch"] for _ in range(2)]
+        running.send_signal(signal.SIGINT)
+        assert running.wait(10) == 0
+    assert answers[0] == answers[1] > 0
 
 
 def test_without_a_gpu_it_is_said_that_one_may_be_named(tmp_path):

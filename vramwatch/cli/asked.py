@@ -25,6 +25,7 @@ PUBLISHED = {
     "gptq": Quantization.INT4,
     "awq": Quantization.INT4,
     "bitsandbytes": Quantization.INT4,
+    "int8": Quantization.INT8,
 }
 """What a checkpoint's ``quant_method`` stores weights as; of methods with several sizes the usual one."""
 

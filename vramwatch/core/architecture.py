@@ -21,6 +21,9 @@ from vramwatch.core.model_layers import (
     windows_of,
 )
 
+MOST_LAYERS = 10_000
+"""The deepest published models have a few hundred; a configuration that says more was not meant."""
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
@@ -87,8 +90,12 @@ def _text_of(config: Mapping[str, Any], *names: str) -> str | None:
 
 
 def _quantization(config: Mapping[str, Any]) -> str | None:
+    """Return the method with which the weights were published; "int8" where one of several sizes is that."""
     found = config.get("quantization_config")
-    return _text_of(found, "quant_method") if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping):
+        return None
+    is_8_bit = found.get("bits") == 8 or found.get("load_in_8bit") is True
+    return "int8" if is_8_bit else _text_of(found, "quant_method")
 
 
 # --- whole models ----------------------------------------------------------------------------------
@@ -115,9 +122,16 @@ def _built(fields: Fields, layers: list[Layer], *, others: int | None = None) ->
     )
 
 
+def _layer_count(fields: Fields) -> int:
+    count = fields.number("num_hidden_layers")
+    if count > MOST_LAYERS:
+        raise ValueError(f"num_hidden_layers is {count}; no model has more than {MOST_LAYERS:,}")
+    return count
+
+
 def _decoder(fields: Fields, expands_latent: bool) -> Architecture:
     """Return a decoder whose layers attend and then feed forward: Llama and most that came after it."""
-    count, hidden = fields.number("num_hidden_layers"), fields.number("hidden_size")
+    count, hidden = _layer_count(fields), fields.number("hidden_size")
     norms = 4 if fields.model_type in _FOUR_NORMS else 2
     windows = windows_of(fields, count)
     shared = fields.number("num_kv_shared_layers", default=0, least=0)
@@ -146,7 +160,7 @@ def _recurrent(block: Callable[[Fields], Layer]) -> Callable[[Fields, bool], Arc
     def read(fields: Fields, _: bool) -> Architecture:
         layer = block(fields)
         normed = replace(layer, others=layer.others + fields.number("hidden_size"))
-        return _built(fields, [normed] * fields.number("num_hidden_layers"))
+        return _built(fields, [normed] * _layer_count(fields))
 
     return read
 
@@ -154,7 +168,7 @@ def _recurrent(block: Callable[[Fields], Layer]) -> Callable[[Fields, bool], Arc
 def _jamba(fields: Fields, _: bool) -> Architecture:
     period, offset = fields.number("attn_layer_period"), fields.number("attn_layer_offset", least=0)
     layers = []
-    for place in range(fields.number("num_hidden_layers")):
+    for place in range(_layer_count(fields)):
         attends = place % period == offset
         first = heads_of(fields).layer(fields, None) if attends else mamba_layer(fields, "mamba")
         layers.append(joined(first, feed_forward(fields, place), fields.number("hidden_size")))
@@ -162,7 +176,7 @@ def _jamba(fields: Fields, _: bool) -> Architecture:
 
 
 def _qwen3_next(fields: Fields, _: bool) -> Architecture:
-    count = fields.number("num_hidden_layers")
+    count = _layer_count(fields)
     every = fields.number("full_attention_interval", default=4)
     kinds = fields.texts("layer_types") or [
         "linear_attention" if (place + 1) % every else "full_attention" for place in range(count)

@@ -44,7 +44,7 @@ class Fields:
             value = self._value(name)
             if value is None or isinstance(value, str):  # "auto" stands for what the class works out
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+            if isinstance(value, bool) or not isinstance(value, int | float) or value % 1 != 0:
                 raise ValueError(f"{name} is {value!r}, not a whole number")
             if not least <= value < MOST:
                 raise ValueError(f"{name} is {value!r}; it is at least {least} and below {MOST:,}")
