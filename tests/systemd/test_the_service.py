@@ -161,6 +161,45 @@ def test_a_bad_configuration_ends_it_with_its_reason_and_is_not_tried_over_and_o
     until_it_says(machine, "2 GPUs")
 
 
+WORKER = """
+import sys, time
+sys.path.insert(0, "/root/sdk")
+from vramwatch.sdk import enroll
+enroll(name="chat", on_pressure=lambda: None)
+time.sleep(600)
+"""
+
+
+def test_a_worker_of_a_group_of_its_own_enrols_with_the_service(machine):
+    machine.run("groupadd", "--force", "inference")
+    before = machine.say("cat", "/etc/vramwatch/config.yaml")
+    machine.write("/etc/vramwatch/config.yaml", f"{before}\nworkers: {{group: inference}}\n")
+    said = machine.say(VRAMWATCH, "service", "install", "--yes")
+    assert "write    /etc/systemd/system/vramwatch.service.d/workers.conf" in said
+    until_it_says(machine, "2 GPUs")
+    machine.write("/srv/worker.py", WORKER.replace("/root/sdk", SITE))
+    machine.run(
+        "systemd-run", "--unit=worker", "--uid=65534", "--gid=inference",
+        "/usr/bin/python3", "/srv/worker.py",
+    )  # fmt: skip
+    pid = int(machine.show("MainPID", "worker.service"))
+
+    def enrolled():
+        return json.loads(machine.say(VRAMWATCH, "status", "--format", "json")).get("workers") or []
+
+    wait_until(lambda: [each["pid"] for each in enrolled()] == [pid], "the worker is enrolled", 30)
+    machine.run("systemctl", "stop", "worker.service")
+    wait_until(lambda: enrolled() == [], "its consent ended with it", 30)
+    machine.write("/etc/vramwatch/config.yaml", f"{before}\n")
+    machine.run("chown", "root:vramwatch", "/etc/vramwatch/config.yaml")
+    machine.run(VRAMWATCH, "service", "install", "--yes")
+
+
+def test_the_whole_way_of_a_remedy_is_rehearsed_within_the_service_s_machine(machine):
+    said = machine.run(VRAMWATCH, "doctor", "--remedies", check=False)
+    assert "fail" not in said.stdout, said.stdout
+
+
 def test_a_channel_brings_the_drop_in_that_opens_the_network_and_its_end_takes_it_away(machine):
     channels = "alerting: {mode: tell}\nchannels: {hook: {webhook: {url: 'http://192.0.2.1/'}}}\n"
     before = machine.say("cat", "/etc/vramwatch/config.yaml")
