@@ -99,7 +99,7 @@ def _sweep(base: "Experiment", what: str, python: str | None, output_format: str
 
     if base.budget_bytes is None:
         raise UsageError(
-            "--sweep takes memory until it ends: say with --budget how much of it, and leave its neighbours theirs"
+            "--sweep takes memory until it ends: say with --budget how much, and leave its neighbours theirs"
         )
     plain = replace(base, requests=1)
     tried: list[Tried] = []

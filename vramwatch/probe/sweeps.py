@@ -1,4 +1,4 @@
-"""How large a batch, prompt or answer may be within a budget: foreseen from two runs, tried, bisected. Pure."""
+"""How large a batch, prompt or answer may be within a budget: foreseen by two runs, tried, bisected. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
