@@ -8,7 +8,7 @@ import statistics
 import time
 from typing import Any
 
-TURNS = 15
+TURNS = 11
 TOKENS = 128
 MOST = 0.02
 """The goal: by how much tracing may slow a call."""
