@@ -67,3 +67,20 @@ def test_a_comparison_shows_what_retaining_holds_and_what_cannot_run_here() -> N
     words = " ".join(answer.stdout.split())
     assert "are still held after 2 requests; reference gives" in words
     assert "not here: expandable segments are the CUDA allocator's" in words
+
+
+def test_a_sweep_without_a_budget_is_refused() -> None:
+    answer = CliRunner().invoke(main, ["probe", "--sweep", "batch"])
+    assert answer.exit_code == 2
+    assert "say with --budget how much" in answer.stderr
+
+
+@pytest.mark.needs_torch
+def test_a_sweep_finds_a_batch_that_fits_where_one_more_does_not() -> None:
+    answer = CliRunner().invoke(
+        main, ["probe", *QUICK, "--sweep", "batch", "--budget", "13MiB", "--format", "json"]
+    )
+    assert answer.exit_code == 0, answer.stderr
+    tried = json.loads(answer.stdout)
+    found = max(each["value"] for each in tried if each["peak"])
+    assert found + 1 in [each["value"] for each in tried if each["peak"] is None]

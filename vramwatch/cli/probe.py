@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,6 +27,9 @@ FAULTS = (
 @click.option("--requests", default=3, show_default=True, help="Requests in a row.")
 @click.option("--compare", is_flag=True, help="Every variant, each in a process of its own, side by side.")
 @click.option("--only", multiple=True, metavar="VARIANT", help="With --compare: this variant; repeatable.")
+@click.option(
+    "--sweep", type=click.Choice(["batch", "prompt", "tokens"]), help="How large it may be within --budget."
+)
 @click.option("--recipe", type=click.Choice(["article"]), help="A published procedure, claim by claim.")
 @click.option("--fault", type=click.Choice(FAULTS), help="Plant a fault, to see it found.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page too, to keep.")
@@ -37,6 +40,7 @@ def command(
     requests: int,
     compare: bool,
     only: tuple[str, ...],
+    sweep: str | None,
     recipe: str | None,
     fault: str | None,
     html: Path | None,
@@ -64,6 +68,9 @@ def command(
         _show_kept(diff)
         return
     experiment = experiment_of(asked, requests=requests)
+    if sweep:
+        _sweep(experiment, sweep, python, output_format)
+        return
     if recipe:
         _follow(experiment, python, output_format)
         return
@@ -75,6 +82,37 @@ def command(
     _show(rows, output_format)
     name = keeping.keep({each.name: result for each, result in rows}, time.time(), keeping.folder())
     click.echo(f"kept as {name}; vramwatch probe --list", err=True)
+
+
+def _sweep(base: "Experiment", what: str, python: str | None, output_format: str) -> None:
+    """Find the largest batch, prompt or answer within the budget, each try in a process of its own.
+
+    Errors: UsageError without a budget; VramwatchError for a try that fails for another reason.
+    """
+    from dataclasses import asdict, replace
+
+    from vramwatch.cli.views.probe import tried_lines
+    from vramwatch.cli.views.terminal import terminal
+    from vramwatch.core.errors import UsageError, VramwatchError
+    from vramwatch.probe.results import Ended
+    from vramwatch.probe.sweeps import Tried, following
+
+    if base.budget_bytes is None:
+        raise UsageError(
+            "--sweep takes memory until it ends: say with --budget how much, and leave its neighbours theirs"
+        )
+    plain = replace(base, requests=1)
+    tried: list[Tried] = []
+    while (value := following(tried, getattr(plain, what), base.budget_bytes)) is not None:
+        change: dict[str, Any] = {what: value}
+        result = measured(replace(plain, **change), f"{what} {value}, try {len(tried) + 1}: ", python)
+        if result.ended not in (Ended.COMPLETE, Ended.OUT_OF_MEMORY):
+            raise VramwatchError(f"{what} {value}: {result.ended}: {result.why}")
+        tried.append(Tried(value, result.peak if result.ended is Ended.COMPLETE else None))
+    if output_format == "json":
+        click.echo(json.dumps([asdict(each) for each in tried]))
+        return
+    terminal(sys.stdout).show(tried_lines(what, tried, base.budget_bytes))
 
 
 def _follow(base: "Experiment", python: str | None, output_format: str) -> None:

@@ -26,6 +26,10 @@ MOST_SAMPLES = 10_000
 """Kept at a time; of more, every second one is dropped, for the curve stays the same at half the grain."""
 
 
+MOST_CACHES = 1000
+"""Requests that are followed before those whose caches were freed are forgotten."""
+
+
 class Sample(NamedTuple):
     """A cache after one forward pass. Bytes are by layer, from the first."""
 
@@ -61,7 +65,7 @@ class Trace:
         self._request = -1
         self._forward = 0
         self._tokens = 0
-        self._begun = time.perf_counter()
+        self._begun = time.perf_counter(), time.process_time()
 
     def see(self, cache: Any, batch: int, new_tokens: int, share: "Optional[float]") -> None:
         """Look at ``cache`` after a forward pass over ``new_tokens`` of each of ``batch`` sequences."""
@@ -71,10 +75,14 @@ class Trace:
         if is_new:
             self._begin(cache)
         self._tokens += new_tokens
-        if share is None or self._forward < 2 or self.overhead_seconds <= share * (begun - self._begun):
+        if share is None or self._forward < 2 or self.overhead_seconds <= share * self._elapsed():
             self._keep(Sample(self._request, self._forward, batch, self._tokens, *measure(cache)))
         self._forward += 1
         self.overhead_seconds += time.perf_counter() - begun
+
+    def _elapsed(self) -> float:
+        """Return the seconds that went by, at most those this process worked: others may have the machine."""
+        return min(time.perf_counter() - self._begun[0], time.process_time() - self._begun[1])
 
     def _is_new(self, cache: Any) -> bool:
         known = self._caches.get(self._request)
@@ -82,6 +90,8 @@ class Trace:
 
     def _begin(self, cache: Any) -> None:
         self._request += 1
+        if len(self._caches) > MOST_CACHES:
+            self._caches = {request: ref for request, ref in self._caches.items() if ref() is not None}
         self._forward = self._tokens = 0
         try:
             self._caches[self._request] = weakref.ref(cache)

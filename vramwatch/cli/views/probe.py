@@ -10,6 +10,7 @@ from vramwatch.probe.families import TINY, is_built_in
 from vramwatch.probe.findings import findings
 from vramwatch.probe.recipe import Verdict
 from vramwatch.probe.results import Reading, Result
+from vramwatch.probe.sweeps import Tried, largest
 from vramwatch.probe.variants import Variant, compared
 
 NARROW, WIDE = 9, 11
@@ -130,3 +131,16 @@ def verdict_lines(verdicts: Sequence[Verdict], first: Result, width: int) -> Ite
         yield line(KINDS[kind], Tone.STRONG)
         for each in judged:
             yield from wrap(f"- {each.claim}: {each.word.upper()}. {each.sentence}", width, 0)
+
+
+def tried_lines(what: str, tried: Sequence[Tried], budget: int) -> Iterator[Line]:
+    """Yield what a sweep tried, in its order, and what it found."""
+    yield line(right(what, NARROW) + right("peak", WIDE + 2), Tone.FAINT)
+    for each in tried:
+        peak = "over budget" if each.peak is None else show_bytes(each.peak)
+        yield line(right(str(each.value), NARROW) + right(peak, WIDE + 2))
+    found = largest(tried)
+    if found is None:
+        yield line(f"no {what} fits {show_bytes(budget)}", Tone.WARNING)
+    else:
+        yield line(f"the largest {what} within {show_bytes(budget)} is {found.value}", Tone.STRONG)

@@ -1,0 +1,43 @@
+"""What a sweep tries; no torch is needed."""
+
+from hypothesis import given
+from hypothesis import strategies as some
+
+from vramwatch.probe.sweeps import LARGEST, MOST_RUNS, Tried, following, largest
+
+
+def swept(peak, budget: int, start: int) -> list[Tried]:
+    tried: list[Tried] = []
+    while (value := following(tried, start, budget)) is not None:
+        seen = peak(value)
+        tried.append(Tried(value, seen if seen <= budget else None))
+        assert len(tried) <= 2 * MOST_RUNS + 20
+    return tried
+
+
+@given(
+    base=some.integers(0, 10**10),
+    rise=some.integers(10**4, 10**8),
+    room=some.integers(0, 10**10),
+    start=some.integers(1, 64),
+)
+def test_the_largest_that_fits_is_found_where_the_peak_is_a_straight_line(base, rise, room, start) -> None:
+    budget = base + room
+    tried = swept(lambda value: base + rise * value, budget, start)
+    fits = min(room // rise, LARGEST)
+    found = largest(tried)
+    assert (found.value if found else 0) == fits
+
+
+@given(room=some.integers(10**6, 10**10), start=some.integers(1, 8))
+def test_a_peak_that_grows_faster_is_foreseen_too_high_and_bisected(room, start) -> None:
+    def peak(value: int) -> int:
+        return 1000 * value * value
+
+    found = largest(swept(peak, room, start))
+    assert found is not None
+    assert peak(found.value) <= room < peak(found.value + 1)
+
+
+def test_a_straight_line_takes_few_runs() -> None:
+    assert len(swept(lambda value: 10**9 + 10**6 * value, 4 * 10**9, 1)) <= 5
