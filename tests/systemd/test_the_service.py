@@ -71,7 +71,9 @@ def machine(driver, tmp_path_factory):
     library = environment["LD_LIBRARY_PATH"].split(":")[0]
     binds = (f"--bind={state}:{STATE}", f"--bind-ro={library}:{LIBRARY}", "--bind-ro=dist:/bundle")
     with booted(tmp_path_factory.mktemp("machine") / "console", *binds) as machine:
-        machine.run("sh", "-c", "cd /root && tar xzf /bundle/vramwatch-*.tar.gz && vramwatch-*/install")
+        machine.run(
+            "sh", "-c", "cd /root && tar xzf /bundle/vramwatch-*.tar.gz && vramwatch-*/install", within=500
+        )
         machine.write("/etc/systemd/system/vramwatch.service.d/test.conf", TEST_DRIVER)
         machine.run(VRAMWATCH, "service", "install", "--yes")
         yield machine
