@@ -189,7 +189,7 @@ def test_a_worker_of_a_group_of_its_own_enrols_with_the_service(machine):
     def enrolled():
         return json.loads(machine.say(VRAMWATCH, "status", "--format", "json")).get("workers") or []
 
-    wait_until(lambda: [each["pid"] for each in enrolled()] == [pid], "the worker is enrolled", 30)
+    wait_until(lambda: [each["pid"] for each in enrolled()] == [pid], "the worker is enrolled", 60)
     machine.run("systemctl", "stop", "worker.service")
     wait_until(lambda: enrolled() == [], "its consent ended with it", 30)
     machine.write("/etc/vramwatch/config.yaml", f"{before}\n")
