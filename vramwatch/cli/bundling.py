@@ -15,6 +15,7 @@ from pathlib import Path
 
 from vramwatch import __version__
 from vramwatch.cli.findings import Finding
+from vramwatch.cli.installing import UNIT
 from vramwatch.cli.redacting import redactor
 from vramwatch.config import Config, effective
 from vramwatch.core.errors import StoreError, VramwatchError
@@ -99,7 +100,7 @@ def _of_the_store(path: Path) -> tuple[Poll | None, Mapping[str, object]]:
 
 def _log() -> str:
     """Return the newest lines of the service's journal; a sentence where there are none to be read."""
-    asked = ["journalctl", "-u", "vramwatch.service", "-n", str(LOG_LINES), "--no-pager", "-o", "short-iso"]
+    asked = ["journalctl", "-u", UNIT, "-n", str(LOG_LINES), "--no-pager", "-o", "short-iso"]
     try:
         done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=20)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -11,6 +11,7 @@ from vramwatch import control
 from vramwatch.assembly import look_once, surroundings
 from vramwatch.cli import machine
 from vramwatch.cli.findings import Finding, Grade
+from vramwatch.cli.installing import UNIT, UNITS
 from vramwatch.cli.looking import stored_status
 from vramwatch.cli.views.status import OVER, standing_words
 from vramwatch.cli.views.words import pids
@@ -38,10 +39,6 @@ CLASHES = {
     "pynvml": "deprecated; it shadows nvidia-ml-py and slows every start: pip uninstall pynvml",
 }
 """Distribution -> what to do when it is installed beside ours."""
-
-
-SERVICE = "/etc/systemd/system/vramwatch.service"
-"""With it the daemon is the service, whose user counts, and not whoever asks."""
 
 HIDDEN = (
     "of other users' processes the daemon cannot see who has a GPU's device files open (who keeps a ghost's "
@@ -144,7 +141,7 @@ def _processes() -> Iterator[Finding]:
         yield Finding("processes", Grade.WARN, "those outside this container cannot be seen", remedy)
     if IdentifySocket().is_there:
         yield Finding("processes", Grade.OK, "the helper of the profile identify tells what /proc hides")
-    elif os.geteuid() != 0 or Path(SERVICE).exists():
+    elif os.geteuid() != 0 or (UNITS / UNIT).exists():  # then the service's user counts, and not who asks
         yield Finding("processes", Grade.WARN, HIDDEN, REVEALING)
     elif not surroundings(live=True).hidden_pids:
         yield Finding("processes", Grade.OK, "all of this machine can be seen")

@@ -6,11 +6,12 @@ Each function reads below ``root``, so that a test has a machine of its own.
 import ctypes
 import os
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from vramwatch.cli.findings import Finding, Grade
+from vramwatch.cli.installing import UNIT
+from vramwatch.cli.systemctl import is_booted, show
 from vramwatch.driver.survey import GpuModes, Survey
 
 DEAR = 0.05
@@ -151,19 +152,14 @@ def clock() -> Finding:
 
 def service() -> Iterator[Finding]:
     """Yield how the service stands; nothing where there is none."""
-    if not Path("/run/systemd/system").is_dir():
+    if not is_booted():
         return
-    asked = ["systemctl", "show", "vramwatch.service", "--property=LoadState,ActiveState,StatusText"]
-    try:
-        done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return
-    told = dict(row.split("=", 1) for row in done.stdout.splitlines() if "=" in row)
+    told = show(UNIT, "LoadState", "ActiveState", "StatusText")
     if told.get("LoadState") != "loaded":
         return
     state, text = told.get("ActiveState", "unknown"), told.get("StatusText", "")
     grade = Grade.OK if state == "active" else Grade.WARN
-    remedy = "" if state == "active" else "journalctl -u vramwatch.service -n 20"
+    remedy = "" if state == "active" else f"journalctl -u {UNIT} -n 20"
     yield Finding("service", grade, f"{state}{f': {text}' if text else ''}", remedy)
 
 

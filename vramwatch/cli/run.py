@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import click
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from vramwatch.config import Config
     from vramwatch.core.ports import Feed
     from vramwatch.daemon import Daemon
+    from vramwatch.pipeline import Pipeline
     from vramwatch.reception import Reception
+    from vramwatch.store import Store
     from vramwatch.systemd import Systemd
 
 LOG_FORMAT = "%(levelname)s %(name)s %(message)s"
@@ -60,8 +62,6 @@ def command(
     torch_allocated_bytes, engine_kv_bytes, engine_kv_ratio (the share of the KV pool that is used),
     requests_total, requests_running, requests_waiting, engine_pool_bytes (the size of the KV pool),
     engine_evictable_bytes (the prefix cache in it that may be dropped), preemptions_total,
-    alloc_retries_total, ooms_total, model_bytes and model_gpu_bytes (Ollama's size and size_vram).
-    An empty pid is the whole GPU, an empty used_bytes one that the driver withheld. Logs of
     alloc_retries_total, ooms_total, model_bytes and model_gpu_bytes (Ollama's size and size_vram),
     kv_requires_grad (1: a cached key holds its autograd graph). An empty pid is the whole GPU, an empty
     used_bytes one that the driver withheld. Logs of
@@ -106,51 +106,24 @@ def _overrides(
 
 def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]") -> None:
     """Open the store and the source, watch until told to stop, and leave nothing behind."""
-    from vramwatch.assembly import (
-        ask_engines,
-        assemble,
-        digests,
-        follow_logs,
-        name_holders,
-        open_feed,
-        tell,
-        treat,
-        watch,
-    )
+    from vramwatch.assembly import digests, follow_logs, name_holders, open_feed, tell, treat, watch
     from vramwatch.cli.reloading import Reload
-    from vramwatch.clock import read_boot_id
     from vramwatch.config import sentence
-    from vramwatch.control import ControlServer
     from vramwatch.daemon import Daemon
-    from vramwatch.store import Retention, Store
-    from vramwatch.store.location import default_for_writing
     from vramwatch.systemd import Systemd
-    from vramwatch.web.server import Shown, WebServer
 
     systemd = Systemd(os.environ)
     with contextlib.ExitStack() as house:
-        path = config.store.path or default_for_writing()
-        kept = config.store
-        retention = Retention(kept.raw, kept.minutes, kept.hours, kept.max_size)
-        store = Store.open(path, config.source_name, __version__, retention)
-        house.callback(store.close)
+        store = _open_store(config, house)
         feed = open_feed(config, store.next_seq())
         house.callback(feed.source.close)
         place = config.control.place(os.environ, os.geteuid())
-        reception = _receive(config, feed, place)
-        if reception:
-            house.callback(reception.close)
-        gauging = ask_engines(config, feed)
-        if gauging:
-            house.callback(gauging.close)
-        insides = tuple(each for each in (reception, gauging) if each)
-        pipeline = assemble(config, feed, store.owners(read_boot_id()), insides)
-        logs = follow_logs(config, feed)
-        if logs:
-            house.callback(logs.close)
+        reception = _closed_with(house, _receive(config, feed, place))
+        pipeline = _pipeline(config, feed, store, reception, house)
+        logs = _closed_with(house, follow_logs(config, feed))
         judge = watch(config)
         alerting, outbox = tell(config, store) or (None, None)
-        digester = digests(config, path, outbox) if outbox else None
+        digester = digests(config, store.path, outbox) if outbox else None
         treatment = treat(config, store, reception)
         daemon = Daemon(
             feed,
@@ -168,16 +141,60 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
             treatment=treatment,
         )
         if config.source_name != "replay":  # which may play beside a daemon that has both addresses
-            house.callback(ControlServer(place, config.control.group, daemon.answer).close)
-            if listen := config.http.listen:
-                http = config.http
-                shown = Shown(daemon.vitals, daemon.board, http.token_file, http.processes)
-                house.callback(WebServer(listen.host, listen.port, shown).close)
+            _listen(config, place, daemon, house)
         again = Reload(daemon, pipeline, judge, alerting, outbox, digester, treatment, config, load_again)
         _heed_signals(daemon, again, systemd)
         logger.info("%s", sentence(config))
         daemon.run()
         logger.info("stopped")
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+_Part = TypeVar("_Part", bound=_Closable | None)
+
+
+def _closed_with(house: contextlib.ExitStack, part: _Part) -> _Part:
+    """Have ``part``, if there is one, closed with the ``house``, and return it."""
+    if part is not None:
+        house.callback(part.close)
+    return part
+
+
+def _open_store(config: "Config", house: contextlib.ExitStack) -> "Store":
+    from vramwatch.store import Retention, Store
+    from vramwatch.store.location import default_for_writing
+
+    kept = config.store
+    retention = Retention(kept.raw, kept.minutes, kept.hours, kept.max_size)
+    path = kept.path or default_for_writing()
+    return _closed_with(house, Store.open(path, config.source_name, __version__, retention))
+
+
+def _pipeline(
+    config: "Config", feed: "Feed", store: "Store", reception: "Reception | None", house: contextlib.ExitStack
+) -> "Pipeline":
+    """Return the pipeline, with all that tells what is inside of processes."""
+    from vramwatch.assembly import ask_engines, assemble
+    from vramwatch.clock import read_boot_id
+
+    gauging = _closed_with(house, ask_engines(config, feed))
+    insides = tuple(each for each in (reception, gauging) if each)
+    return assemble(config, feed, store.owners(read_boot_id()), insides)
+
+
+def _listen(config: "Config", place: Path, daemon: "Daemon", house: contextlib.ExitStack) -> None:
+    """Answer on the control socket at ``place``, and over HTTP where that is wanted."""
+    from vramwatch.control import ControlServer
+    from vramwatch.web.server import Shown, WebServer
+
+    _closed_with(house, ControlServer(place, config.control.group, daemon.answer))
+    http = config.http
+    if http.listen:
+        shown = Shown(daemon.vitals, daemon.board, http.token_file, http.processes)
+        _closed_with(house, WebServer(http.listen.host, http.listen.port, shown))
 
 
 def _heed_signals(daemon: "Daemon", again: "Reload", systemd: "Systemd") -> None:

@@ -44,7 +44,7 @@ def install(yes: bool, profile: str | None, no_start: bool, config_path: Path | 
     from vramwatch.config import find, load
 
     _refuse_without_systemd()
-    config = load(config_path or find(), os.environ, {})
+    config = load(find(config_path), os.environ, {})
     root = installing.Root()
     written = root.written()
     socket = installing.IDENTIFY[0]
@@ -135,14 +135,14 @@ def rollback(yes: bool, config_path: Path | None) -> None:
 @command.command(short_help="How the service stands.")
 def status() -> None:
     """Say whether it runs, what it says of itself, in which profile, and which of its files were changed."""
-    from vramwatch.cli import installing
+    from vramwatch.cli import installing, systemctl
 
     _refuse_without_systemd()
     root = installing.Root()
     written = root.written()
     if not root.standing([installing.UNITS / installing.UNIT]):
         raise VramwatchError(f"{installing.UNIT} is not installed; install it: vramwatch service install")
-    told = _ask_systemd(installing.UNIT)
+    told = systemctl.show(installing.UNIT, *SHOWN)
     state = f"{told.get('ActiveState', 'unknown')} ({told.get('SubState', 'unknown')})"
     click.echo(f"{installing.UNIT}: {state}, pid {told.get('MainPID', '0')}, "
                f"restarted {told.get('NRestarts', '0')} times")  # fmt: skip
@@ -175,8 +175,9 @@ def _show(plan: "Sequence[Item]") -> None:
 
 
 def _refuse_without_systemd() -> None:
-    """systemd's own test of whether it is the init: sd_booted(3)."""
-    if not Path("/run/systemd/system").is_dir():
+    from vramwatch.cli.systemctl import is_booted
+
+    if not is_booted():
         raise VramwatchError(
             "systemd does not run here, so there is no service to install; start it by hand: vramwatch run"
         )
@@ -201,11 +202,3 @@ def _run(words: Sequence[str]) -> None:
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()
         raise VramwatchError(f"{' '.join(words)} ended with {done.returncode}: {said[-1] if said else ''}")
-
-
-def _ask_systemd(unit: str) -> dict[str, str]:
-    done = subprocess.run(
-        ["systemctl", "show", unit, f"--property={','.join(SHOWN)}"],  # noqa: S607 - the machine's own
-        capture_output=True, text=True, check=False, timeout=30,
-    )  # fmt: skip
-    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)

@@ -8,9 +8,6 @@ from vramwatch.core.model import Gauge, ProcessKey
 from vramwatch.core.units import Bytes
 from vramwatch.sdk.wire import Device, Hello, Report
 
-SIGNAL = "signal:"
-"""Before a signal's name in a consent, as in "signal:SIGURG"."""
-
 
 @dataclass(frozen=True, slots=True)
 class Worker:

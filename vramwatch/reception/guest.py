@@ -4,7 +4,7 @@ import socket
 from collections import deque
 from dataclasses import dataclass, replace
 
-from vramwatch.core.workers import SIGNAL, Worker
+from vramwatch.core.workers import Worker
 from vramwatch.reception.bounds import (
     ANSWERS_KEPT,
     ASKED_KEPT,
@@ -15,6 +15,7 @@ from vramwatch.reception.bounds import (
 from vramwatch.reception.peer import UNCATCHABLE, Peer
 from vramwatch.sdk.wire import (
     SCHEMA,
+    SIGNAL,
     SIGNAL_ID,
     Answer,
     Clear,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from vramwatch.core.model import Gauge, Instant, ProcessKey, Tenant
-from vramwatch.core.workers import SIGNAL, Worker
+from vramwatch.core.workers import Worker
 from vramwatch.reception.bounds import (
     ACCEPTED_A_SECOND,
     ACCEPTED_AT_ONCE,
@@ -25,7 +25,7 @@ from vramwatch.reception.bounds import (
 from vramwatch.reception.entrance import Admission, Entrance
 from vramwatch.reception.guest import Guest, PassedOver
 from vramwatch.reception.peer import UCRED, Peer, identify
-from vramwatch.sdk.wire import LIMIT, Answer, Clear, Message, Refused, Welcome, encode
+from vramwatch.sdk.wire import LIMIT, SIGNAL, Answer, Clear, Message, Refused, Welcome, encode
 
 SWEEP_EVERY = 1.0
 """Seconds between two looks for who has not said hello, and after which one is let in again."""

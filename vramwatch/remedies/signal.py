@@ -7,8 +7,8 @@ from pydantic import Field, field_validator
 from vramwatch.core.attempts import Apply
 from vramwatch.core.parties import Offer, Party, Unfit, consenting
 from vramwatch.core.policy import Case
-from vramwatch.core.workers import SIGNAL
 from vramwatch.remedying import DONE, Hands, Remedy, Report
+from vramwatch.sdk.wire import SIGNAL
 
 NEVER = frozenset(
     {"SIGKILL", "SIGSTOP", "SIGTERM", "SIGINT", "SIGQUIT", "SIGABRT", "SIGSEGV", "SIGILL", "SIGFPE"}

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from .version import __version__
-from .wire import CLEARS, MAX_TEXT, SCHEMA, Hello
+from .wire import CLEARS, MAX_TEXT, SCHEMA, SIGNAL, Hello
 
 ASK = "ask"
-SIGNAL = "signal:"
-REMEDIES = frozenset({ASK, "signal:SIGURG"})
+REMEDIES = frozenset({ASK, SIGNAL + "SIGURG"})
 OFFERED = ("callback", "gc", "empty_cache")
 """What is cleared unless the application says otherwise: nothing that a later request could still want."""
 

@@ -28,6 +28,9 @@ CLEARS = ("callback", "caches", "gc", "empty_cache")
 """What a worker can clear, in the order in which it does: the application's callback, the caches of requests
 that are over, Python's garbage, the allocator's unused segments."""
 
+SIGNAL = "signal:"
+"""Before a signal's name among the remedies of a Hello, as in "signal:SIGURG"."""
+
 
 class WireError(ValueError):
     """Not a message of this form; the text says why, and quotes nothing of it."""

@@ -16,6 +16,7 @@ SPARE_BYTES = 64 * 1024**2
 """Room that is left beside a copy; with less, the store is migrated without one."""
 
 FILE_MODE = 0o640
+"""The group reads, the daemon alone writes: of the store and of what stands beside it."""
 
 logger = logging.getLogger(__name__)
 

@@ -13,12 +13,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from vramwatch.core.errors import StoreError
-from vramwatch.store.copies import keep_copy
+from vramwatch.store.copies import FILE_MODE, keep_copy
 from vramwatch.store.damage import StoreDamaged
 from vramwatch.store.migrations import APPLICATION_ID, VERSION, migrate
 
 DIRECTORY_MODE = 0o750
-FILE_MODE = 0o640  # the group reads, the daemon alone writes
 
 _PRIMARY_CODE = 0xFF  # https://sqlite.org/rescode.html: the rest says more of it
 
