@@ -65,14 +65,15 @@ class House:
 
     def wait_for_another_reading(self) -> None:
         """Wait until a poll was stored that was not there before. Errors: TimeoutError."""
-        before = self._polls() if self.store.exists() else 0
+        before = self.polls() if self.store.exists() else 0
         until = time.monotonic() + PATIENCE
-        while self._polls() <= before:
+        while self.polls() <= before:
             if time.monotonic() > until:
                 raise TimeoutError(f"no new reading in {self.store} after {PATIENCE:.0f} s; see {self.log}")
             time.sleep(LOOK)
 
-    def _polls(self) -> int:
+    def polls(self) -> int:
+        """Return how many polls are stored."""
         try:
             ((count,),) = self.ask("SELECT count(*) FROM sweep")
         except sqlite3.OperationalError:

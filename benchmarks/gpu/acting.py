@@ -9,7 +9,6 @@ written several times a second: bytes of torch's allocator, of its KV cache, and
 import argparse
 import contextlib
 import json
-import os
 import sys
 import threading
 import time

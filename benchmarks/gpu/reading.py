@@ -1,4 +1,4 @@
-"""What is read: our ledger beside nvidia-smi, what a poll costs beside peers, and what it costs a generate loop."""
+"""Our ledger beside nvidia-smi; what a poll costs, beside peers; what watching costs a generate loop."""
 
 import importlib.util
 import json
@@ -173,7 +173,7 @@ def _calls(rig: Rig, folder: Path, polls: int) -> Measured:
     found = [
         Finding(
             name,
-            f"{each['calls']:.0f} a poll; {each['wall'] * MICRO:.1f} µs, processor {each['cpu'] * MICRO:.1f} µs",
+            f"{each['calls']:.0f} a poll; {each['wall'] * MICRO:.1f} µs, CPU {each['cpu'] * MICRO:.1f} µs",
         )
         for name, each in sorted(told_by["functions"].items())
     ]

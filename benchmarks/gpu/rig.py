@@ -34,12 +34,13 @@ class LackingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rig:
-    """One GPU. ``device``: what torch calls it; ``smi``: how nvidia-smi is called here."""
+    """One GPU. ``device``: what torch calls it; ``smi``: how nvidia-smi is called here; ``others``: UUIDs."""
 
     uuid: str
     device: str
     scene: Scene
     smi: tuple[str, ...]
+    others: tuple[str, ...] = ()
     driver: "FakeDriver | None" = field(default=None, repr=False)
 
     @property
@@ -96,7 +97,10 @@ def real() -> Iterator[Rig]:
     if not sees:
         raise LackingError(f"{name} is here, and torch {version} sees no GPU; set TORCH to a build with CUDA")
     os.environ["CUDA_VISIBLE_DEVICES"] = uuid
-    yield Rig(uuid, "cuda:0", Scene(name, driver, version, is_rehearsal=False), (SMI,))
+    others = tuple(
+        row[0] for row in _lines([SMI, "--query-gpu=uuid", "--format=csv,noheader"]) if row[0] != uuid
+    )
+    yield Rig(uuid, "cuda:0", Scene(name, driver, version, is_rehearsal=False), (SMI,), others)
 
 
 @contextmanager
@@ -116,7 +120,7 @@ def rehearsal() -> Iterator[Rig]:
         stage.callback(_restore, before)
         scene = Scene("no GPU (rehearsal)", f"tests/nvml {VARIANTS['R580'][0]}", version, is_rehearsal=True)
         smi = (sys.executable, "-m", "benchmarks.gpu.smi")
-        yield Rig(driver.gpus[0].uuid, "cpu", scene, smi, driver)
+        yield Rig(driver.gpus[0].uuid, "cpu", scene, smi, (), driver)
 
 
 def _restore(before: Mapping[str, str | None]) -> None:
