@@ -11,16 +11,19 @@
 # make bundle  one archive with all that a server without a package index needs
 # make docs   draw the plots of docs/ anew, and write what replay says into its pages
 # make bench  what it costs, beside its peers
+# make gpu PART=reading|watcher|remedies|probe|layers-1|layers-2  what a real GPU alone can show; each part takes less
+#             than eight minutes and goes on where it was cut off (DRY=1: rehearsed without a GPU); make gpu-report writes it down
 # make bench-detection  how growth is found, beside the rules that people use (DATA=DIR: recordings of healthy services)
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 FOR    ?=
+GPU_OUT ?= build/gpu
 TORCH  ?= torch==2.13.0
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: try run test test-torch probe test-services test-systemd sdk-wheel bundle check format docs bench bench-detection lock clean
+.PHONY: try run test test-torch probe test-services test-systemd sdk-wheel bundle check format docs bench gpu gpu-report bench-detection lock clean
 
 try: $(VENV)/.base
 	@scripts/show simulated $(FOR)
@@ -73,6 +76,17 @@ docs: $(VENV)/.dev
 bench: $(VENV)/.peers
 	$(MAKE) --no-print-directory -C tests/nvml
 	$(BIN)/python -m benchmarks
+
+# Whether there is a GPU is looked at before torch is fetched for it.
+gpu:
+	$(if $(PART),,$(error write PART=reading, watcher, remedies, probe, layers-1 or layers-2))
+	@$(if $(DRY),:,command -v nvidia-smi >/dev/null || { \
+	  echo "make gpu needs an NVIDIA GPU, and there is no nvidia-smi; DRY=1 rehearses every step without one" >&2; exit 69; })
+	@$(MAKE) --no-print-directory build/torch/.ready
+	@build/torch/bin/python -m benchmarks.gpu $(PART) --out $(GPU_OUT) $(if $(DRY),--dry)
+
+gpu-report: build/torch/.ready
+	@build/torch/bin/python -m benchmarks.gpu report --out $(GPU_OUT) $(if $(DRY),--dry)
 
 bench-detection: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.detection $(if $(DATA),--data $(DATA)) $(if $(PROGRAM),--program "$(PROGRAM)")

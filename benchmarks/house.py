@@ -17,15 +17,18 @@ PATIENCE = 30.0
 
 
 class House:
-    """A place for one daemon in ``folder``, and the ``environment`` in which it finds its driver."""
+    """A place for one daemon in ``folder``, and the ``environment`` in which it finds its driver.
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    ``interval``: between its polls, as the configuration has it.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], interval: str = "1s") -> None:
         self.store = folder / "vramwatch.db"
         self.log = folder / "daemon.log"
         self.environment = {**os.environ, **environment}
         self._config = folder / "config.yaml"
         self._config.write_text(
-            "poll: {interval: 1s}\n"
+            f"poll: {{interval: {interval}}}\n"
             f"store: {{path: {self.store}}}\n"
             f"control: {{socket: {folder / 'control.sock'}, group: null}}\n"
             "http: {listen: off}\n"
@@ -59,6 +62,23 @@ class House:
         """Return the rows of ``query``, asked of the store as any reader would."""
         with closing(sqlite3.connect(f"file:{self.store}?mode=ro", uri=True)) as connection:
             return connection.execute(query).fetchall()
+
+    def wait_for_another_reading(self) -> None:
+        """Wait until a poll was stored that was not there before. Errors: TimeoutError."""
+        before = self.polls() if self.store.exists() else 0
+        until = time.monotonic() + PATIENCE
+        while self.polls() <= before:
+            if time.monotonic() > until:
+                raise TimeoutError(f"no new reading in {self.store} after {PATIENCE:.0f} s; see {self.log}")
+            time.sleep(LOOK)
+
+    def polls(self) -> int:
+        """Return how many polls are stored."""
+        try:
+            ((count,),) = self.ask("SELECT count(*) FROM sweep")
+        except sqlite3.OperationalError:
+            return 0  # no store yet, or no table in it
+        return int(str(count))
 
     def wait_for_readings(self) -> float:
         """Return when (monotonic) the first stored value was seen. Errors: TimeoutError."""
