@@ -1,7 +1,7 @@
 """How much slower generation is while its KV cache is traced: ``python -m benchmarks.tracing``, with torch.
 
-Traced and untraced calls take turns, so that whatever else the machine does meets both alike; told is the median
-of the ratios of neighbours, in CPU time of the process.
+Traced and untraced calls take turns, so that whatever else the machine does meets both alike; told is the
+median of the ratios of neighbours, in CPU time of the process.
 """
 
 import statistics
@@ -41,7 +41,8 @@ def main() -> None:
         shares.append(trace.overhead_seconds / traced)
     slower = statistics.median(ratios) - 1
     print(
-        f"{TURNS} turns of {TOKENS} tokens, 16 layers: traced calls take {slower:+.2%} (goal: at most {MOST:.0%})"
+        f"{TURNS} turns of {TOKENS} tokens, 16 layers: traced calls take {slower:+.2%} "
+        f"(goal: at most {MOST:.0%})"
     )
     print(f"looking itself took {statistics.median(shares):.2%} of a traced call, by its own clock")
 
