@@ -60,8 +60,6 @@ def command(
     torch_allocated_bytes, engine_kv_bytes, engine_kv_ratio (the share of the KV pool that is used),
     requests_total, requests_running, requests_waiting, engine_pool_bytes (the size of the KV pool),
     engine_evictable_bytes (the prefix cache in it that may be dropped), preemptions_total,
-    alloc_retries_total, ooms_total, model_bytes and model_gpu_bytes (Ollama's size and size_vram).
-    An empty pid is the whole GPU, an empty used_bytes one that the driver withheld. Logs of
     alloc_retries_total, ooms_total, model_bytes and model_gpu_bytes (Ollama's size and size_vram),
     kv_requires_grad (1: a cached key holds its autograd graph). An empty pid is the whole GPU, an empty
     used_bytes one that the driver withheld. Logs of
