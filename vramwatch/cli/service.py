@@ -178,7 +178,7 @@ def _refuse_without_systemd() -> None:
     """systemd's own test of whether it is the init: sd_booted(3)."""
     if not Path("/run/systemd/system").is_dir():
         raise VramwatchError(
-            "systemd does not run here, so there is no service to install; start it by hand: vramwatch run"
+            "systemd does not run here, so vramwatch is no service here; start it by hand: vramwatch run"
         )
 
 
