@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import sqlite3
 import tarfile
 from contextlib import closing
 from dataclasses import replace
@@ -281,6 +282,16 @@ def test_a_receiver_that_this_shell_cannot_reach_is_a_warning_that_says_whose_ne
     assert result.exit_code == 0
 
 
+def test_a_store_is_as_large_as_the_log_beside_it_makes_it(with_driver, path):
+    with closing(sqlite3.connect(path)) as reader:
+        reader.execute("PRAGMA journal_mode = wal")
+        reader.execute("CREATE TABLE filler (bytes BLOB)")
+        reader.execute("INSERT INTO filler VALUES (zeroblob(3000000))")
+        reader.commit()
+        text = findings("--store", path)["store"]["text"]
+    assert float(text.split("(")[1].split(" MiB")[0]) > 2.5
+
+
 # --- workers --------------------------------------------------------------------------------------
 
 
@@ -315,6 +326,7 @@ def test_where_the_source_is_simulated_no_gpu_of_this_machine_is_made_up(tmp_pat
     config.write_text(f"source: simulated\nstore: {{path: {tmp_path / 'history.db'}}}\n")
     said = doctor("--config", config).output
     assert "ok    source: simulated: no driver is asked" in said
+    assert "ok    workers: none can enrol: simulated has no process of this machine" in said
     assert "H100" not in said
 
 

@@ -215,6 +215,11 @@ def sections(text):
     return {part.splitlines()[0]: " ".join(part.split("\n", 1)[1].split()) for part in parts}
 
 
+def test_why_counts_the_time_left_from_the_newest_poll_and_not_from_the_last_move(service):
+    service.life(PAST, 16, every=300.0)  # it moved last after 45m, and was seen for 30m more
+    assert "memory ends in 1h 31m" in call(service, "why", "c0f").stdout.splitlines()[0]
+
+
 def test_why_tells_the_whole_chain(service):
     service.life(PAST, 16, {6: calls("incidents", "ack", ID, "--note", "seen")})
     told = sections(call(service, "why", "c0f").stdout)

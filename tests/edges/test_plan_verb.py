@@ -154,7 +154,7 @@ def test_integers_for_the_cache_of_windows_are_refused():
 def test_without_pytorch_the_models_own_code_is_refused_with_what_to_install():
     done = plan("llama-2-7b", "--free", "80GiB", "--exact")
     assert done.returncode == 2
-    assert "install vramwatch[probe]" in done.stderr
+    assert "install 'vramwatchd[probe]'" in done.stderr
 
 
 def test_as_published_is_the_default():
@@ -223,6 +223,11 @@ def test_lines_are_one_object_each():
         "why": "as was asked",
         "differences": [],
     }
+
+
+def test_weights_that_are_stored_otherwise_do_not_make_the_cache_seem_so():
+    published = plan("deepseek-v3", "--free", "80GiB", "--tp", "8", "--formula").stdout
+    assert "computed in bfloat16, weights in fp8, cache in bfloat16" in published
 
 
 @pytest.mark.parametrize("name", models.names())

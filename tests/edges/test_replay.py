@@ -2,15 +2,18 @@
 
 import gzip
 import os
+import re
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vramwatch import families
+from vramwatch.cli import main
 from vramwatch.core.errors import UsageError
 from vramwatch.core.model import Ask, EventKind, FaultKind, Instant, ProcessState, Reading, Readings
 from vramwatch.core.units import GIB, MIB, Seconds
@@ -587,3 +590,9 @@ def test_no_bytes_at_all_make_it_fail_in_another_way(
     file.write_bytes(PLAIN.encode() + b"\n" + content)
     found = played_or_refused(file)
     assert not isinstance(found, str) or found.startswith(f"{file}:")
+
+
+def test_the_help_of_run_names_every_gauge_that_a_recording_may_have_once():
+    told = CliRunner().invoke(main, ["run", "--help"]).output
+    counts = {name: len(re.findall(rf"\b{name}\b", told)) for name in GAUGES}
+    assert counts == dict.fromkeys(GAUGES, 1)

@@ -70,6 +70,14 @@ def test_a_report_tells_what_is_known_and_every_tag_in_it_is_closed(service):
     assert {"svg", "table"} <= page.tags
 
 
+def test_a_report_made_long_after_the_last_move_says_of_when_its_figures_are(service):
+    service.life({}, 16, every=600.0)
+    told = " ".join(Page(report(service)).text.split())
+    assert "The figures are of 2023-11-14 22:13, when it moved last" in told
+    assert "Who held what at the newest poll" in told
+    assert "memory ends in 2h 46m" not in told
+
+
 def test_a_report_loads_nothing_and_runs_nothing(service):
     text = report(service)
     assert not re.search(r"<script|<link|<img|<iframe|src=|href=|url\(|@import", text)

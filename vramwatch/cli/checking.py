@@ -67,7 +67,7 @@ def check(
     if lacking:
         raise UsageError(
             f"--exact runs the model's own code, and {' and '.join(lacking)} cannot be imported by "
-            f"{sys.executable}; install vramwatch[probe] there, or leave --exact out"
+            f"{sys.executable}; install 'vramwatchd[probe]' there, or leave --exact out"
         )
     asked = questions(config, architecture, demand)
     try:

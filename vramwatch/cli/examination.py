@@ -158,7 +158,7 @@ def _store(path: Path) -> Iterator[Finding]:
     except StoreError as error:
         yield Finding("store", Grade.WARN, str(error), "vramwatch run begins one")
         return
-    size = show_bytes(path.stat().st_size)
+    size = show_bytes(_size(path))
     if span is None or status is None:
         yield Finding("store", Grade.WARN, f"{path} ({size}) holds no reading yet", "vramwatch run fills it")
         return
@@ -169,6 +169,12 @@ def _store(path: Path) -> Iterator[Finding]:
     if (free := disk.f_bavail * disk.f_frsize) < LITTLE_SPACE:
         yield Finding("disk", Grade.WARN, f"{show_bytes(free)} free at {path.parent}", "make room")
     yield from troubles
+
+
+def _size(store: Path) -> int:
+    """Return the bytes that ``store`` takes on disk: what was written last lies in the log beside it."""
+    log = store.with_name(f"{store.name}-wal")
+    return store.stat().st_size + (log.stat().st_size if log.exists() else 0)
 
 
 def _is_own(incident: Incident) -> bool:
@@ -210,6 +216,10 @@ def _workers(config: Config) -> Finding:
     place = config.workers.place(control_socket)
     if not config.workers.enabled:
         return Finding("workers", Grade.OK, "none may enrol (workers.enabled)")
+    if config.source_name != "nvml":
+        return Finding(
+            "workers", Grade.OK, f"none can enrol: {config.source_name} has no process of this machine"
+        )
     try:
         workers = control.request(control_socket, "workers", {}).get("workers")
     except ControlError:

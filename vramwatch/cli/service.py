@@ -179,7 +179,7 @@ def _refuse_without_systemd() -> None:
 
     if not is_booted():
         raise VramwatchError(
-            "systemd does not run here, so there is no service to install; start it by hand: vramwatch run"
+            "systemd does not run here, so vramwatch is no service here; start it by hand: vramwatch run"
         )
 
 

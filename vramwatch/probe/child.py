@@ -30,12 +30,8 @@ def main() -> int:
         tell({"doing": "importing torch", "done": 0, "of": 1})
         result = _run(experiment, tell)
     except ModuleNotFoundError as error:
-        tell(
-            {
-                "refused": f"{error.name} is not installed here; pip install 'vramwatchd[probe]'",
-                "missing": True,
-            }
-        )
+        remedy = "pip install 'vramwatchd[probe]' (in a checkout: make probe), or --python PATH where it is"
+        tell({"refused": f"{error.name} is not installed here; {remedy}", "missing": True})
     except UsageError as error:
         tell({"refused": str(error)})
     else:

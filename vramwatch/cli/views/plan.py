@@ -65,16 +65,17 @@ def plan_lines(answer: Answer, width: int, glyphs: Glyphs) -> list[Line]:
 
 def _model_words(answer: Answer) -> str:
     architecture, demand = answer.plan.architecture, answer.plan.demand
-    count = architecture.parameters / BILLION
+    count, computed = architecture.parameters / BILLION, str(demand.precision.dtype)
+    weights = _stored(str(demand.weights), "likewise")
+    cache = _stored(str(demand.precision.kv), "likewise" if weights == "likewise" else f"in {computed}")
     return (
         f"{answer.named.name}: {count:.2f} billion parameters in {len(architecture.layers)} layers, "
-        f"computed in {demand.precision.dtype}, weights {_stored(str(demand.weights))}, "
-        f"cache {_stored(str(demand.precision.kv))}"
+        f"computed in {computed}, weights {weights}, cache {cache}"
     )
 
 
-def _stored(kind: str) -> str:
-    return "likewise" if kind in ("none", "auto") else f"in {kind}"
+def _stored(kind: str, unchanged: str) -> str:
+    return unchanged if kind in ("none", "auto") else f"in {kind}"
 
 
 def _verdict(plan: Plan, width: int) -> list[Line]:

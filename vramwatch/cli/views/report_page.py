@@ -69,15 +69,17 @@ class Origin:
 def page(case: Case, origin: Origin, zone: tzinfo | None) -> str:
     """Return the whole page."""
     incident = case.newest.incident
-    heading = title(Item(Notice.OPENED, case.newest))
+    is_over = incident.state is State.RESOLVED
+    item = Item(Notice.OPENED, case.newest, told_at=None if is_over else case.until)
+    heading, last = title(item), "at the end" if is_over else "at the newest poll"
     parts = (
-        _summary(case, origin, zone),
+        _summary(case, item, origin, zone),
         *_section("Memory", _memory(case, zone)),
         *_section("Load", _load(case, zone)),
         *_section("The minutes before it ran out of memory", _flight(case, zone)),
         *_section("Evidence", _evidence(case)),
         *_section("Who held what when it opened", _ledger(case.before, incident.subject.gpu, zone)),
-        *_section("Who held what at the end", _ledger(case.after, incident.subject.gpu, zone)),
+        *_section(f"Who held what {last}", _ledger(case.after, incident.subject.gpu, zone)),
         *_section("How it went", _course(case.chain.transitions, zone)),
         *_section("Who was told, and who was not", _told(case.chain.steps, zone)),
         *_section("What people said", _said(case, zone)),
@@ -98,9 +100,8 @@ def page(case: Case, origin: Origin, zone: tzinfo | None) -> str:
     )
 
 
-def _summary(case: Case, origin: Origin, zone: tzinfo | None) -> str:
+def _summary(case: Case, item: Item, origin: Origin, zone: tzinfo | None) -> str:
     incident = case.newest.incident
-    item = Item(Notice.OPENED, case.newest)
     tone = "resolved" if item.is_over else incident.judgement.severity.value
     told = "".join(f"<li>{_text(each)}.</li>" for each in sentences(item, zone))
     made = f"{clock(origin.made, zone)} {zone_name(origin.made, zone)}"

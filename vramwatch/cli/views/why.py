@@ -3,7 +3,7 @@
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 
 from vramwatch.cli.views.history import readable_width
@@ -61,6 +61,7 @@ def last_told(chain: Chain) -> float | None:
 def why_lines(chain: Chain, course: Course | None, host: Host, width: int, zone: tzinfo | None) -> list[Line]:
     """Return all that is known of an incident; parts of which nothing is known are left out."""
     width, item = readable_width(width), item_of(chain.entry)
+    item = replace(item, told_at=course.until) if course else item  # the time left is told of the newest poll
     lines = [
         *wrap(title(item), width, 0, tone(item.incident)),
         *wrap(_standing(item, host, zone), width, 0),

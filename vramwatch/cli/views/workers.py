@@ -30,7 +30,8 @@ def _parts(worker: Json) -> Iterator[str]:
     if worker["clears"]:
         yield f"clears {' '.join(map(clean, worker['clears']))}"
     if worker["requests_running"] is not None:
-        yield f"{worker['requests_running']} requests running"
+        running = worker["requests_running"]
+        yield f"{running} {'request' if running == 1 else 'requests'} running"
     if worker["training"]:
         yield "training"
     ago = worker["reported_seconds"]
