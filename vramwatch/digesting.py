@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import time, tzinfo
 from pathlib import Path
 
-from vramwatch.core.digests import Digest, Holder, Noted, Period, Room, digest_text, due
+from vramwatch.core.digests import Digest, Headroom, Holder, Noted, Period, digest_text, due
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import State
 from vramwatch.core.messages import Item, MessageKind
@@ -157,7 +157,7 @@ def _idle_for(hours: Sequence[Step], until: float) -> float:
     return until - begin
 
 
-def _rooms(history: History, gpus: dict[str, Gpu], since: float, until: float) -> Iterator[Room]:
+def _rooms(history: History, gpus: dict[str, Gpu], since: float, until: float) -> Iterator[Headroom]:
     rows = history.series(kind=SubjectKind.GPU, quantity=USED_BYTES)
     peaks = history.peaks(rows, since, until)
     totals = history.change(until, until, quantity="total_bytes")
@@ -165,7 +165,7 @@ def _rooms(history: History, gpus: dict[str, Gpu], since: float, until: float) -
     for row in rows:
         gpu, peak = gpus.get(row.key.gpu), peaks.get(row.id)
         if gpu and peak and peak.value is not None and gpu.uuid in by_gpu:
-            yield Room(gpu.ordinal, gpu.name, round(by_gpu[gpu.uuid]), round(peak.value))
+            yield Headroom(gpu.ordinal, gpu.name, round(by_gpu[gpu.uuid]), round(peak.value))
 
 
 def _name(owner: Owner | None, key: str) -> str:
