@@ -1,4 +1,4 @@
-"""Connections to receivers and engines that may be slow or hostile: read within a bound, cut when their time is over."""
+"""Connections to whoever may be slow or hostile: read within a bound, cut when their time is over."""
 
 import contextlib
 import http.client
