@@ -37,7 +37,6 @@ from vramwatch.watch import Watch
 FOLD_GOAL = 5.0  # µs a sample
 EXAMINATION_GOAL = 1.0  # ms
 SERIES_GOAL = 64.0  # KiB
-RESIDENT_GOAL = 180.0  # MiB, of the daemon with SERIES full ones
 SERIES = 1_000
 
 DAYS = 30

@@ -1,10 +1,12 @@
 """What tests of every folder are handed."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from tests.notify_socket import NotifySocket
 from tests.nvml.client import Client, attached
 from tests.nvml.driver import FakeDriver
 
@@ -28,6 +30,13 @@ def fresh_client(driver: FakeDriver) -> Iterator[Client]:
     one = Client(driver)
     yield one
     one.close()
+
+
+@pytest.fixture
+def notify(tmp_path) -> Iterator[NotifySocket]:
+    """A service manager's end of NOTIFY_SOCKET."""
+    with contextlib.closing(NotifySocket(tmp_path / "notify")) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -84,10 +84,3 @@ def serving(
                 os.kill(int(port_file.read_text().split()[1]), 9)
         process.kill()
         process.wait()
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])

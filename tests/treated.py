@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from tests.telling import SCENE, Scripted, move
 from vramwatch.applying import Applier
-from vramwatch.assembly import _open_courier, permit, rules, tell
+from vramwatch.assembly import open_courier, permit, rules, tell
 from vramwatch.config import load
 from vramwatch.control import ControlServer
 from vramwatch.core.attribution import Surroundings
@@ -201,7 +201,7 @@ class Ward:
             surroundings=Surroundings(hidden_pids=False),
         )
         alerting, outbox = tell(config, store)
-        applier = Applier(Hands(self.server, _open_courier), permit(config))
+        applier = Applier(Hands(self.server, open_courier), permit(config))
         treatment = Treatment(Desk(store), rules(config), self.server, applier, self.off_file)
         daemon = Daemon(
             feed,

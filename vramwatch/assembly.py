@@ -27,7 +27,14 @@ from vramwatch.gauging import Gauging, Place, Terms
 from vramwatch.logs import LogWatch
 from vramwatch.outbox import Outbox
 from vramwatch.pipeline import Pipeline
-from vramwatch.procfs import Holder, IdentifySocket, ProcessTable, find_holders, read_group_memory
+from vramwatch.procfs import (
+    Holder,
+    IdentifySocket,
+    ProcessTable,
+    counts_gpu_memory,
+    find_holders,
+    read_group_memory,
+)
 from vramwatch.procfs.identity import sees_every_process
 from vramwatch.reception import Admission, Bounds, Reception
 from vramwatch.remedying import Hands
@@ -115,7 +122,7 @@ def assemble(
         rates=config.poll.rates(),
         owners=owners,
         surroundings=surroundings(feed.live),
-        read_groups=_group_bytes if feed.live and _counts_gpu_memory(CGROUPS) else None,
+        read_groups=_group_bytes if feed.live and counts_gpu_memory(CGROUPS) else None,
         shows=_name_alone if config.store.commands is Commands.NAME else lambda facts: facts,
         insides=insides,
     )
@@ -150,7 +157,7 @@ def treat(config: Config, store: Store, workers: Workers | None) -> Treatment | 
     if config.source_name == "replay":
         return None
     workers = workers or NoWorkers()
-    applier = Applier(Hands(workers, _open_courier), permit(config))
+    applier = Applier(Hands(workers, open_courier), permit(config))
     off_file = config.control.runtime(os.environ, os.geteuid()) / OFF_FILE
     return Treatment(Desk(store), rules(config), workers, applier, off_file)
 
@@ -194,12 +201,13 @@ def channels(config: Config) -> tuple[Channel, ...]:
 def lines(config: Config) -> tuple[Line, ...]:
     """Return the configured channels with what carries their messages."""
     return tuple(
-        Line(entry.channel(name, config.alerting), entry.notifier, _open_courier)
+        Line(entry.channel(name, config.alerting), entry.notifier, open_courier)
         for name, entry in config.channels.items()
     )
 
 
-def _open_courier(reach: Reach, secrets: Iterable[str]) -> Courier:
+def open_courier(reach: Reach, secrets: Iterable[str]) -> Courier:
+    """Return who carries HTTP to whoever is reached so; ``secrets`` are taken out of what is quoted."""
     from vramwatch.posting import HttpCourier  # noqa: PLC0415 - 139 ms and 19 MiB, for channels alone
 
     return HttpCourier(reach, secrets)
@@ -207,14 +215,6 @@ def _open_courier(reach: Reach, secrets: Iterable[str]) -> Courier:
 
 def _name_alone(facts: ProcessFacts) -> ProcessFacts:
     return replace(facts, argv=(), title=facts.name, ancestors=(), environment={})
-
-
-def _counts_gpu_memory(root: Path) -> bool:
-    """Whether the kernel has the dmem controller (Linux 6.14) and this mount of cgroup v2 offers it."""
-    try:
-        return "dmem" in (root / "cgroup.controllers").read_text(encoding="ascii").split()
-    except OSError:
-        return False
 
 
 def _group_bytes() -> Mapping[str, Mapping[str, Bytes]]:

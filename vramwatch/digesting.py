@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import time, tzinfo
 from pathlib import Path
 
-from vramwatch.core.digests import Digest, Holder, Noted, Period, Room, digest_text, due
+from vramwatch.core.digests import Digest, Headroom, Holder, Noted, Period, digest_text, due
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import State
-from vramwatch.core.messages import Item, MessageKind
+from vramwatch.core.messages import MessageKind, item_of
 from vramwatch.core.model import Gpu, Owner, SubjectKind
-from vramwatch.core.policy import Notice, Withheld
+from vramwatch.core.policy import Withheld
 from vramwatch.core.series import USED_BYTES
 from vramwatch.core.units import MIB
 from vramwatch.outbox import Outbox
@@ -96,7 +96,7 @@ def gather(history: History, since: float, until: float) -> Digest:
         until,
         tuple(each for each in told if each.told),
         tuple(each for each in told if not each.told),
-        tuple(Noted(_item(each)) for each in pending),
+        tuple(Noted(item_of(each.case)) for each in pending),
         tuple(_growers(history, gpus, since, until)),
         tuple(_idlers(history, gpus, until)),
         tuple(_rooms(history, gpus, since, until)),
@@ -107,18 +107,13 @@ def _has_fired(entry: Entry, since: float) -> bool:
     return entry.case.incident.state is State.FIRING or any(each >= since for each in entry.case.openings)
 
 
-def _item(entry: Entry) -> Item:
-    is_over = entry.case.incident.state is State.RESOLVED
-    return Item(Notice.RESOLVED if is_over else Notice.OPENED, entry.case.newest)
-
-
 def _noted(history: History, entry: Entry) -> Noted:
     chain: Chain = history.casebook.chain(entry.case.incident.id)
     withheld = [row.step for row in chain.steps if isinstance(row.step, Withheld)]
     why = "not delivered" if chain.steps else "there was no channel"
     if withheld:
         why = f"withheld ({withheld[-1].reason}): {withheld[-1].detail}"
-    return Noted(_item(entry), entry.told, why)
+    return Noted(item_of(entry.case), entry.told, why)
 
 
 def _growers(history: History, gpus: dict[str, Gpu], since: float, until: float) -> list[Holder]:
@@ -157,7 +152,7 @@ def _idle_for(hours: Sequence[Step], until: float) -> float:
     return until - begin
 
 
-def _rooms(history: History, gpus: dict[str, Gpu], since: float, until: float) -> Iterator[Room]:
+def _rooms(history: History, gpus: dict[str, Gpu], since: float, until: float) -> Iterator[Headroom]:
     rows = history.series(kind=SubjectKind.GPU, quantity=USED_BYTES)
     peaks = history.peaks(rows, since, until)
     totals = history.change(until, until, quantity="total_bytes")
@@ -165,7 +160,7 @@ def _rooms(history: History, gpus: dict[str, Gpu], since: float, until: float) -
     for row in rows:
         gpu, peak = gpus.get(row.key.gpu), peaks.get(row.id)
         if gpu and peak and peak.value is not None and gpu.uuid in by_gpu:
-            yield Room(gpu.ordinal, gpu.name, round(by_gpu[gpu.uuid]), round(peak.value))
+            yield Headroom(gpu.ordinal, gpu.name, round(by_gpu[gpu.uuid]), round(peak.value))
 
 
 def _name(owner: Owner | None, key: str) -> str:

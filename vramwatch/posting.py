@@ -26,13 +26,10 @@ from vramwatch.core.couriers import Answer, Reach, place_of
 from vramwatch.core.outgoing import Delivered, Outcome, Rejected, Retry
 from vramwatch.core.texts import clean
 from vramwatch.credentials import Mask
-from vramwatch.wire import Leash, metered
+from vramwatch.wire import BoundedResponse, Leash
 
 ANSWER_MOST = 64 * 1024
 """Bytes of an answer that are read; no receiver has more to say that matters."""
-
-HEADERS_MOST = 16 * 1024
-"""Bytes of a status line and its headers; Apache and nginx take less from their clients."""
 
 DETAIL_MOST = 300
 """Characters of an answer that are kept."""
@@ -207,13 +204,8 @@ class _Adapter(HTTPAdapter):
         return manager
 
 
-class _Response(http.client.HTTPResponse):
-    """An answer of which so much is read, and no more: neither endless headers nor endless chunks."""
-
-    def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
-        super().__init__(sock, *args, **options)
-        self.fp.close()
-        self.fp = metered(sock, HEADERS_MOST + ANSWER_MOST)
+class _Response(BoundedResponse):
+    MOST = ANSWER_MOST
 
     def begin(self) -> None:
         """Read status and headers; half of them are none, which http.client does not mind."""

@@ -111,10 +111,6 @@ class Treatment:
         self._now = 0.0  # boot time, of the newest poll
 
     @property
-    def off_file(self) -> Path:
-        return self._off_file
-
-    @property
     def enrolled(self) -> Mapping[ProcessKey, Worker]:
         """Who had enrolled at the newest poll."""
         return self._enrolled

@@ -1,11 +1,15 @@
-"""Connections to receivers that may be slow or hostile: read within a bound, cut when their time is over."""
+"""Connections to whoever may be slow or hostile: read within a bound, cut when their time is over."""
 
 import contextlib
+import http.client
 import io
 import socket
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
+
+HEADERS_MOST = 16 * 1024
+"""Bytes of a status line and its headers; Apache and nginx take less from their clients."""
 
 
 class Leash:
@@ -89,3 +93,15 @@ class _Metered(io.RawIOBase):
 def metered(connected: Any, most: int) -> io.BufferedReader:
     """Return a reader of the first ``most`` bytes that a socket receives, whatever is sent."""
     return io.BufferedReader(_Metered(connected.makefile("rb", buffering=0), most))
+
+
+class BoundedResponse(http.client.HTTPResponse):
+    """An answer of which so much is read, and no more: neither endless headers nor endless chunks."""
+
+    MOST: ClassVar[int]
+    """Bytes of the body, and what of the headers is left over."""
+
+    def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp.close()
+        self.fp = metered(sock, HEADERS_MOST + self.MOST)

@@ -29,7 +29,6 @@ from vramwatch.core.windows import Layer
 
 START_MIB = 9000.0
 TRAITS = {name: each.TRAITS for name, each in DetectionOptions().detectors.on().items()}
-OUTSIDE_POOLS = [name for name, each in TRAITS.items() if not each.in_pool]
 
 
 def window_of(moments, kind=SubjectKind.PROCESS):

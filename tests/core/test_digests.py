@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.telling import move
-from vramwatch.core.digests import MOST, Digest, Holder, Noted, Period, Room, digest_text, due
+from vramwatch.core.digests import MOST, Digest, Headroom, Holder, Noted, Period, digest_text, due
 from vramwatch.core.messages import Host, Item
 from vramwatch.core.policy import Notice
 from vramwatch.core.units import GIB
@@ -78,7 +78,7 @@ def test_it_says_what_fired_what_was_told_to_nobody_who_grows_who_idles_and_what
         (),
         (Holder("chat", "0", 17 * GIB, 2 * GIB),),
         (Holder("train", "1", 40 * GIB, idle=6 * 3600.0),),
-        (Room("0", "NVIDIA H100", 80 * GIB, 70 * GIB),),
+        (Headroom("0", "NVIDIA H100", 80 * GIB, 70 * GIB),),
     )
     assert digest_text(digest, HOST, UTC).splitlines() == [
         "From 2026-11-24 08:00 to 2026-11-25 08:00.",

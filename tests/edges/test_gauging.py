@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.asking_engines import ENGINES, GAUGED, VLLM, Asking, asking_ourselves, ours
-from tests.engine_pages import free_port, page, serving
+from tests.engine_pages import page, serving
+from tests.ports import free_port
 from tests.receivers import answering, receiving
 from tests.waiting import wait_until
 from vramwatch.core.model import Ancestor, Tenant

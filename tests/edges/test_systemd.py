@@ -1,19 +1,9 @@
 """What a service says to systemd, over a real datagram socket."""
 
-import contextlib
 import os
 import socket
 
-import pytest
-
-from tests.notify_socket import NotifySocket
 from vramwatch.systemd import Systemd
-
-
-@pytest.fixture
-def notify(tmp_path):
-    with contextlib.closing(NotifySocket(tmp_path / "notify")) as opened:
-        yield opened
 
 
 def environment(notify, **more):

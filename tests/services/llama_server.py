@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from tests.engine_pages import free_port
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 BUILT = Path(__file__).parents[2] / "build" / "services" / "usr" / "bin"

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.services.alertmanager import PATHS, ROOT, free_port
+from tests.ports import free_port
+from tests.services.alertmanager import PATHS, ROOT
 from tests.waiting import wait_until
 
 RULES = ROOT / "deploy" / "prometheus"

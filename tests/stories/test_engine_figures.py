@@ -6,8 +6,9 @@ import os
 import pytest
 
 from tests.asking_engines import asking_ourselves
-from tests.engine_pages import free_port, page, serving
+from tests.engine_pages import page, serving
 from tests.nvml.gpu import Process
+from tests.ports import free_port
 from tests.receivers import answering, receiving
 from tests.servers import STEP, fired, one, patterns, play
 from tests.stories.test_the_daemon import House, stop

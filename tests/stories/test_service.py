@@ -1,18 +1,10 @@
 """The daemon as systemd sees it, over a real notify socket."""
 
-import contextlib
 import signal
 
 import pytest
 
-from tests.notify_socket import NotifySocket
 from tests.stories.test_the_daemon import House, stop
-
-
-@pytest.fixture
-def notify(tmp_path):
-    with contextlib.closing(NotifySocket(tmp_path / "notify")) as opened:
-        yield opened
 
 
 @pytest.fixture

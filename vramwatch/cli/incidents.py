@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 Decorated = Callable[..., Any]
 
-MATCHED = ("gpu", "owner", "unit", "pod", "namespace", "cause")
-"""Fields of ``silences.FIELDS`` that have an option here."""
-
 
 @click.group(invoke_without_command=True, short_help="Which growth was found, and whom it was told to.")
 @click.option("--open", "is_open", is_flag=True, help="Those alone that are not over.")

@@ -54,10 +54,6 @@ class Item:
     text: str = ""
     mode: int = 0o644
 
-    @property
-    def does_something(self) -> bool:
-        return self.deed in (Deed.WRITE, Deed.REPLACE, Deed.REMOVE)
-
 
 def to_install(
     wanted: Iterable["Item"], standing: Mapping[Path, str], written: Mapping[str, str]

@@ -13,6 +13,7 @@ from vramwatch.cli.findings import Finding, Grade
 from vramwatch.cli.installing import UNIT
 from vramwatch.cli.systemctl import is_booted, show
 from vramwatch.driver.survey import GpuModes, Survey
+from vramwatch.procfs import counts_gpu_memory
 
 DEAR = 0.05
 """Seconds: a driver call that takes longer makes polls rarer, for vramwatch keeps to its share of time."""
@@ -103,11 +104,7 @@ def _mps(root: Path) -> Iterator[Finding]:
 def _kernel(root: Path) -> Iterator[Finding]:
     groups = root / "sys/fs/cgroup"
     if (groups / "cgroup.controllers").exists():
-        dmem = (
-            " with the dmem controller"
-            if "dmem" in (_read(groups / "cgroup.controllers") or "").split()
-            else ""
-        )
+        dmem = " with the dmem controller" if counts_gpu_memory(groups) else ""
         yield Finding("cgroups", Grade.OK, f"version 2{dmem}")
     elif (groups / "memory").is_dir() or (groups / "unified").is_dir():
         text = "version 1, or both mixed: containers and units are found, limits of the unit may not hold"

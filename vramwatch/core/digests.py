@@ -43,7 +43,7 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class Headroom:
     """What of a GPU was free even when most was used. Bytes."""
 
     gpu: str
@@ -66,7 +66,7 @@ class Digest:
     noted: tuple[Noted, ...] = ()
     growers: tuple[Holder, ...] = ()
     idlers: tuple[Holder, ...] = ()
-    rooms: tuple[Room, ...] = ()
+    rooms: tuple[Headroom, ...] = ()
 
 
 def due(last: float, now: float, period: Period, at: time, zone: tzinfo | None) -> tuple[float, float] | None:
@@ -128,6 +128,6 @@ def _idler(holder: Holder) -> str:
     return f"{clean(holder.name)} on {where}: {show_bytes(holder.held)}, no work on it for {idle}"
 
 
-def _room(room: Room) -> str:
+def _room(room: Headroom) -> str:
     left = f"{show_bytes(max(0, room.total - room.peak))} of {show_bytes(room.total)}"
     return f"GPU {clean(room.gpu)} ({clean(room.name)}): {left} were never used"

@@ -14,19 +14,19 @@ from vramwatch.core.attempts import Attempt
 from vramwatch.core.forecast import Exhaustion
 from vramwatch.core.incidents import Incident, Severity, State, Subject, Transition
 from vramwatch.core.model import SubjectKind
-from vramwatch.core.owners import told_owner
-from vramwatch.core.policy import Notice
+from vramwatch.core.policy import Case, Notice
 from vramwatch.core.records import Json, attempt_record, moment, transition_record
 from vramwatch.core.scenes import Scene
 from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes, show_seconds
 from vramwatch.core.wording import (
-    CAUSES,
+    alternatives_words,
     attempt_words,
     because,
     clock,
     forecast_words,
     rate_words,
+    subject_text,
     what_words,
     zone_name,
 )
@@ -171,16 +171,15 @@ def _ends(item: Item) -> str:
     return f", {what} ends in {show_seconds(max(0.0, forecast.at - now))}"
 
 
+def item_of(case: Case) -> Item:
+    """Return an incident as a message has it that tells of it anew."""
+    is_over = case.incident.state is State.RESOLVED
+    return Item(Notice.RESOLVED if is_over else Notice.OPENED, case.newest)
+
+
 def subject_name(subject: Subject, scene: Scene | None) -> str:
-    """Return "chat on GPU 0", "unattributed bytes on GPU 0", "GPU 0", "vramwatch"."""
-    if subject.kind is SubjectKind.VRAMWATCH:
-        return "vramwatch"
-    where = f"GPU {clean(scene.gpu if scene else subject.gpu)}"
-    if subject.kind is SubjectKind.OWNER and subject.owner:
-        known = told_owner(subject.owner)
-        named = scene.owner if scene and scene.owner else known.name if known else subject.owner
-        return f"{clean(named)} on {where}"
-    return where if subject.kind is SubjectKind.GPU else f"{subject.kind} bytes on {where}"
+    """Return "chat on GPU 0", as ``scene`` names both."""
+    return subject_text(subject, scene.gpu if scene else subject.gpu, scene.owner if scene else None)
 
 
 def who(item: Item) -> str:
@@ -220,7 +219,7 @@ def sentences(item: Item, zone: tzinfo | None = None) -> tuple[str, ...]:
         f"Why ({judgement.pattern}): {clean(judgement.evidence.sentence)}",
         _done(item),
         _as_of(item, zone),
-        "" if item.is_over else _not_told_apart(incident),
+        "" if item.is_over else alternatives_words(incident.judgement.alternatives),
         "" if item.is_over else advice(incident, item.transition.scene),
     )
     return tuple(each for each in told if each)
@@ -264,12 +263,6 @@ def _pace(item: Item, zone: tzinfo | None) -> str:
         lasted = show_seconds(max(0.0, item.transition.at.wall - incident.opened))
         since = f"{since}, for {lasted}, {because(item.transition)}"
     return f"{rate}, {since}" if rate else f"Seen {since}"
-
-
-def _not_told_apart(incident: Incident) -> str:
-    others = incident.judgement.alternatives
-    named = ", ".join(CAUSES[each] for each in others)
-    return f"It may as well be {named}: the worker's own figures would tell" if others else ""
 
 
 def command_lines(item: Item) -> tuple[str, ...]:

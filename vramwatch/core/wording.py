@@ -1,6 +1,6 @@
 """Sentences for what incidents say in one word: causes, reasons, and why there is no forecast."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo
 
 from vramwatch.core.attempts import Attempt, Result
@@ -71,15 +71,29 @@ LACKS = {
 
 
 def subject_words(subject: Subject, gpus: Mapping[str, Gpu]) -> str:
-    """Return "chat on GPU 0", "unattributed bytes on GPU 0", "GPU 0", "vramwatch"."""
+    """Return "chat on GPU 0"; ``gpus``: those that are known, by UUID."""
+    gpu = gpus.get(subject.gpu)
+    return subject_text(subject, gpu.ordinal if gpu else subject.gpu)
+
+
+def subject_text(subject: Subject, gpu: str, owner: str | None = None) -> str:
+    """Return "chat on GPU 0", "unattributed bytes on GPU 0", "GPU 0", "vramwatch".
+
+    ``gpu``: what its Gpu is called. ``owner``: what its Owner is; None: as its key has it.
+    """
     if subject.kind is SubjectKind.VRAMWATCH:
         return "vramwatch"
-    gpu = gpus.get(subject.gpu)
-    where = f"GPU {gpu.ordinal if gpu else clean(subject.gpu)}"
+    where = f"GPU {clean(gpu)}"
     if subject.kind is SubjectKind.OWNER and subject.owner:
-        owner = told_owner(subject.owner)
-        return f"{clean(owner.name if owner else subject.owner)} on {where}"
+        known = told_owner(subject.owner)
+        return f"{clean(owner or (known.name if known else subject.owner))} on {where}"
     return where if subject.kind is SubjectKind.GPU else f"{subject.kind} bytes on {where}"
+
+
+def alternatives_words(alternatives: Sequence[Cause]) -> str:
+    """Return which other causes the figures do not tell from the one that is named; empty: none."""
+    named = ", ".join(CAUSES[each] for each in alternatives)
+    return f"It may as well be {named}: the worker's own figures would tell" if alternatives else ""
 
 
 def what_words(incident: Incident) -> str:

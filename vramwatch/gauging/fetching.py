@@ -5,16 +5,13 @@ What answers may be anything: another program, a hostile one, one that drips a b
 
 import http.client
 import ssl
-from typing import Any
 from urllib.parse import urlsplit
 
 from vramwatch import __version__
-from vramwatch.wire import Leash, metered
+from vramwatch.wire import BoundedResponse, Leash
 
 PAGE_MOST = 2 << 20
 """Bytes of an answer: vLLM's page of one engine has some 100 KiB, and more with each engine and model."""
-
-HEADERS_MOST = 16 << 10
 
 CONNECT_WITHIN = 1.0
 """Seconds to connect to this machine, or to one beside it."""
@@ -87,10 +84,5 @@ class Fetcher:
         return connection
 
 
-class _Response(http.client.HTTPResponse):
-    """An answer of which so much is read, and no more: neither endless headers nor endless chunks."""
-
-    def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
-        super().__init__(sock, *args, **options)
-        self.fp.close()
-        self.fp = metered(sock, HEADERS_MOST + PAGE_MOST + 1)
+class _Response(BoundedResponse):
+    MOST = PAGE_MOST + 1  # that there is more is seen

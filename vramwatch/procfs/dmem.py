@@ -48,6 +48,11 @@ class GroupMemories:
     is_complete: bool  # False: more groups than are looked at
 
 
+def counts_gpu_memory(root: Path) -> bool:
+    """Return whether the kernel has the controller and ``root``, a mount of cgroup v2, offers it."""
+    return b"dmem" in (read_bounded(str(root / "cgroup.controllers"), _FILE_LIMIT) or b"").split()
+
+
 def read_group_memory(root: Path = Path("/sys/fs/cgroup")) -> GroupMemories:
     """Return the GPU memory of every control group below ``root``, the mount of cgroup v2."""
     found: dict[str, dict[str, GroupMemory]] = {}

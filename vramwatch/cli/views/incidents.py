@@ -9,9 +9,8 @@ from vramwatch.cli.views.words import join_sentences
 from vramwatch.cli.when import show_when
 from vramwatch.core.forecast import Exhaustion
 from vramwatch.core.incidents import Incident, Severity, State
-from vramwatch.core.messages import Host, Item, command_lines, full_id, sentences, title
+from vramwatch.core.messages import Host, command_lines, full_id, item_of, sentences, title
 from vramwatch.core.model import Gpu
-from vramwatch.core.policy import Notice
 from vramwatch.core.records import Json, moment, transition_record
 from vramwatch.core.texts import clean
 from vramwatch.core.wording import clock, subject_words, what_words
@@ -103,7 +102,7 @@ def tone(incident: Incident) -> Tone:
 
 def show_lines(entry: Entry, host: Host, width: int, zone: tzinfo | None) -> list[Line]:
     """Return one incident as a message tells it, with what people said and the next commands."""
-    item, width = item_of(entry), readable_width(width)
+    item, width = item_of(entry.case), readable_width(width)
     told = ", ".join(map(clean, entry.told)) or "nobody"
     says = [
         f"{full_id(item.incident, host)}, {item.incident.state}",
@@ -116,12 +115,6 @@ def show_lines(entry: Entry, host: Host, width: int, zone: tzinfo | None) -> lis
         *(each for remark in entry.remarks for each in wrap(remark_words(remark, zone), width, 2)),
         *(line(f"  {each}", Tone.STRONG) for each in command_lines(item)),
     ]
-
-
-def item_of(entry: Entry) -> Item:
-    """Return the incident as a message has it."""
-    is_over = entry.case.incident.state is State.RESOLVED
-    return Item(Notice.RESOLVED if is_over else Notice.OPENED, entry.case.newest)
 
 
 def remark_words(remark: Remark, zone: tzinfo | None) -> str:
@@ -140,7 +133,7 @@ def entry_record(entry: Entry, host: Host) -> Json:
         **transition_record(entry.case.newest),
         "id": full_id(entry.case.incident, host),
         **moment("opened", entry.case.incident.opened),
-        "title": title(item_of(entry)),
+        "title": title(item_of(entry.case)),
         "told": list(entry.told),
         "acknowledged": None if told is None else {**moment("time", told.at), "author": told.author},
         "remarks": [remark_record(each) for each in entry.remarks],

@@ -13,11 +13,12 @@ from vramwatch.core.model import Gpu
 from vramwatch.core.sufficiency import Lack
 from vramwatch.core.texts import clean
 from vramwatch.core.units import show_seconds
-from vramwatch.core.verdicts import OUT_OF_MEMORY, Cause
+from vramwatch.core.verdicts import OUT_OF_MEMORY
 from vramwatch.core.wording import (
     BECAUSE,
     CAUSES,
     LACKS,
+    alternatives_words,
     clock,
     forecast_words,
     rate_words,
@@ -154,7 +155,7 @@ def _course_lines(course: Course, gpus: Mapping[str, Gpu], width: int, zone: tzi
             for each in course.accidents
         ),
         *(f"Not {CAUSES[each.cause]}: {clean(each.sentence)}" for each in judgement.ruled_out),
-        _alternatives_words(judgement.alternatives),
+        alternatives_words(judgement.alternatives),
     ]
     return [
         *wrap(": ".join(what), width, 0, _tone(course)),
@@ -164,13 +165,6 @@ def _course_lines(course: Course, gpus: Mapping[str, Gpu], width: int, zone: tzi
 
 def _beside_words(others: Sequence[str]) -> str:
     return f"Seen by {', '.join(others)} too" if others else ""
-
-
-def _alternatives_words(alternatives: Sequence[Cause]) -> str:
-    if not alternatives:
-        return ""
-    named = ", ".join(CAUSES[each] for each in alternatives)
-    return f"It may as well be {named}: the worker's own figures would tell"
 
 
 def _tone(course: Course) -> Tone:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import tzinfo
 
 from vramwatch.cli.views.history import readable_width
-from vramwatch.cli.views.incidents import entry_record, item_of, remark_words, tone
+from vramwatch.cli.views.incidents import entry_record, remark_words, tone
 from vramwatch.cli.views.text import Line, Tone, line, wrap
 from vramwatch.cli.views.words import join_sentences
 from vramwatch.core.advice import advice
 from vramwatch.core.forecast import Exhaustion
 from vramwatch.core.incidents import Incident, State, Transition
-from vramwatch.core.messages import Host, Item, command_lines, full_id, title, who
+from vramwatch.core.messages import Host, Item, command_lines, full_id, item_of, title, who
 from vramwatch.core.policy import Notify, Withheld
 from vramwatch.core.records import Json, attempt_record, moment, transition_record
 from vramwatch.core.scenes import Scene
@@ -60,7 +60,7 @@ def last_told(chain: Chain) -> float | None:
 
 def why_lines(chain: Chain, course: Course | None, host: Host, width: int, zone: tzinfo | None) -> list[Line]:
     """Return all that is known of an incident; parts of which nothing is known are left out."""
-    width, item = readable_width(width), item_of(chain.entry)
+    width, item = readable_width(width), item_of(chain.entry.case)
     item = replace(item, told_at=course.until) if course else item  # the time left is told of the newest poll
     lines = [
         *wrap(title(item), width, 0, tone(item.incident)),
@@ -247,7 +247,7 @@ def _next(item: Item) -> list[str]:
 
 def why_record(chain: Chain, course: Course | None, host: Host) -> Json:
     """Return one object: the incident as it stands, and all that led there in the order of time."""
-    item = item_of(chain.entry)
+    item = item_of(chain.entry.case)
     return {
         **entry_record(chain.entry, host),
         "who": who(item),
