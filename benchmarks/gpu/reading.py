@@ -28,6 +28,8 @@ MILLI, MICRO, PERCENT = 1e3, 1e6, 100
 RESOLVED = 0.5
 """Percent of a generate loop: the most that watching may cost, and what the pairs must tell from nothing."""
 
+INTERVALS = ("1s", "200ms")
+
 PEERS_PYTHON = Path("build/peers/bin/python")
 PEER_CALLS = {"nvitop": "take_snapshots", "gpustat": "new_query"}
 PEER = """
@@ -52,7 +54,7 @@ def steps(part: str, rig: Rig, folder: Path) -> list[Step]:
     found = [Step(f"ledger-{count}", 30.0 + 8.0 * count, _ledger(rig, folder, count)) for count in (0, 1, 8)]
     found.append(Step("calls", 60.0, lambda _: _calls(rig, folder, polls)))
     found.append(Step("peers", 60.0, lambda _: _peers(rig, folder)))
-    for interval in ("1s", "200ms"):
+    for interval in INTERVALS:
         found.append(Step(f"loop-{interval}", 60.0, _loop(rig, folder, interval)))
     return found
 
@@ -227,7 +229,8 @@ def _loop(rig: Rig, folder: Path, interval: str) -> Callable[[float], Measured]:
     seconds, most = (0.5, 3) if rig.is_rehearsal else (5.0, 400)
 
     def run(left: float) -> Measured:
-        until = time.monotonic() + left
+        # The first of the two leaves the other its half of what is left.
+        until = time.monotonic() + (left / 2 if interval == INTERVALS[0] else left)
         pairs: list[dict[str, Any]] = json.loads(kept.read_text()) if kept.exists() else []
         with ExitStack() as stage:
             actor = stage.enter_context(Actor(rig, "decode", 3600.0, folder))
