@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 import time
@@ -64,7 +63,7 @@ def steps(part: str, rig: Rig, folder: Path) -> list[Step]:
 
 def _ledger(rig: Rig, folder: Path, count: int) -> Callable[[float], Measured]:
     def run(_left: float) -> Measured:
-        with _workers(rig, folder, count) as actors, looking(folder) as look:
+        with _workers(rig, folder, count) as actors, looking(rig, folder) as look:
             before, gpus, apps, seconds = _both(rig, look)
         ours = {each.pid: each.held for each in before.holdings}
         theirs = {int(pid): int(used) for uuid, pid, used in apps if uuid == rig.uuid and used.isdecimal()}
@@ -129,20 +128,19 @@ def _books(ledger: Ledger) -> object:
 
 
 @contextmanager
-def looking(folder: Path) -> Iterator[Callable[[], Ledger]]:
-    """Give what reads the first GPU's books, process list and all. Errors: RuntimeError if it cannot."""
+def looking(rig: Rig, folder: Path) -> Iterator[Callable[[], Ledger]]:
+    """Give what reads the GPU's books, process list and all. Errors: RuntimeError if it cannot."""
     file = folder / "look.yaml"
     file.write_text(f"store: {{path: {folder / 'none.db'}}}\npoll: {{driver_share: 0.1}}\n")
     config = load(file, {}, {})
     feed = open_feed(config, 1)
-    wanted = os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
     def look() -> Ledger:
         """Every look is by a pipeline of its own, which begins with every list."""
         pipeline = assemble(config, feed, {})
         for _ in range(TRIES):
             poll = pipeline.turn(feed.clock.now())
-            found = [each for each in poll.ledgers if wanted in ("", each.gpu.uuid)]
+            found = [each for each in poll.ledgers if each.gpu.uuid == rig.uuid]
             if found and found[0].listed is not None:
                 return found[0]
             time.sleep(0.2)

@@ -66,10 +66,10 @@ CASES = (
 
 
 def steps(part: str, rig: Rig, folder: Path) -> list[Step]:
-    return [Step(case.name, 75.0, _step(rig, folder, case)) for case in CASES]
+    return [Step(case.name, 75.0, _step(rig, case)) for case in CASES]
 
 
-def _step(rig: Rig, folder: Path, case: Case) -> Callable[[float], Measured]:
+def _step(rig: Rig, case: Case) -> Callable[[float], Measured]:
     def run(_left: float) -> Measured:
         if case.on_another and not rig.others:
             return Measured(
@@ -79,7 +79,7 @@ def _step(rig: Rig, folder: Path, case: Case) -> Callable[[float], Measured]:
         # The path of a socket may have 107 bytes (unix(7)); that of the folder may have more.
         with tempfile.TemporaryDirectory(prefix="vramwatch-remedies-") as place:
             clinic = Clinic(rig, Path(place), case, size)
-            before, after, attempt, latency = clinic.live(folder)
+            before, after, attempt, latency = clinic.live()
         raw = {"before": before, "after": after, "size": size, "worker": latency}
         return Measured(list(findings(attempt, before - after, size)), raw)
 
@@ -112,7 +112,7 @@ class Clinic:
         self._socket = folder / "enrol.sock"
         self._store = folder / "vramwatch.db"
 
-    def live(self, kept: Path) -> tuple[int, int, Attempt, str]:
+    def live(self) -> tuple[int, int, Attempt, str]:
         """Return what the GPU held before and after, the attempt, and how the worker is.
 
         Errors: RuntimeError where nothing came of it within WITHIN seconds.
@@ -123,7 +123,7 @@ class Clinic:
             worker = stage.enter_context(self._worker())
             stage.enter_context(self._mirrored(worker.pid))
             self._until(lambda: any(each.pid == worker.pid for each in reception.enrolled()), "it enrolled")
-            with looking(self._folder) as look:
+            with looking(self._rig, self._folder) as look:
                 before = look()
                 listed = [each.pid for each in before.holdings]
                 if worker.pid not in listed:

@@ -56,12 +56,12 @@ class Truth:
 
 
 def write(folder: Path, truth: Truth, rows: Sequence[Mapping[str, Any]]) -> tuple[Path, Path]:
-    """Write ``NAME.csv.gz`` and ``NAME.json``; return their paths. Columns without a value are left out.
+    """Write ``NAME.csv.gz`` and ``NAME.truth.json``; return their paths. An empty column is left out.
 
     The same rows give the same bytes: the archive holds no time.
     """
     used = [name for name in COLUMNS if name in REQUIRED or any(row.get(name, "") != "" for row in rows)]
-    recording, sidecar = folder / f"{truth.name}.csv.gz", folder / f"{truth.name}.json"
+    recording, sidecar = folder / f"{truth.name}.csv.gz", folder / f"{truth.name}.truth.json"
     with recording.open("wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as packed:
         lines = _Lines(packed)
         table = csv.DictWriter(lines, used, restval="", extrasaction="ignore", lineterminator="\n")
