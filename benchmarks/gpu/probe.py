@@ -1,4 +1,4 @@
-"""The probe's promises: its stages, the KV cache beside the formula, peaks foreseen and measured, variants."""
+"""The probe's promises: stages, the KV cache beside the formula, peaks foreseen and measured, variants."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ from vramwatch.probe.variants import VARIANTS, Variant, compared, experiment_of
 
 BATCHES = (1, 4, 16)
 LLAMA_2_7B = 524_288
-"""Bytes a token of its KV cache in fp16: 2 x 32 layers x 4,096 x 2 bytes (vramwatch/models/llama-2-7b.json)."""
+"""Bytes a token of its KV cache in fp16: 2 x 32 layers x 4,096 x 2 (vramwatch/models/llama-2-7b.json)."""
 PEAK_GOAL = 5.0  # percent
 BATCH_GOAL = 10.0  # percent
 APART = 0.04

@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,10 @@ def _ledger(rig: Rig, folder: Path, count: int) -> Callable[[float], Measured]:
 
 
 def compared(
-    own: dict[str, int], figures: dict[str, int], ours: dict[int, int | None], theirs: dict[int, int]
+    own: Mapping[str, int],
+    figures: Mapping[str, int],
+    ours: Mapping[int, int | None],
+    theirs: Mapping[int, int],
 ) -> Iterator[Finding]:
     """Yield how far our bytes are from nvidia-smi's MiB, of the GPU and of each process both list."""
     for name, mib in figures.items():

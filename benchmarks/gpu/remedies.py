@@ -149,7 +149,7 @@ class Clinic:
             f"remedies: {{{self._case.remedy}: {{mode: apply, within: 10s}}}}\n"
         )
         config = load(file, {}, {})
-        store = Store.open(config.store.path, "nvml", "gpu")
+        store = Store.open(self._store, "nvml", "gpu")
         feed = open_feed(config, store.next_seq())
         alerting, outbox = tell(config, store) or (None, None)
         daemon = Daemon(
@@ -165,10 +165,11 @@ class Clinic:
         polls = threading.Thread(target=daemon.run, name="polls")
         polls.start()
         try:
-            return self._until(self._ended_attempt, "an attempt had ended")
+            attempt: Attempt = self._until(self._ended_attempt, "an attempt had ended")
         finally:
             daemon.stop()
             polls.join()
+        return attempt
 
     def _growth(self) -> Any:
         """Return that the worker's memory grew by what it has cached, as a detector would have found."""
@@ -176,7 +177,9 @@ class Clinic:
 
         subject = Subject(self._rig.uuid, SubjectKind.OWNER, "rule:caching")
         grown = Evidence("grew by what it cached", {"growth_bytes": float(self._size)}, 100.0, 3700.0, 61)
-        made = move(cause=Cause.FRAGMENTATION, evidence=grown, subject=subject, id=INCIDENT)
+        made: Any = move(  # type: ignore[no-untyped-call]
+            cause=Cause.FRAGMENTATION, evidence=grown, subject=subject, id=INCIDENT
+        )
         return replace(made, scene=replace(made.scene, owner="caching", held_bytes=self._size + CONTEXT))
 
     def _ended_attempt(self) -> Attempt | None:

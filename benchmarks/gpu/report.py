@@ -1,6 +1,5 @@
 """docs/measured/<device>.md from the records of the parts, each figure with the command that gave it."""
 
-import platform
 import re
 import shutil
 import sys
@@ -63,13 +62,13 @@ def slug(device: str) -> str:
 def page(
     scene: Scene, parts: Mapping[str, Sequence[Record]], every: Mapping[str, Sequence[str]]
 ) -> Iterator[str]:
-    """Yield the lines of a page; what has not been run is named.
+    """Yield the lines of a page; what is not finished is named.
 
     ``every``: part -> its steps, as far as they are known.
     """
     yield f"# Seen on {scene.device}" if not scene.is_rehearsal else "# Rehearsed without a GPU"
     yield ""
-    yield f"Driver {scene.driver}, torch {scene.torch}, Python {platform.python_version()}."
+    yield f"Driver {scene.driver}, torch {scene.torch}."
     if scene.is_rehearsal:
         yield "It shows that every step runs. No figure here is one of a GPU."
     for part, steps in every.items():
@@ -96,7 +95,7 @@ def table(records: Sequence[Record], steps: Sequence[str]) -> Iterator[str]:
             cells = (record.step, one.name, one.measured, one.goal, reached)
             yield "| " + " | ".join(each.replace("|", "\\|") for each in cells) + " |"
     finished = {record.step for record in records}
-    yield from (f"| {step} | not run | | | |" for step in steps if step not in finished)
+    yield from (f"| {step} | not finished | | | |" for step in steps if step not in finished)
 
 
 def names(folder: Path) -> tuple[str, ...]:
