@@ -65,7 +65,7 @@ class House:
 
     def wait_for_another_reading(self) -> None:
         """Wait until a poll was stored that was not there before. Errors: TimeoutError."""
-        before = self.polls() if self.store.exists() else 0
+        before = self.polls()
         until = time.monotonic() + PATIENCE
         while self.polls() <= before:
             if time.monotonic() > until:
@@ -73,12 +73,12 @@ class House:
             time.sleep(LOOK)
 
     def polls(self) -> int:
-        """Return how many polls are stored."""
+        """Return the number of the newest poll that is stored, which counts on over restarts; 0: none is."""
         try:
-            ((count,),) = self.ask("SELECT count(*) FROM sweep")
+            ((newest,),) = self.ask("SELECT coalesce(max(last_seq), 0) FROM tick")
         except sqlite3.OperationalError:
             return 0  # no store yet, or no table in it
-        return int(str(count))
+        return int(str(newest))
 
     def wait_for_readings(self) -> float:
         """Return when (monotonic) the first stored value was seen. Errors: TimeoutError."""

@@ -9,7 +9,6 @@ written several times a second: bytes of torch's allocator, of its KV cache, and
 import argparse
 import contextlib
 import json
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -155,4 +154,4 @@ def play(role: Any, stage: Stage) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

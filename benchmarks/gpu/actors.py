@@ -145,7 +145,8 @@ class Mirror:
         self._thread = threading.Thread(target=self._keep, name="mirror")
 
     def show(self) -> None:
-        self._rig.shows({each.pid: each.shown() for each in self._actors() if not each.has_ended()})
+        shown = {each.pid: each.shown() for each in self._actors() if not each.has_ended()}
+        self._rig.shows({pid: held for pid, held in shown.items() if held})
 
     def __enter__(self) -> Self:
         self.show()

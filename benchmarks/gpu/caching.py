@@ -9,7 +9,6 @@ It enrols as any worker does. "ready" on standard output: the memory is cached a
 import argparse
 import json
 import signal
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -43,7 +42,7 @@ class Pool:
         return False
 
     def is_grad_enabled(self) -> bool:
-        return torch.is_grad_enabled()
+        return bool(torch.is_grad_enabled())
 
     def empty_cache(self) -> None:
         self.cached = 0
@@ -105,4 +104,4 @@ def _keep_telling(pool: Pool, gauges: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

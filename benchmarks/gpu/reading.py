@@ -2,11 +2,10 @@
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,8 @@ TRIES = 20
 MILLI, MICRO, PERCENT = 1e3, 1e6, 100
 RESOLVED = 0.5
 """Percent of a generate loop: the most that watching may cost, and what the pairs must tell from nothing."""
+
+INTERVALS = ("1s", "200ms")
 
 PEERS_PYTHON = Path("build/peers/bin/python")
 PEER_CALLS = {"nvitop": "take_snapshots", "gpustat": "new_query"}
@@ -52,7 +53,7 @@ def steps(part: str, rig: Rig, folder: Path) -> list[Step]:
     found = [Step(f"ledger-{count}", 30.0 + 8.0 * count, _ledger(rig, folder, count)) for count in (0, 1, 8)]
     found.append(Step("calls", 60.0, lambda _: _calls(rig, folder, polls)))
     found.append(Step("peers", 60.0, lambda _: _peers(rig, folder)))
-    for interval in ("1s", "200ms"):
+    for interval in INTERVALS:
         found.append(Step(f"loop-{interval}", 60.0, _loop(rig, folder, interval)))
     return found
 
@@ -62,7 +63,7 @@ def steps(part: str, rig: Rig, folder: Path) -> list[Step]:
 
 def _ledger(rig: Rig, folder: Path, count: int) -> Callable[[float], Measured]:
     def run(_left: float) -> Measured:
-        with _workers(rig, folder, count) as actors, looking(folder) as look:
+        with _workers(rig, folder, count) as actors, looking(rig, folder) as look:
             before, gpus, apps, seconds = _both(rig, look)
         ours = {each.pid: each.held for each in before.holdings}
         theirs = {int(pid): int(used) for uuid, pid, used in apps if uuid == rig.uuid and used.isdecimal()}
@@ -77,7 +78,10 @@ def _ledger(rig: Rig, folder: Path, count: int) -> Callable[[float], Measured]:
 
 
 def compared(
-    own: dict[str, int], figures: dict[str, int], ours: dict[int, int | None], theirs: dict[int, int]
+    own: Mapping[str, int],
+    figures: Mapping[str, int],
+    ours: Mapping[int, int | None],
+    theirs: Mapping[int, int],
 ) -> Iterator[Finding]:
     """Yield how far our bytes are from nvidia-smi's MiB, of the GPU and of each process both list."""
     for name, mib in figures.items():
@@ -127,20 +131,19 @@ def _books(ledger: Ledger) -> object:
 
 
 @contextmanager
-def looking(folder: Path) -> Iterator[Callable[[], Ledger]]:
-    """Give what reads the first GPU's books, process list and all. Errors: RuntimeError if it cannot."""
+def looking(rig: Rig, folder: Path) -> Iterator[Callable[[], Ledger]]:
+    """Give what reads the GPU's books, process list and all. Errors: RuntimeError if it cannot."""
     file = folder / "look.yaml"
     file.write_text(f"store: {{path: {folder / 'none.db'}}}\npoll: {{driver_share: 0.1}}\n")
     config = load(file, {}, {})
     feed = open_feed(config, 1)
-    wanted = os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
     def look() -> Ledger:
         """Every look is by a pipeline of its own, which begins with every list."""
         pipeline = assemble(config, feed, {})
         for _ in range(TRIES):
             poll = pipeline.turn(feed.clock.now())
-            found = [each for each in poll.ledgers if wanted in ("", each.gpu.uuid)]
+            found = [each for each in poll.ledgers if each.gpu.uuid == rig.uuid]
             if found and found[0].listed is not None:
                 return found[0]
             time.sleep(0.2)
@@ -227,7 +230,8 @@ def _loop(rig: Rig, folder: Path, interval: str) -> Callable[[float], Measured]:
     seconds, most = (0.5, 3) if rig.is_rehearsal else (5.0, 400)
 
     def run(left: float) -> Measured:
-        until = time.monotonic() + left
+        # The first of the two leaves the other its half of what is left.
+        until = time.monotonic() + (left / 2 if interval == INTERVALS[0] else left)
         pairs: list[dict[str, Any]] = json.loads(kept.read_text()) if kept.exists() else []
         with ExitStack() as stage:
             actor = stage.enter_context(Actor(rig, "decode", 3600.0, folder))

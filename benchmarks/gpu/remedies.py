@@ -66,10 +66,10 @@ CASES = (
 
 
 def steps(part: str, rig: Rig, folder: Path) -> list[Step]:
-    return [Step(case.name, 75.0, _step(rig, folder, case)) for case in CASES]
+    return [Step(case.name, 75.0, _step(rig, case)) for case in CASES]
 
 
-def _step(rig: Rig, folder: Path, case: Case) -> Callable[[float], Measured]:
+def _step(rig: Rig, case: Case) -> Callable[[float], Measured]:
     def run(_left: float) -> Measured:
         if case.on_another and not rig.others:
             return Measured(
@@ -79,7 +79,7 @@ def _step(rig: Rig, folder: Path, case: Case) -> Callable[[float], Measured]:
         # The path of a socket may have 107 bytes (unix(7)); that of the folder may have more.
         with tempfile.TemporaryDirectory(prefix="vramwatch-remedies-") as place:
             clinic = Clinic(rig, Path(place), case, size)
-            before, after, attempt, latency = clinic.live(folder)
+            before, after, attempt, latency = clinic.live()
         raw = {"before": before, "after": after, "size": size, "worker": latency}
         return Measured(list(findings(attempt, before - after, size)), raw)
 
@@ -112,7 +112,7 @@ class Clinic:
         self._socket = folder / "enrol.sock"
         self._store = folder / "vramwatch.db"
 
-    def live(self, kept: Path) -> tuple[int, int, Attempt, str]:
+    def live(self) -> tuple[int, int, Attempt, str]:
         """Return what the GPU held before and after, the attempt, and how the worker is.
 
         Errors: RuntimeError where nothing came of it within WITHIN seconds.
@@ -123,7 +123,7 @@ class Clinic:
             worker = stage.enter_context(self._worker())
             stage.enter_context(self._mirrored(worker.pid))
             self._until(lambda: any(each.pid == worker.pid for each in reception.enrolled()), "it enrolled")
-            with looking(self._folder) as look:
+            with looking(self._rig, self._folder) as look:
                 before = look()
                 listed = [each.pid for each in before.holdings]
                 if worker.pid not in listed:
@@ -149,7 +149,7 @@ class Clinic:
             f"remedies: {{{self._case.remedy}: {{mode: apply, within: 10s}}}}\n"
         )
         config = load(file, {}, {})
-        store = Store.open(config.store.path, "nvml", "gpu")
+        store = Store.open(self._store, "nvml", "gpu")
         feed = open_feed(config, store.next_seq())
         alerting, outbox = tell(config, store) or (None, None)
         daemon = Daemon(
@@ -165,10 +165,11 @@ class Clinic:
         polls = threading.Thread(target=daemon.run, name="polls")
         polls.start()
         try:
-            return self._until(self._ended_attempt, "an attempt had ended")
+            attempt: Attempt = self._until(self._ended_attempt, "an attempt had ended")
         finally:
             daemon.stop()
             polls.join()
+        return attempt
 
     def _growth(self) -> Any:
         """Return that the worker's memory grew by what it has cached, as a detector would have found."""
@@ -176,7 +177,9 @@ class Clinic:
 
         subject = Subject(self._rig.uuid, SubjectKind.OWNER, "rule:caching")
         grown = Evidence("grew by what it cached", {"growth_bytes": float(self._size)}, 100.0, 3700.0, 61)
-        made = move(cause=Cause.FRAGMENTATION, evidence=grown, subject=subject, id=INCIDENT)
+        made: Any = move(  # type: ignore[no-untyped-call]
+            cause=Cause.FRAGMENTATION, evidence=grown, subject=subject, id=INCIDENT
+        )
         return replace(made, scene=replace(made.scene, owner="caching", held_bytes=self._size + CONTEXT))
 
     def _ended_attempt(self) -> Attempt | None:

@@ -1,15 +1,16 @@
 """docs/measured/<device>.md from the records of the parts, each figure with the command that gave it."""
 
-import platform
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.gpu.steps import Record, Scene, read
+from benchmarks.gpu.steps import NAMES, Record, Scene, read
 
 TARGET = Path("docs/measured")
+TRACES = Path("tests/fixtures/traces")
 
 
 def main(out: Path, parts: Sequence[str]) -> int:
@@ -19,7 +20,7 @@ def main(out: Path, parts: Sequence[str]) -> int:
         print(f"{out} has no finished step; run make gpu PART=… first", file=sys.stderr)
         return 1
     for scene, records in by_scene.items():
-        text = "\n".join(page(scene, records, parts)) + "\n"
+        text = "\n".join(page(scene, records, {part: names(out / part) for part in parts})) + "\n"
         if scene.is_rehearsal:
             print(text, end="")
             continue
@@ -27,6 +28,8 @@ def main(out: Path, parts: Sequence[str]) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         print(f"wrote {path}", file=sys.stderr)
+        for recording in keep(out, records, slug(scene.device)):
+            print(f"wrote {recording}", file=sys.stderr)
     return 0
 
 
@@ -40,29 +43,45 @@ def collect(out: Path, parts: Sequence[str]) -> dict[Scene, dict[str, list[Recor
     return found
 
 
+def keep(out: Path, parts: Mapping[str, Sequence[Record]], device: str) -> Iterator[Path]:
+    """Copy the recordings of the layers, and their truth, to where tests find them; yield where they are."""
+    folder = TRACES / device
+    for part, records in parts.items():
+        for record in records:
+            for path in (out / part / f"{record.step}.csv.gz", out / part / f"{record.step}.truth.json"):
+                if path.exists():
+                    folder.mkdir(parents=True, exist_ok=True)
+                    yield Path(shutil.copy(path, folder / path.name))
+
+
 def slug(device: str) -> str:
     """Return a file's name for a device: "nvidia-h100-80gb-hbm3"."""
     return re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
 
 
-def page(scene: Scene, parts: Mapping[str, Sequence[Record]], every: Sequence[str]) -> Iterator[str]:
-    """Yield the lines of a page; a part that has no finished step is named as not run."""
+def page(
+    scene: Scene, parts: Mapping[str, Sequence[Record]], every: Mapping[str, Sequence[str]]
+) -> Iterator[str]:
+    """Yield the lines of a page; what is not finished is named.
+
+    ``every``: part -> its steps, as far as they are known.
+    """
     yield f"# Seen on {scene.device}" if not scene.is_rehearsal else "# Rehearsed without a GPU"
     yield ""
-    yield f"Driver {scene.driver}, torch {scene.torch}, Python {platform.python_version()}."
+    yield f"Driver {scene.driver}, torch {scene.torch}."
     if scene.is_rehearsal:
         yield "It shows that every step runs. No figure here is one of a GPU."
-    for part in every:
+    for part, steps in every.items():
         yield ""
         yield f"## {part}"
         yield ""
         if part not in parts:
             yield "Not run."
             continue
-        yield from table(parts[part])
+        yield from table(parts[part], steps)
 
 
-def table(records: Sequence[Record]) -> Iterator[str]:
+def table(records: Sequence[Record], steps: Sequence[str]) -> Iterator[str]:
     """Yield the steps of one part as a table, above it the commands and days that gave its figures."""
     for command in dict.fromkeys(record.command for record in records):
         days = sorted({_day(record.at) for record in records if record.command == command})
@@ -75,6 +94,14 @@ def table(records: Sequence[Record]) -> Iterator[str]:
             reached = "" if one.reached is None else "yes" if one.reached else "**no**"
             cells = (record.step, one.name, one.measured, one.goal, reached)
             yield "| " + " | ".join(each.replace("|", "\\|") for each in cells) + " |"
+    finished = {record.step for record in records}
+    yield from (f"| {step} | not finished | | | |" for step in steps if step not in finished)
+
+
+def names(folder: Path) -> tuple[str, ...]:
+    """Return the steps of the part whose files are in ``folder``; empty where it was never begun."""
+    path = folder / NAMES
+    return tuple(path.read_text(encoding="utf-8").split()) if path.exists() else ()
 
 
 def _day(at: float) -> str:

@@ -72,7 +72,7 @@ def many_streams(stage: Stage) -> None:
     for number in range(16):
         _pause(stage, 0.5)
         if stage.device.type == "cuda":
-            with torch.cuda.stream(torch.cuda.Stream(stage.device)):  # type: ignore[no-untyped-call]
+            with torch.cuda.stream(torch.cuda.Stream(stage.device)):
                 a @ a
         else:
             a @ a

@@ -13,6 +13,10 @@ LIMIT = 460.0
 """Seconds of one run: eight minutes, less what it takes to begin and to end."""
 
 
+NAMES = "steps"
+"""The file that names every step of a part, so that a report can say what was not run."""
+
+
 class NotFinishedError(Exception):
     """A step has kept what it has so far, and needs another run. ``findings``: what can be said already."""
 
@@ -87,6 +91,7 @@ def go_through(
     ``folder`` cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / NAMES).write_text("".join(f"{step.name}\n" for step in steps), encoding="utf-8")
     until = clock() + limit
     told: list[Told] = []
     for step in steps:
