@@ -19,6 +19,9 @@ import torch
 
 from vramwatch.probe.tensors import LiveTensors
 
+SERVES = "serves requests"
+"""What is said once the first is answered: by then the context is made and the kernels are loaded."""
+
 TOLD_EVERY = 0.2  # seconds: several times between two polls
 
 
@@ -82,6 +85,8 @@ class Stage:
 
     def served(self) -> None:
         self.requests += 1
+        if self.requests == 1:
+            self.did(SERVES)
 
     def requests_every(self, seconds: float, release_every: float = 8.0) -> Iterator[int]:
         """Yield the number of each request until the time is over; release unused memory now and then.

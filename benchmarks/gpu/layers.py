@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 from benchmarks.findings import Finding
+from benchmarks.gpu.acting import SERVES
 from benchmarks.gpu.actors import Actor, Mirror
 from benchmarks.gpu.rig import Rig
 from benchmarks.gpu.roles import ROLES
@@ -209,11 +210,8 @@ STANDS = {
     "graph_capture": "captured a graph",
     "many_streams": "matmul on stream 15",
     "hold": "holds its memory",
-    "serving": "warmed up: from here it is steady",
-    "variable_shapes": "began",
-    "leak_outside": "began",
 }
-"""What a worker says when it stands; the others: "the model is loaded"."""
+"""What a worker says when it stands; the others: SERVES."""
 
 
 def _until_all_stand(
@@ -223,7 +221,7 @@ def _until_all_stand(
     due = time.monotonic()
     until = due + 3 * patience  # what is slow is no reason to fail; it is the budget's
     for owner, actor in actors.items():
-        said = STANDS.get(actor.role, "the model is loaded")
+        said = STANDS.get(actor.role, SERVES)
         while not any(each["did"] == said for each in actor.said):
             if actor.has_ended() or time.monotonic() > until:
                 raise RuntimeError(f"{owner} did not come to {said!r}: {actor.last_words()}")

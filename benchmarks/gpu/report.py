@@ -70,7 +70,7 @@ def page(
     yield ""
     yield f"Driver {scene.driver}, torch {scene.torch}."
     if scene.is_rehearsal:
-        yield "It shows that every step runs. No figure here is one of a GPU."
+        yield "It shows which steps run. No figure here is one of a GPU, so none stands beside a goal."
     for part, steps in every.items():
         yield ""
         yield f"## {part}"
@@ -92,7 +92,8 @@ def table(records: Sequence[Record], steps: Sequence[str]) -> Iterator[str]:
     for record in records:
         for one in record.findings:
             reached = "" if one.reached is None else "yes" if one.reached else "**no**"
-            cells = (record.step, one.name, one.measured, one.goal, reached)
+            judged = ("", "") if record.scene.is_rehearsal else (one.goal, reached)
+            cells = (record.step, one.name, one.measured, *judged)
             yield "| " + " | ".join(each.replace("|", "\\|") for each in cells) + " |"
     finished = {record.step for record in records}
     yield from (f"| {step} | not finished | | | |" for step in steps if step not in finished)

@@ -319,7 +319,7 @@ def test_a_rehearsal_is_printed_and_writes_no_page(tmp_path, time, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     part([taking(time, "a", 1.0, ran=[])], tmp_path / "out" / "reading", time, scene=REHEARSED)
     assert report.main(tmp_path / "out", ["reading"]) == 0
-    assert "No figure here is one of a GPU." in capsys.readouterr().out
+    assert "No figure here is one of a GPU" in capsys.readouterr().out
     assert not (tmp_path / "docs").exists()
 
 
