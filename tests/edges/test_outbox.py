@@ -375,6 +375,7 @@ class Fragile(Desk):
 
     chance: ClassVar[random.Random]
     risk: ClassVar[float] = 0.0
+    is_calm: ClassVar[bool] = False  # from here on nobody is killed, and every receiver takes what it is told
 
     def keep(self, changes, now):
         self.maybe_die()
@@ -393,6 +394,8 @@ class Fatal(Receiver):
     """A receiver at which the process may be killed before, or after, a message arrives."""
 
     def take(self, message):
+        if Fragile.is_calm:
+            return super().take(message)
         Fragile.maybe_die()
         if Fragile.chance.random() < 0.1:
             return Retry("busy")
@@ -406,6 +409,7 @@ class Fatal(Receiver):
 def lives(path, seed, receivers, turns=100):
     """Run ``turns`` polls at which incidents come and go, killed and started again; return the kills."""
     chance = Fragile.chance = random.Random(seed)
+    Fragile.is_calm = False
     lines = (
         line(AT_ONCE, Keyed(receiver=receivers["hook"])),
         line(replace(AT_ONCE, name="mail", group_wait=3.0), Keyless(receiver=receivers["mail"])),
@@ -420,7 +424,7 @@ def lives(path, seed, receivers, turns=100):
         try:
             while done < turns:
                 if done >= ending:
-                    Fragile.risk = 0.0
+                    Fragile.risk, Fragile.is_calm = 0.0, True
                 moved = () if done >= ending else tuple(_moves(chance, stands))
                 seq = daemon.seq + 1
                 try:
