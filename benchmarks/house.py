@@ -19,16 +19,17 @@ PATIENCE = 30.0
 class House:
     """A place for one daemon in ``folder``, and the ``environment`` in which it finds its driver.
 
-    ``interval``: between its polls, as the configuration has it.
+    ``interval``: between its polls, kept also while all is quiet; None: 1 s, and slower then, as by default.
     """
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], interval: str = "1s") -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str], interval: str | None = None) -> None:
         self.store = folder / "vramwatch.db"
         self.log = folder / "daemon.log"
         self.environment = {**os.environ, **environment}
         self._config = folder / "config.yaml"
+        rates = "{interval: 1s}" if interval is None else f"{{interval: {interval}, slowest: {interval}}}"
         self._config.write_text(
-            f"poll: {{interval: {interval}}}\n"
+            f"poll: {rates}\n"
             f"store: {{path: {self.store}}}\n"
             f"control: {{socket: {folder / 'control.sock'}, group: null}}\n"
             "http: {listen: off}\n"

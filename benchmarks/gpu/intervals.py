@@ -35,6 +35,8 @@ class Interval:
         return self.half_width <= percent / 2
 
     def show(self) -> str:
+        if self.pairs < FEWEST:
+            return f"{self.change:+.2f} % (no interval of {self.pairs} pairs)"
         return f"{self.change:+.2f} % ({self.low:+.2f} to {self.high:+.2f}, {self.pairs} pairs)"
 
 

@@ -85,7 +85,9 @@ def compared(
 ) -> Iterator[Finding]:
     """Yield how far our bytes are from nvidia-smi's MiB, of the GPU and of each process both list."""
     for name, mib in figures.items():
-        yield at_most(f"{name}, from nvidia-smi's {mib} MiB", Figures((_apart(own[name], mib),)), 0, "MiB")
+        yield at_most(
+            f"{name}, apart from nvidia-smi's {mib} MiB", Figures((_apart(own[name], mib),)), 0, "MiB"
+        )
     shared = sorted(set(ours) & set(theirs))
     same_pids = set(ours) == set(theirs)
     yield Finding(
@@ -96,7 +98,7 @@ def compared(
     )
     apart = [_apart(held, theirs[pid]) for pid in shared if (held := ours[pid]) is not None]
     if apart:
-        yield at_most("each process, furthest from nvidia-smi's", Figures((max(apart),)), 0, "MiB")
+        yield at_most("each process, at most apart from nvidia-smi's", Figures((max(apart),)), 0, "MiB")
     else:
         yield Finding("each process", "nvidia-smi tells the bytes of none")
 

@@ -71,6 +71,7 @@ def page(
     yield f"Driver {scene.driver}, torch {scene.torch}."
     if scene.is_rehearsal:
         yield "It shows which steps run. No figure here is one of a GPU, so none stands beside a goal."
+        yield "torch computes on the CPU, and another program answers what is asked of nvidia-smi."
     for part, steps in every.items():
         yield ""
         yield f"## {part}"
