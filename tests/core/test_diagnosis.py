@@ -92,6 +92,12 @@ def test_the_layer_that_grows_names_the_cause_and_the_others_are_ruled_out(part,
     assert all("accounts for 0% of the growth of" in each.sentence for each in by_layer)
 
 
+def test_a_layer_that_fell_by_next_to_nothing_accounts_for_0_and_not_for_minus_0_percent():
+    said = judged(window_of(shares(live=1.002, outside=-0.002)))
+    (outside,) = (each for each in said.ruled_out if each.cause is Cause.NON_TORCH)
+    assert outside.sentence.startswith("non_torch accounts for 0% of")
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.sampled_from(["live", "cached", "kv"]), st.floats(0.0, 1.0))
 def test_a_cause_is_named_by_half_of_the_growth_and_by_no_less(part, share):

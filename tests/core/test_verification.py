@@ -67,6 +67,11 @@ def test_what_is_freed_is_counted_once_it_has_come_to_rest():
     assert verdict(rested, 103.0).freed == 2 * GIB
 
 
+def test_memory_that_came_back_and_grows_on_at_once_came_back():
+    growing = shows(says(trial(), "done"), 2 * GIB, 2 * GIB + 16 * MIB)
+    assert verdict(growing, 103.0).result is Result.RECOVERED
+
+
 def test_done_without_a_fall_is_without_effect_and_says_by_how_much():
     one = shows(says(trial(), "done"), 10 * GIB - 100 * MIB)
     assert verdict(one, 130.0) is None

@@ -240,7 +240,7 @@ def _ruled_out_by_state(window: Window, main: Traits) -> Iterator[RuledOut]:
 def _ruled_out(shares: Mapping[Layer, float], largest: Layer, grown: float) -> Iterator[RuledOut]:
     for layer, share in shares.items():
         if layer is not largest:
-            sentence = f"{layer} accounts for {share:.0%} of the growth of {show_bytes(round(grown))}"
+            sentence = f"{layer} accounts for {share:z.0%} of the growth of {show_bytes(round(grown))}"
             yield RuledOut(BY_LAYER[layer], sentence, {"growth_bytes": share * grown})
 
 

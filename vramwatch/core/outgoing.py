@@ -215,7 +215,9 @@ def settled(delivery: Delivery, outcome: Outcome, now: float, give_up_after: flo
     is_late = delivery.kind is MessageKind.TEST or now - delivery.made > give_up_after
     if not isinstance(outcome, Retry) or not is_late:
         return outcome
-    return Rejected(f"given up after {delivery.attempts + 1} attempts; the last: {outcome.reason}")
+    count = delivery.attempts + 1
+    attempts = "1 attempt" if count == 1 else f"{count} attempts"
+    return Rejected(f"given up after {attempts}; the last: {outcome.reason}")
 
 
 def message_of(delivery: Delivery, host: Host, items: tuple[Item, ...], is_keyed: bool) -> Message:

@@ -13,7 +13,7 @@ from vramwatch.core.units import MIB, show_bytes, show_seconds
 from vramwatch.sdk.wire import SIGNAL_ID, Answer
 
 STEADY = 2 * MIB
-"""A figure that moved by less has come to rest: the driver hands out memory in steps of 2 MiB."""
+"""A figure that fell by less falls no more: the driver hands out memory in steps of 2 MiB."""
 
 WORDS = frozenset({"done", "refused", "failed"})
 """Answers after which none follows."""
@@ -81,8 +81,9 @@ def verdict(trial: Trial, now: float) -> Outcome | None:
         result = Result.REFUSED if trial.refused else Result.FAILED
         return Outcome(result, trial.fault, _fallen(trial), None, trial.pause)
     fallen = _fallen(trial)
-    is_steady = len(trial.held) == 2 and abs(trial.held[1] - trial.held[0]) < STEADY
-    if fallen is not None and fallen >= trial.apply.wanted and is_steady:
+    # One that grows on, as it did before, never comes to rest: what counts is that the fall is over.
+    has_fallen = len(trial.held) == 2 and trial.held[0] - trial.held[1] < STEADY
+    if fallen is not None and fallen >= trial.apply.wanted and has_fallen:
         seconds = max(0.0, trial.held_at - trial.begun)
         detail = f"{show_bytes(fallen)} came back within {show_seconds(seconds)}"
         return Outcome(Result.RECOVERED, detail, fallen, seconds, trial.pause)

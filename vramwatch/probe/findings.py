@@ -103,4 +103,6 @@ def _prediction(result: Result) -> list[Finding]:
     if result.predicted_peak is None or not result.peak or result.ended is not Ended.COMPLETE:
         return []
     off = (result.predicted_peak - result.peak) / result.peak
-    return [Finding("", f"{show_bytes(result.predicted_peak)} were foreseen before anything ran: {off:+.1%}")]
+    return [
+        Finding("", f"{show_bytes(result.predicted_peak)} were foreseen before anything ran: {off:+z.1%}")
+    ]
