@@ -50,6 +50,9 @@ from vramwatch.watch import Watch
 from vramwatch.web.board import Board, Queue, Tally
 from vramwatch.web.health import Vitals
 
+TROUBLE_SHOWN = 120
+"""Characters of the first of its own troubles that systemd's STATUS tells."""
+
 CLOCK_STEP = 2.0
 """Seconds by which the wall clock must move against boot time to count as a step."""
 
@@ -210,7 +213,9 @@ class Daemon:
             return self._logbook.blind, last
         gpus = len(self._before.ledgers) if self._before else 0
         firing = self._alerting.firing if self._alerting else 0
-        return f"{gpus} GPU{'s' * (gpus != 1)}, {firing} open incident{'s' * (firing != 1)}", last
+        fact = f"{gpus} GPU{'s' * (gpus != 1)}, {firing} open incident{'s' * (firing != 1)}"
+        ailing = next(self._ailing(self._before), None) if self._before else None
+        return (f"{fact}; {ailing.sentence[:TROUBLE_SHOWN]}" if ailing else fact), last
 
     def _turn(self, at: Instant) -> Seconds:
         """Take one turn and return how long to wait for the next."""

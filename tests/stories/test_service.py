@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from tests.ports import free_port
 from tests.stories.test_the_daemon import House, stop
 
 
@@ -28,6 +29,17 @@ def test_a_driver_that_hangs_is_said_in_the_status_while_the_watchdog_is_fed_and
         notify.until("STATUS=2 GPUs", blind)
         stop(daemon)
     assert "STOPPING=1" in notify.hear()
+
+
+def test_a_channel_that_cannot_be_told_anything_is_said_in_the_status(house, notify):
+    url = f"http://127.0.0.1:{free_port()}/"
+    house.write_config("1s", channels=f"{{hook: {{webhook: {{url: '{url}'}}}}}}")
+    with house.running() as daemon:
+        ready = notify.until("READY=1")
+        told = notify.until("STATUS=2 GPUs, ", ready)
+        while "channel hook cannot be told anything" not in notify.said[told - 1]:
+            told = notify.until("STATUS=2 GPUs, ", told)
+        stop(daemon)
 
 
 def test_a_reload_is_announced_and_ends_ready_even_when_the_file_is_bad(house, notify):
