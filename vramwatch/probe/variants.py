@@ -1,6 +1,6 @@
 """Ways of doing the same, each with the one it is compared to. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,11 +9,12 @@ from vramwatch.core.units import show_bytes
 from vramwatch.probe.experiment import Decoding, Experiment, Grad
 from vramwatch.probe.results import Ended, Result
 
-REFERENCE = "reference"
+REFERENCE, AGAIN = "reference", "reference_again"
+"""The first run and the last: the same twice, by which it is known how far speeds can be trusted."""
 
 NOISE = 1.5
-"""Times as fast, or as slow, from which on a difference is told: each speed is of one request, whatever else
-the machine does. The same experiment twice, on two busy cores, gave 1.25."""
+"""Times as fast, or as slow, from which on a difference is told, where the same twice did not differ by more:
+each speed is of one request, whatever else the machine does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ VARIANTS = (
     Variant(
         "checkpointing", "gradient checkpointing in it", _TRAINING | {"checkpoints": True}, "training_step"
     ),
+    Variant(AGAIN, "the reference once more", {}),
 )  # fmt: skip
 
 
@@ -78,8 +80,27 @@ def experiment_of(variant: Variant, base: Experiment) -> Experiment:
     return replace(base, **variant.change)
 
 
-def compared(variant: Variant, result: Result, beside: Result) -> str:
-    """Return what ``variant`` changed, in words: peak, what stays after the release, speed."""
+def changes(rows: Sequence[tuple[Variant, Result]]) -> Iterator[str]:
+    """Yield what each variant changed, in words, and from what difference on speeds are told."""
+    by_name = {variant.name: result for variant, result in rows}
+    speeds = [each.tokens_per_second for name in (REFERENCE, AGAIN) if (each := by_name.get(name))]
+    twice = [each for each in speeds if each]
+    noise = max(NOISE, max(twice) / min(twice)) if len(twice) > 1 else NOISE
+    for variant, result in rows:
+        beside = by_name.get(variant.beside)
+        came_so_far = result.at("generate") is not None and result.at("release") is not None
+        if beside is not None and came_so_far and (words := compared(variant, result, beside, noise)):
+            yield words
+    if noise > NOISE:
+        first, last = (f"{each:.1f}" for each in twice)
+        yield (
+            f"speeds that differ by less than {noise:.1f} times say nothing here: "
+            f"the reference itself gave {first} and {last} tokens/s"
+        )
+
+
+def compared(variant: Variant, result: Result, beside: Result, noise: float = NOISE) -> str:
+    """Return what ``variant`` changed, in words: peak, what stays after, speed beyond ``noise``."""
     if result.ended is not Ended.COMPLETE:
         return f"{variant.words}: {result.ended}: {result.why}"
     if variant.name == variant.beside or beside.ended is not Ended.COMPLETE:
@@ -95,7 +116,7 @@ def compared(variant: Variant, result: Result, beside: Result) -> str:
         )
     if result.tokens_per_second and beside.tokens_per_second:
         faster = result.tokens_per_second / beside.tokens_per_second
-        if not 1 / NOISE < faster < NOISE:
+        if not 1 / noise <= faster <= noise:
             told.append(f"{faster:.1f} times as fast")
     return f"{variant.words}: {', '.join(told)} (compared with {variant.beside})"
 

@@ -11,7 +11,7 @@ from vramwatch.probe.findings import findings
 from vramwatch.probe.recipe import Verdict
 from vramwatch.probe.results import Reading, Result
 from vramwatch.probe.sweeps import Tried, largest
-from vramwatch.probe.variants import Variant, compared
+from vramwatch.probe.variants import Variant, changes
 
 NARROW, WIDE = 9, 11
 
@@ -84,7 +84,6 @@ NAME = 20
 
 def comparison_lines(rows: Sequence[tuple[Variant, Result]], width: int, glyphs: Glyphs) -> Iterator[Line]:
     """Yield the variants side by side, then each against the one it is compared to, in words."""
-    by_name = {variant.name: result for variant, result in rows}
     titles = ("peak", "after release", "KV held", "tokens/s")
     yield line(left("variant", NAME, "") + "".join(right(each, 15) for each in titles), Tone.FAINT)
     for variant, result in rows:
@@ -99,11 +98,8 @@ def comparison_lines(rows: Sequence[tuple[Variant, Result]], width: int, glyphs:
         else:
             yield line(left(variant.name, NAME, glyphs.ellipsis) + "".join(right(each, 15) for each in cells))
     yield Line()
-    for variant, result in rows:
-        beside = by_name.get(variant.beside)
-        words = compared(variant, result, beside) if beside and cells_of(result) else ""
-        if words:
-            yield from wrap(f"- {words}", width, 0)
+    for words in changes(rows):
+        yield from wrap(f"- {words}", width, 0)
 
 
 def cells_of(result: Result) -> tuple[str, ...] | None:

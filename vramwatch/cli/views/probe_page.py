@@ -1,6 +1,6 @@
 """What the probe found as one HTML file that holds all it needs: no script, and nothing that is loaded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from html import escape
 
 from vramwatch.cli.views.chart import Chart, ShownPoint, draw
@@ -13,7 +13,7 @@ from vramwatch.core.units import show_bytes
 from vramwatch.core.wording import clock, zone_name
 from vramwatch.probe.findings import findings
 from vramwatch.probe.results import Result
-from vramwatch.probe.variants import Variant, compared
+from vramwatch.probe.variants import Variant, changes
 
 BAR = """
 .bar{display:inline-block;height:.7rem;background:#0969da;vertical-align:middle}
@@ -119,7 +119,6 @@ def _cache(result: Result) -> str:
 
 
 def _comparison(rows: Rows) -> str:
-    by_name = {variant.name: result for variant, result in rows}
     most = max((result.peak or 0 for _, result in rows), default=0) or 1
     head = [
         ("variant", False),
@@ -151,7 +150,7 @@ def _comparison(rows: Rows) -> str:
                 *((each, True) for each in others),
             ]
         )
-    told = "".join(f"<li>{_text(each)}</li>" for each in _changes(rows, by_name))
+    told = "".join(f"<li>{_text(each)}</li>" for each in changes(rows))
     key = '<p class="faint">A bar is the peak; its first part is still held after the release.</p>'
     return f'{key}{_table(head, body)}<ul class="found">{told}</ul>'
 
@@ -166,15 +165,6 @@ def _bar(result: Result, most: int) -> str:
         f'<span class="{kind}" style="width:{width}px"></span>'
         for kind, width in zip(kinds, widths, strict=True)
     )
-
-
-def _changes(rows: Rows, by_name: dict[str, Result]) -> Iterator[str]:
-    for variant, result in rows:
-        beside = by_name.get(variant.beside)
-        if beside is not None and cells_of(result) is not None:
-            words = compared(variant, result, beside)
-            if words:
-                yield words
 
 
 Cell = tuple[str, bool | None]
