@@ -27,7 +27,7 @@ VERBS = {
     "release": "Let go of the GPUs for a reset, a MIG switch or a driver upgrade.",
     "resume": "Take the GPUs up again after a release.",
     "doctor": "What stands between vramwatch and its readings.",
-    "service": "vramwatch as a service of this machine: install, uninstall, status.",
+    "service": "vramwatch as a service of this machine: install, status, rollback, uninstall.",
     "check": "Check the configuration, with every fault at once.",
 }
 """Verb -> its line in --help. Kept here so that --help imports no verb."""

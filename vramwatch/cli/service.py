@@ -19,7 +19,7 @@ SHOWN = ("ActiveState", "SubState", "StatusText", "MainPID", "NRestarts", "Memor
 """What systemctl show is asked of the unit."""
 
 
-@click.group(short_help="vramwatch as a service of this machine: install, uninstall, status.")
+@click.group(short_help="vramwatch as a service of this machine: install, status, rollback, uninstall.")
 def command() -> None:
     """Install vramwatch as a systemd service, see how it stands, and take it away again."""
 
