@@ -124,7 +124,8 @@ def test_scrapers_that_never_read_their_answer_do_not_shut_out_the_next_for_long
         assert ask(port, "/-/healthy")[0] == 200
 
 
-def test_however_many_call_at_once_only_so_many_are_answered_at_a_time():
+def test_however_many_call_at_once_only_so_many_are_answered_at_a_time(monkeypatch):
+    monkeypatch.setattr(server, "CALLER_DEADLINE", 0.5)  # the end waits for those that still call
     with serving() as port, contextlib.ExitStack() as stack:
         before = threading.active_count()
         for _ in range(5 * server.CALLERS):
