@@ -1,6 +1,6 @@
 # make try    see it work on a simulated server, and growth being found: no GPU, no root, no network service (FOR=20 ends it)
 # make run    the same on this machine's GPUs
-# make test   every test, with all the set-up they need; those of services are skipped where there are none
+# make test   every test, on all cores, with all the set-up they need; those of services are skipped where there are none
 # make test-services  those that need a real Prometheus and Alertmanager, which it fetches from Debian's packages,
 #             and a real llama-server, which it builds from its authors' source, once and long (LLAMA_CPP=URL: a mirror)
 # make probe  where the memory of a generate call goes: every variant on a tiny model, and a page in build/probe.html
@@ -33,7 +33,7 @@ run: $(VENV)/.base
 
 test: $(VENV)/.dev
 	$(MAKE) --no-print-directory -C tests/nvml
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 test-services: $(VENV)/.dev
 	@scripts/services
