@@ -198,7 +198,7 @@ class Daemon:
                 self._now = at
                 self._errands.run()
                 interval = self._turn(at)
-                self._systemd.turn(*self._standing(at), interval)
+                self._systemd.turn(*self._standing(at), interval, self._turned_at)
                 self._use_the_time(at, interval)
                 if self._cold is None:
                     self._cold = self._start_cold_jobs()  # after the first reading is stored, not before

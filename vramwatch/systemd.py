@@ -45,14 +45,13 @@ class Systemd:
     def stopping(self) -> None:
         self._say("STOPPING=1")
 
-    def turn(self, fact: str, detail: str, interval: float) -> None:
-        """A turn of the loop has ended; the next comes after ``interval``.
+    def turn(self, fact: str, detail: str, interval: float, now: float) -> None:
+        """A turn of the loop has ended at ``now`` (monotonic); the next comes after ``interval``.
 
         ``fact`` is said at once when it changes, ``detail`` follows it and is said when its time has come.
         """
         if self._address is None:
             return
-        now = time.monotonic()
         said = []
         if self._watchdog is not None:
             if TURNS_ALLOWED * interval > self._watchdog:

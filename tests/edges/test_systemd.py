@@ -13,7 +13,7 @@ def environment(notify, **more):
 def test_without_systemd_nothing_is_said_and_nothing_fails():
     systemd = Systemd({})
     systemd.ready()
-    systemd.turn("1 GPU", "last poll 03:12:00", 1.0)
+    systemd.turn("1 GPU", "last poll 03:12:00", 1.0, now=100.0)
     systemd.stopping()
 
 
@@ -26,34 +26,34 @@ def test_no_child_inherits_the_address(notify):
 def test_every_turn_feeds_the_watchdog_while_polls_come_as_slowly_as_it_allows(notify):
     systemd = Systemd(environment(notify, WATCHDOG_USEC="30000000"))
     for _ in range(3):
-        systemd.turn("1 GPU", "last poll 03:12:00", 8.0)
+        systemd.turn("1 GPU", "last poll 03:12:00", 8.0, now=100.0)
     assert notify.hear().count("WATCHDOG=1") == 3
 
 
 def test_fast_turns_do_not_wake_systemd_each_time(notify):
     systemd = Systemd(environment(notify, WATCHDOG_USEC="30000000"))
     for _ in range(50):
-        systemd.turn("1 GPU", "last poll 03:12:00", 0.2)
+        systemd.turn("1 GPU", "last poll 03:12:00", 0.2, now=100.0)
     assert notify.hear().count("WATCHDOG=1") == 1
 
 
 def test_a_pace_slower_than_the_watchdog_asks_it_for_more_time(notify):
     systemd = Systemd(environment(notify, WATCHDOG_USEC="30000000"))
-    systemd.turn("1 GPU", "last poll 03:12:00", 600.0)
+    systemd.turn("1 GPU", "last poll 03:12:00", 600.0, now=100.0)
     assert notify.hear()[:2] == ["WATCHDOG_USEC=1800000000", "WATCHDOG=1"]
 
 
 def test_the_watchdog_of_another_process_is_not_fed(notify):
     systemd = Systemd(environment(notify, WATCHDOG_USEC="30000000", WATCHDOG_PID="1"))
-    systemd.turn("1 GPU", "last poll 03:12:00", 1.0)
+    systemd.turn("1 GPU", "last poll 03:12:00", 1.0, now=100.0)
     assert notify.hear() == ["STATUS=1 GPU, last poll 03:12:00"]
 
 
 def test_the_sentence_is_said_at_once_when_it_changes_and_not_for_every_poll(notify):
     systemd = Systemd(environment(notify))
-    systemd.turn("2 GPUs, 0 open incidents", "last poll 03:12:00", 1.0)
-    systemd.turn("2 GPUs, 0 open incidents", "last poll 03:12:01", 1.0)
-    systemd.turn("blind since 03:12:02", "last poll 03:12:02", 1.0)
+    systemd.turn("2 GPUs, 0 open incidents", "last poll 03:12:00", 1.0, now=100.0)
+    systemd.turn("2 GPUs, 0 open incidents", "last poll 03:12:01", 1.0, now=100.0)
+    systemd.turn("blind since 03:12:02", "last poll 03:12:02", 1.0, now=100.0)
     assert notify.hear() == [
         "STATUS=2 GPUs, 0 open incidents, last poll 03:12:00",
         "STATUS=blind since 03:12:02, last poll 03:12:02",

@@ -23,7 +23,7 @@ from vramwatch.procfs.commands import ALLOWED_VARIABLES, read_environment
 from vramwatch.procfs.containers import identify
 from vramwatch.procfs.files import read_bounded
 from vramwatch.procfs.holders import Holder, Holders, find_holders
-from vramwatch.procfs.identity import PID_LIMIT, read_stat
+from vramwatch.procfs.identity import read_stat
 from vramwatch.procfs.texts import cut, printable
 
 SOCKET = Path("/run/vramwatch-identify/socket")
@@ -64,11 +64,14 @@ def answer(question: bytes, root: str = PROC, host: Path = HOST) -> Mapping[str,
     except (ValueError, TypeError, KeyError, RecursionError):
         return {"error": "not a question"}
     if about == "holders":
-        return _told_holders(find_holders(Path(root)))
+        return asdict(find_holders(Path(root)))
     pid, start_ticks = asked.get("pid"), asked.get("start_ticks")
     if about not in ("environment", "container") or not _is_number(pid) or not _is_number(start_ticks):
         return {"error": "not a question"}
-    told = _environment(root, pid) if about == "environment" else _container(root, pid, host)
+    if about == "environment":
+        told: Mapping[str, Any] = {"environment": dict(read_environment(root, pid))}
+    else:
+        told = _container(root, pid, host)
     stat = read_stat(root, pid)
     if stat is None or stat.start_ticks != start_ticks:  # afterwards: else another life may have answered
         return {"error": "no such process"}
@@ -79,17 +82,9 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63
 
 
-def _environment(root: str, pid: int) -> Mapping[str, Any]:
-    return {"environment": dict(read_environment(root, pid))} if pid <= PID_LIMIT else {}
-
-
 def _container(root: str, pid: int, host: Path) -> Mapping[str, Any]:
     container, pod = identify(parse_cgroup(read_bounded(f"{root}/{pid}/cgroup", CGROUP_LIMIT) or b""), host)
     return {"container": container and asdict(container), "pod": pod and asdict(pod)}
-
-
-def _told_holders(holders: Holders) -> Mapping[str, Any]:
-    return asdict(holders)
 
 
 def serve(listening: socket.socket, uid: int) -> None:
