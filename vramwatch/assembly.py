@@ -27,6 +27,9 @@ from vramwatch.gauging import Gauging, Place, Terms
 from vramwatch.logs import LogWatch
 from vramwatch.outbox import Outbox
 from vramwatch.pipeline import Pipeline
+from vramwatch.probe_timer import PASSED_ON, ProbeTimer
+from vramwatch.probe_timer import Plan as ProbePlan
+from vramwatch.probing import Probing
 from vramwatch.procfs import (
     Holder,
     IdentifySocket,
@@ -186,6 +189,32 @@ def digest_plan(config: Config) -> Plan | None:
     if options.digest == "off" or not wanted:
         return None
     return Plan(Period(options.digest), options.digest_time, wanted)
+
+
+def keep_probes(config: Config, store: Store) -> Probing | None:
+    """Return what keeps runs of the probe and measures them; None: the source is a recording of the past."""
+    return None if config.source_name == "replay" else Probing(Desk(store), config.probe.need())
+
+
+def time_probes(config: Config, path: Path) -> ProbeTimer | None:
+    """Return what has the probe run, for the store at ``path``; None: systemd's timer does.
+
+    In the unit of the daemon, which its STATE_DIRECTORY tells, torch has neither the memory it needs nor leave
+    to write code.
+    """
+    if config.source_name == "replay" or os.environ.get("STATE_DIRECTORY"):
+        return None
+    return ProbeTimer(path, probe_plan(config))
+
+
+def probe_plan(config: Config) -> ProbePlan | None:
+    """Return how often the probe runs, and with what; None: never."""
+    options = config.probe
+    if options.every is None:
+        return None
+    passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    control = {"VRAMWATCH_CONTROL__SOCKET": str(config.control.place(os.environ, os.geteuid()))}
+    return ProbePlan(options.every, options.timeout, {**passed, **control, **options.environment()})
 
 
 def observe_for(config: Config) -> Seconds | None:

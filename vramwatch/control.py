@@ -1,6 +1,6 @@
 """The Unix socket through which verbs that change something reach the daemon.
 
-One JSON object a connection each way, the request at most 4 KiB and within 5 s. The kernel says who asks
+One JSON object a connection each way, the request at most 64 KiB and within 5 s. The kernel says who asks
 (SO_PEERCRED): root, the daemon's own uid, or a member of the configured group.
 """
 
@@ -20,8 +20,8 @@ from typing import Any
 
 from vramwatch.core.errors import VramwatchError
 
-LIMIT = 4096
-"""Bytes of the largest request; every verb fits in a fraction of it."""
+LIMIT = 64 << 10
+"""Bytes of the largest request: a run of the probe with all its variants fits in a half of it."""
 
 REPLY_LIMIT = 8 << 20
 """Bytes of the largest reply: of a thousand workers, each with what fits into its messages."""

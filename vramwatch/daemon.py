@@ -18,6 +18,7 @@ from vramwatch.cold import ColdJobs
 from vramwatch.control import ControlError, Request
 from vramwatch.core import oom_sightings
 from vramwatch.core.errors import NoDeviceError, StoreError
+from vramwatch.core.incidents import State
 from vramwatch.core.instants import kept_instant
 from vramwatch.core.model import (
     Event,
@@ -41,6 +42,8 @@ from vramwatch.judging import Judge
 from vramwatch.logbook import Logbook
 from vramwatch.outbox import Outbox
 from vramwatch.pipeline import Pipeline
+from vramwatch.probe_timer import ProbeTimer
+from vramwatch.probing import Probing
 from vramwatch.releasing import RELEASED_INTERVAL, Releasing
 from vramwatch.store import Store
 from vramwatch.store.desk import Desk
@@ -64,6 +67,9 @@ HOLDERS_INTERVAL = Seconds(60.0)
 
 DIGEST_INTERVAL = Seconds(60.0)
 """How often it is looked whether a digest is due."""
+
+PROBE_INTERVAL = Seconds(10.0)
+"""How often it is looked whether a run of the probe is due."""
 
 TEND_LONGEST = Seconds(0.05)
 """Seconds of the time until the next poll that may go into tending the store."""
@@ -96,6 +102,8 @@ class Daemon:
         systemd: Systemd | None = None,
         workers: Workers | None = None,
         treatment: Treatment | None = None,
+        probing: Probing | None = None,
+        probe_timer: ProbeTimer | None = None,
     ) -> None:
         """``find_holders`` says who may keep the ghosts of a Poll; None where that has no meaning.
 
@@ -117,7 +125,9 @@ class Daemon:
         self._lost = 0  # polls, as the backlog counted them when the judge heard of it
         self._errands = Errands(feed.clock.wake)
         self._releasing = Releasing(feed.source, self.note)
-        others = [each for each in (alerting, outbox) if each]
+        self._probing = probing
+        self._probe_timer = probe_timer
+        others = [each for each in (probing, alerting, outbox) if each]
         self._forgetting = Forgetting(store, self._judge, self._treatment, others, self._count_anew)
         self._now = Instant(0, 0.0, 0.0, "")
         self._events: list[Event] = [Event(EventKind.STARTED, "vramwatch started")]
@@ -153,6 +163,9 @@ class Daemon:
         }
         if treatment := self._treatment:
             verbs["remedies"] = treatment.set
+        if probing := self._probing:
+            verbs["room"] = self._find_room
+            verbs["probed"] = lambda asked: probing.hand_in(asked, self._now)
         if clerk := self._clerk:
             verbs |= dict.fromkeys(clerk.verbs, lambda asked: clerk.do(asked, self._now.wall))
         if request.verb == "workers":
@@ -258,6 +271,8 @@ class Daemon:
         poll = self._judge.turn(poll)
         self._logbook.tell_moves(poll.transitions)
         if self._alerting:
+            if self._probing:
+                self._probing.let_go(poll.transitions)
             judged = len(poll.transitions)
             poll = self._alerting.turn(poll, self._ailing(poll))
             self._logbook.tell_moves(poll.transitions[judged:])
@@ -294,6 +309,7 @@ class Daemon:
             yield Trouble(STORE, f"what is seen cannot be kept: {self._backlog.fault}")
         if self.misconfigured:
             yield Trouble(CONFIGURATION, f"the configuration was kept as it was: {self.misconfigured}")
+        yield from self._probing.troubles() if self._probing else ()
         for channel, reason in self._outbox.failing.items() if self._outbox else ():
             yield Trouble(f"{CHANNEL} {channel}", f"channel {channel} cannot be told anything: {reason}")
 
@@ -319,6 +335,8 @@ class Daemon:
     def _end(self) -> None:
         if self._cold:
             self._cold.close()
+        if self._probe_timer:
+            self._probe_timer.close()
         if self._logs:
             self._logs.close()
         self._feed.source.close()
@@ -355,6 +373,11 @@ class Daemon:
             cold.every(HOLDERS_INTERVAL, "ghost holders", self._look_for_holders)
         if digests := self._digests:
             cold.every(DIGEST_INTERVAL, "digest", lambda: digests.look(self.call))
+        if (timer := self._probe_timer) and (probing := self._probing):
+            failed = probing.fail
+            cold.every(
+                PROBE_INTERVAL, "probe", lambda: timer.look(lambda why: self.call(lambda: failed(why)))
+            )
         return cold
 
     def _look_for_holders(self) -> None:
@@ -371,6 +394,13 @@ class Daemon:
 
     def _say_hello(self, request: Request) -> Reply:
         return {"polls": self._polls, "blind": self._logbook.blind, "store": self._backlog.fault}
+
+    def _find_room(self, request: Request) -> Reply:
+        """Return the GPU that has room for a run of the probe, or why none has."""
+        ledgers = self._before.ledgers if self._before else ()
+        cases = self._alerting.cases if self._alerting else ()
+        firing = {each.incident.subject.gpu for each in cases if each.incident.state is State.FIRING}
+        return self._probing.room(ledgers, firing) if self._probing else {}
 
     def _tell_workers(self, request: Request) -> Reply:
         """Return who has enrolled and how each is; "workers" null: none can."""

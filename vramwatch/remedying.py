@@ -106,11 +106,17 @@ def told(apply: Apply, environment: Mapping[str, str]) -> dict[str, str]:
     return passed | {PREFIX + name: text for name, text in facts.items()}
 
 
-def run_program(argv: Sequence[str], environment: Mapping[str, str], timeout: float) -> str | None:
+def run_program(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    timeout: float,
+    begun: "Callable[[subprocess.Popen[bytes]], None]" = lambda program: None,
+) -> str | None:
     """Run a program without a shell and wait for it; return why it did not exit with 0, None: it did.
 
     It has no input, a session of its own, and of the environment what is handed in alone: that of the daemon
-    may hold secrets. When the time is over its whole process group is ended.
+    may hold secrets. When the time is over its whole process group is ended. ``begun`` is handed the program,
+    so that it can be ended before (``end_group``).
     """
     try:
         program = subprocess.Popen(
@@ -124,6 +130,7 @@ def run_program(argv: Sequence[str], environment: Mapping[str, str], timeout: fl
         )
     except (OSError, ValueError) as error:
         return f"{argv[0]} cannot be run: {getattr(error, 'strerror', None) or error}"
+    begun(program)
     said = bytearray()
     reader = threading.Thread(target=_read, args=(program, said), name="output", daemon=True)
     reader.start()
@@ -131,7 +138,7 @@ def run_program(argv: Sequence[str], environment: Mapping[str, str], timeout: fl
         status: int | None = program.wait(timeout)
     except subprocess.TimeoutExpired:
         status = None
-    _end_group(program)
+    end_group(program)
     reader.join(ENDS_WITHIN)
     if status == 0:
         return None
@@ -151,7 +158,7 @@ def _read(program: "subprocess.Popen[bytes]", said: bytearray) -> None:
             said += part[: max(0, OUTPUT_READ - len(said))]
 
 
-def _end_group(program: "subprocess.Popen[bytes]") -> None:
+def end_group(program: "subprocess.Popen[bytes]") -> None:
     """End a program that is still there, first kindly, with all that it has started in its group."""
     if program.poll() is not None:
         return

@@ -22,7 +22,7 @@ from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import Incident, Transition
 from vramwatch.core.model import FaultKind, MemoryBasis, Poll, SubjectKind
 from vramwatch.core.texts import clean
-from vramwatch.core.troubles import BLIND, CHANNEL, CONFIGURATION, STORE
+from vramwatch.core.troubles import BLIND, CHANNEL, CONFIGURATION, PROBE, STORE
 from vramwatch.core.units import MIB, show_bytes, show_seconds
 from vramwatch.core.wording import clock
 from vramwatch.driver.survey import survey
@@ -53,6 +53,7 @@ TROUBLES = {
     BLIND: "what is said of the driver and the GPUs above",
     CHANNEL: "vramwatch check --send {channel} has the service try, and prints what its receiver answers",
     CONFIGURATION: "mend the file and send the daemon SIGHUP: it goes on by the old one until then",
+    PROBE: "vramwatch why {id}; vramwatch resolve {id} takes the new figures as the measure",
     STORE: "make room, or mend what is said; the newest readings are kept in memory meanwhile",
 }
 """Kind of trouble that the daemon has found -> what to do."""

@@ -16,7 +16,7 @@ from vramwatch.core.errors import StoreError, UsageError
 if TYPE_CHECKING:
     from vramwatch.store import History, SeriesRow
 
-COUNTED = ("owners", "processes", "series", "samples", "incidents")
+COUNTED = ("owners", "processes", "series", "samples", "incidents", "probes")
 """What a reply counts, in the order in which it is told."""
 
 Wanted = Mapping[str, str]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vramwatch.cli.options import config_option, store_option
 from vramwatch.cli.probing import budget_option, experiment_of, measured, model_options
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ FAULTS = (
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page too, to keep.")
 @click.option("--list", "lists", is_flag=True, help="The runs that were kept; nothing is run.")
 @click.option("--diff", nargs=2, metavar="A B", help="What changed between two of them; -1 is the newest.")
+@click.option(
+    "--scheduled", is_flag=True, help="As the section probe says, where a GPU has room; for timers."
+)
+@config_option
+@store_option
 @budget_option
 def command(
     requests: int,
@@ -46,6 +52,9 @@ def command(
     html: Path | None,
     lists: bool,
     diff: tuple[str, str] | None,
+    scheduled: bool,
+    config_path: Path | None,
+    store_path: Path | None,
     output_format: str,
     python: str | None,
     **asked: object,
@@ -61,11 +70,14 @@ def command(
     vramwatch probe --fault retained_cache
     vramwatch probe --diff -2 -1
     """
-    from vramwatch.probe import keeping
+    from vramwatch.cli import probe_history
     from vramwatch.probe.experiment import Planted, plant
 
     if lists or diff:
-        _show_kept(diff)
+        probe_history.show(diff, config_path, store_path, output_format)
+        return
+    if scheduled:
+        probe_history.run_scheduled(config_path)
         return
     experiment = experiment_of(asked, requests=requests)
     if sweep:
@@ -80,8 +92,7 @@ def command(
     if html is not None:
         _write(html, rows)
     _show(rows, output_format)
-    name = keeping.keep({each.name: result for each, result in rows}, time.time(), keeping.folder())
-    click.echo(f"kept as {name}; vramwatch probe --list", err=True)
+    probe_history.hand_in({each.name: result for each, result in rows}, config_path)
 
 
 def _sweep(base: "Experiment", what: str, python: str | None, output_format: str) -> None:
@@ -134,20 +145,6 @@ def _follow(base: "Experiment", python: str | None, output_format: str) -> None:
         return
     target = terminal(sys.stdout)
     target.show(verdict_lines(judged, results["as published"], target.width))
-
-
-def _show_kept(diff: tuple[str, str] | None) -> None:
-    """Show the runs that were kept, or what changed between two. Errors: UsageError."""
-    from vramwatch.cli.views.probe_runs import change_lines, list_lines
-    from vramwatch.cli.views.terminal import terminal
-    from vramwatch.probe import keeping
-
-    where = keeping.folder()
-    if diff is None:
-        terminal(sys.stdout).show(list_lines(keeping.all_kept(where)))
-        return
-    before, after = (keeping.find(each, where) for each in diff)
-    terminal(sys.stdout).show(change_lines(before, after, keeping.changes(before, after)))
 
 
 Rows = list[tuple["Variant", "Result"]]

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from vramwatch.digesting import Digests
     from vramwatch.outbox import Outbox
     from vramwatch.pipeline import Pipeline
+    from vramwatch.probe_timer import ProbeTimer
+    from vramwatch.probing import Probing
     from vramwatch.treating import Treatment
     from vramwatch.watch import Watch
 
@@ -21,7 +23,7 @@ logger = logging.getLogger("vramwatch")
 
 
 class Reload:
-    """Takes up rates, owners' rules, detection, channels, remedies and log level anew.
+    """Takes up rates, owners' rules, detection, channels, remedies, the probe and log level anew.
 
     A bad file changes nothing.
     """
@@ -40,6 +42,8 @@ class Reload:
         treatment: "Treatment | None",
         config: "Config",
         load_again: "Callable[[], Config]",
+        probing: "Probing | None" = None,
+        probe_timer: "ProbeTimer | None" = None,
     ) -> None:
         self._daemon = daemon
         self._pipeline = pipeline
@@ -48,11 +52,22 @@ class Reload:
         self._outbox = outbox
         self._digester = digester
         self._treatment = treatment
+        self._probing = probing
+        self._probe_timer = probe_timer
         self._at_start = config
         self._load_again = load_again
 
     def __call__(self) -> None:
-        from vramwatch.assembly import channels, detectors, digest_plan, lines, observe_for, permit, rules
+        from vramwatch.assembly import (
+            channels,
+            detectors,
+            digest_plan,
+            lines,
+            observe_for,
+            permit,
+            probe_plan,
+            rules,
+        )
         from vramwatch.config import sentence
 
         try:
@@ -74,9 +89,13 @@ class Reload:
             self._digester.reconfigure(digest_plan(config))
         if self._treatment:
             self._treatment.reconfigure(rules(config), permit(config))
+        if self._probing:
+            self._probing.reconfigure(config.probe.need())
+        if self._probe_timer:
+            self._probe_timer.reconfigure(probe_plan(config))
         logging.getLogger().setLevel(config.log.level.upper())
         waiting = [name for name in self.LASTING if getattr(config, name) != getattr(self._at_start, name)]
         rest = f"; {', '.join(waiting)} changed too, and count from the next start" if waiting else ""
-        read = "poll, owners, detection, alerting, channels, remedies and log were read again"
+        read = "poll, owners, detection, alerting, channels, remedies, probe and log were read again"
         self._daemon.note(Event(EventKind.RELOADED, f"{read}{rest}"))
         logger.info("%s", sentence(config))

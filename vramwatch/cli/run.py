@@ -106,7 +106,17 @@ def _overrides(
 
 def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]") -> None:
     """Open the store and the source, watch until told to stop, and leave nothing behind."""
-    from vramwatch.assembly import digests, follow_logs, name_holders, open_feed, tell, treat, watch
+    from vramwatch.assembly import (
+        digests,
+        follow_logs,
+        keep_probes,
+        name_holders,
+        open_feed,
+        tell,
+        time_probes,
+        treat,
+        watch,
+    )
     from vramwatch.cli.reloading import Reload
     from vramwatch.config import sentence
     from vramwatch.daemon import Daemon
@@ -125,6 +135,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
         alerting, outbox = tell(config, store) or (None, None)
         digester = digests(config, store.path, outbox) if outbox else None
         treatment = treat(config, store, reception)
+        probing, timer = keep_probes(config, store), time_probes(config, store.path)
         daemon = Daemon(
             feed,
             pipeline,
@@ -139,10 +150,13 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
             systemd=systemd,
             workers=reception,
             treatment=treatment,
+            probing=probing,
+            probe_timer=timer,
         )
         if config.source_name != "replay":  # which may play beside a daemon that has both addresses
             _listen(config, place, daemon, house)
-        again = Reload(daemon, pipeline, judge, alerting, outbox, digester, treatment, config, load_again)
+        told = (alerting, outbox, digester, treatment)
+        again = Reload(daemon, pipeline, judge, *told, config, load_again, probing, timer)
         _heed_signals(daemon, again, systemd)
         logger.info("%s", sentence(config))
         daemon.run()

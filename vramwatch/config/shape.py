@@ -17,6 +17,7 @@ from pydantic.functional_validators import AfterValidator
 
 from vramwatch.config.detection import DetectionOptions
 from vramwatch.config.engines import EnginesOptions
+from vramwatch.config.probe import ProbeOptions
 from vramwatch.config.remedies import RemediesOptions
 from vramwatch.config.telling import AlertingOptions, ChannelOptions, HostOptions
 from vramwatch.config.workers import WorkersOptions
@@ -354,6 +355,10 @@ class Config(Section):
             "What may be done to have memory given back; nothing, unless a remedy is written here. "
             "docs/remedies.md says what is and what is never done."
         ),
+    )
+    probe: ProbeOptions = Field(
+        ProbeOptions(),
+        description="The reference experiment on a schedule; off by default. docs/probe.md explains it.",
     )
     channels: Mapping[Name, ChannelOptions] = Field(
         {},

@@ -1,7 +1,9 @@
-"""Incidents of vramwatch itself: it is blind, cannot keep or tell what it sees, is misconfigured. Pure."""
+"""Incidents of vramwatch itself: it is blind, cannot keep or tell what it sees, is misconfigured, or its
+probe no longer measures what it did. Pure.
+"""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from vramwatch.core.forecast import Abstention
 from vramwatch.core.forecast import Reason as NoForecast
@@ -20,9 +22,9 @@ from vramwatch.core.incidents import (
 from vramwatch.core.model import FaultKind, Instant, Poll, SubjectKind
 from vramwatch.core.verdicts import Cause, Evidence
 
-BLIND, CHANNEL, CONFIGURATION, STORE = "blind", "channel", "configuration", "store"
+BLIND, CHANNEL, CONFIGURATION, PROBE, STORE = "blind", "channel", "configuration", "probe", "store"
 
-HELD: Mapping[str, float] = {BLIND: 60.0, CHANNEL: 120.0, CONFIGURATION: 0.0, STORE: 60.0}
+HELD: Mapping[str, float] = {BLIND: 60.0, CHANNEL: 120.0, CONFIGURATION: 0.0, PROBE: 0.0, STORE: 60.0}
 """Seconds that each must last before people are told: a driver restarts, a receiver is updated."""
 
 CLEAR_AFTER = 60.0
@@ -33,11 +35,18 @@ MEANT = frozenset({FaultKind.RELEASED, FaultKind.STARTING, FaultKind.STOPPED, Fa
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What is wrong now. ``name``: its kind, and of a channel its name too; ``sentence`` says the rest."""
+    """What is wrong now. ``name``: its kind, and of a channel or a probe its name too; ``sentence``: the rest.
+
+    ``numbers``: behind the sentence, keys with their units; ``since`` (unix seconds) and ``count``: of what
+    they were held against. Without them it is what this poll shows.
+    """
 
     name: str
     sentence: str
     severity: Severity = Severity.WARNING
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    since: float | None = None
+    count: int = 1
 
     @property
     def kind(self) -> str:
@@ -96,8 +105,9 @@ class Troubles:
 
 
 def _belief(trouble: Trouble, before: Standing, at: Instant) -> Belief:
-    since = before.incident.opened if before.is_open and before.incident else at.wall
-    evidence = Evidence(trouble.sentence, {}, since, at.wall, 1)
+    opened = before.incident.opened if before.is_open and before.incident else at.wall
+    since = opened if trouble.since is None else trouble.since
+    evidence = Evidence(trouble.sentence, trouble.numbers, since, at.wall, trouble.count)
     judgement = Judgement(
         trouble.kind, Cause.UNKNOWN, trouble.severity, evidence, None, Abstention(NoForecast.NO_RATE)
     )

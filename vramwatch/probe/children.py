@@ -5,12 +5,25 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
+import vramwatch
 from vramwatch.core.errors import UsageError, VramwatchError
 from vramwatch.probe.experiment import Experiment, to_json
 from vramwatch.probe.results import Ended, Result, read
 
 Progress = Callable[[str, int, int], None]
+
+_PROGRAM = """\
+import importlib.util, runpy, sys
+place = sys.argv.pop(1)
+init = place + "/__init__.py"
+spec = importlib.util.spec_from_file_location("vramwatch", init, submodule_search_locations=[place])
+sys.modules["vramwatch"] = package = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(package)
+runpy.run_module("vramwatch.probe.child", run_name="__main__", alter_sys=True)
+"""
+"""Finds this very vramwatch and nothing beside it: the interpreter has libraries of its own."""
 
 KILLED = -9
 """What the kernel's out-of-memory killer leaves as an exit status."""
@@ -26,7 +39,7 @@ def run(experiment: Experiment, progress: Progress, python: str | None = None) -
     A run that breaks is a result that says so. Errors: UsageError where it was refused, with what is
     accepted; ProbeError where there is no such interpreter.
     """
-    argv = [python or sys.executable, "-m", "vramwatch.probe.child"]
+    argv = [python or sys.executable, "-c", _PROGRAM, str(Path(vramwatch.__file__).parent)]
     try:
         child = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

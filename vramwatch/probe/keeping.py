@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,14 @@ def folder(environment: Mapping[str, str] = os.environ) -> Path:
     return state / "vramwatch" / FOLDER
 
 
+def id_of(made: float) -> str:
+    """Return the id of a run that was made then (unix seconds)."""
+    return datetime.fromtimestamp(made, UTC).strftime(FORM)
+
+
 def keep(results: Mapping[str, Result], made: float, where: Path) -> str:
     """Store the results of one call, and return their id. Errors: VramwatchError."""
-    name = datetime.fromtimestamp(made, UTC).strftime(FORM)
+    name = id_of(made)
     told = {variant: to_json(replace(result, samples=())) for variant, result in results.items()}
     path = where / f"{name}.json"
     while path.exists():  # two in one second
@@ -64,80 +69,9 @@ def all_kept(where: Path) -> list[Kept]:
     return found
 
 
-def find(beginning: str, where: Path) -> Kept:
-    """Return the run whose id begins so; "-1" is the newest, "-2" the one before. Errors: UsageError."""
-    there = all_kept(where)
-    if beginning.startswith("-") and beginning[1:].isdecimal() and 0 < int(beginning[1:]) <= len(there):
-        return there[-int(beginning[1:])]
-    matching = [each for each in there if each.id.startswith(beginning)]
-    if len(matching) == 1:
-        return matching[0]
-    known = ", ".join(each.id for each in matching or there) or "none"
-    raise UsageError(f"no one run {beginning!r} is kept in {where}; there are: {known}")
-
-
 def _kept(path: Path) -> Kept:
     found: dict[str, Any] = json.loads(path.read_text("utf-8"))
     results = {variant: read(each) for variant, each in found["results"].items()}
     if not results:
         raise ValueError("no results")
     return Kept(path.stem, float(found["made"]), results)
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One figure that two runs do not share. ``variant``: empty for the environment."""
-
-    variant: str
-    what: str
-    before: str | float | None
-    after: str | float | None
-
-
-NOISE = 0.01
-"""Of bytes: less is called the same, as allocators round."""
-
-SLOWER = 1.5
-"""Times as fast, or as slow, from which on two speeds differ."""
-
-
-def changes(before: Kept, after: Kept) -> list[Change]:
-    """Return what changed between two runs: libraries, what was asked, then each variant's figures."""
-    old, new = before.first.environment, after.first.environment
-    found = [
-        Change("", name, old.get(name), new.get(name))
-        for name in sorted({*old, *new})
-        if old.get(name) != new.get(name)
-    ]
-    was, now = asdict(before.first.experiment), asdict(after.first.experiment)
-    found += [Change("", name, str(was[name]), str(now[name])) for name in was if was[name] != now[name]]
-    for variant in before.results.keys() & after.results.keys():
-        found += _changed(variant, before.results[variant], after.results[variant])
-    return found
-
-
-def _changed(variant: str, old: Result, new: Result) -> list[Change]:
-    if old.ended is not new.ended:
-        return [Change(variant, "ended", str(old.ended), str(new.ended))]
-    figures: Sequence[tuple[str, float | None, float | None, float]] = (
-        ("peak", old.peak, new.peak, 1 + NOISE),
-        ("weights", old.weights, new.weights, 1 + NOISE),
-        ("KV", _kv(old), _kv(new), 1 + NOISE),
-        ("after release", _held(old), _held(new), 1 + NOISE),
-        ("tokens/s", old.tokens_per_second, new.tokens_per_second, SLOWER),
-    )
-    return [
-        Change(variant, what, first, second)
-        for what, first, second, least in figures
-        if first is not None and second is not None and max(first, second) > least * min(first, second)
-    ]
-
-
-def _kv(result: Result) -> int | None:
-    reading = result.at("generate")
-    return None if reading is None else reading.kv_resident
-
-
-def _held(result: Result) -> int | None:
-    reading = result.at("release")
-    return None if reading is None else reading.live

@@ -4,8 +4,10 @@ import contextlib
 import gc
 import json
 import platform
+import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -195,4 +197,15 @@ def _environment(device: torch.device) -> dict[str, str]:
     if device.type == "cuda":
         told["device"] = torch.cuda.get_device_name(device)
         told["cuda"] = str(torch.version.cuda)
+        told |= _driver()
     return told
+
+
+def _driver(told: Path = Path("/proc/driver/nvidia/version")) -> dict[str, str]:
+    """Return the driver's version; nothing where it does not tell. Source: its README, "NVRM version"."""
+    try:
+        first = told.read_text().partition("\n")[0]
+    except OSError:
+        return {}
+    found = re.search(r"\b\d{3,}\.\d+(\.\d+)?\b", first)
+    return {"driver": found[0]} if found else {}

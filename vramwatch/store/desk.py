@@ -9,8 +9,9 @@ from vramwatch.core.ladder import WithheldApply
 from vramwatch.core.messages import Heard
 from vramwatch.core.outgoing import Delivery, Outcome, Waiting
 from vramwatch.core.policy import OBSERVE, Case
+from vramwatch.core.probe_runs import ProbeRun
 from vramwatch.core.silences import Silence
-from vramwatch.store import attempts, deliveries, incidents, telling
+from vramwatch.store import attempts, deliveries, incidents, probes, telling
 from vramwatch.store.spans import listed
 from vramwatch.store.telling import Accounts, Remark
 from vramwatch.store.writing import Store
@@ -155,3 +156,18 @@ class Desk:
     def write_remark(self, remark: Remark) -> None:
         with self._store.committing() as connection:
             telling.write_remark(connection, remark)
+
+    def probe_runs(self) -> list[ProbeRun]:
+        """Return the runs of the probe that are kept, in the order in which they were handed in."""
+        with self._store.committing() as connection:
+            return probes.all_runs(connection)
+
+    def write_probe_run(self, run: ProbeRun, seq: int) -> ProbeRun:
+        """Keep ``run``, handed in at the poll ``seq``; return it under the id that it has got."""
+        with self._store.committing() as connection:
+            return probes.write(connection, run, seq)
+
+    def accept_probe_run(self, id: str) -> None:
+        """Have later runs be measured by the run ``id``."""
+        with self._store.committing() as connection:
+            probes.accept(connection, id)

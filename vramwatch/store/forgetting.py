@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, or_, select, update
 
 from vramwatch.core.model import ProcessKey
-from vramwatch.store import incidents, telling
+from vramwatch.store import incidents, probes, telling
 from vramwatch.store import tables as t
 from vramwatch.store.hours import Part, decode_axis, decode_part, encode_part
 from vramwatch.store.open_hours import load_whole
@@ -27,6 +27,7 @@ class Forgotten:
     series: int
     samples: int
     incidents: int
+    probes: int
     owner_keys: frozenset[str] = frozenset()
     process_keys: frozenset[ProcessKey] = frozenset()
 
@@ -39,14 +40,15 @@ class Forgotten:
             "series": self.series,
             "samples": self.samples,
             "incidents": self.incidents,
+            "probes": self.probes,
         }
 
 
 def forget(connection: Connection, owner: str | None, user: str | None) -> Forgotten:
     """Delete the processes of ``owner`` (key or name) and of ``user``, and the owners that are left without.
 
-    With them go the incidents of those owners with what was told of them, and the checkpoint, which holds
-    their windows.
+    With them go the incidents of those owners with what was told of them, the runs of the probe that the user
+    handed in, and the checkpoint, which holds their windows.
 
     Errors: SQLAlchemyError, ValueError for a blob that cannot be read.
     """
@@ -79,7 +81,8 @@ def forget(connection: Connection, owner: str | None, user: str | None) -> Forgo
         (t.owner, t.owner.c.id, owners),
     ):
         connection.execute(delete(table).where(column.in_(listed(ids))))
-    counted = len(owners), len(processes), len(series), samples, judged
+    handed_in = probes.forget(connection, user) if user else 0
+    counted = len(owners), len(processes), len(series), samples, judged, handed_in
     return Forgotten(*counted, frozenset(keys), lives)
 
 

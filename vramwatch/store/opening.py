@@ -183,6 +183,7 @@ _CHECKED = [
     "step",
     "silence",
     "remark",
+    "probe",
 ]
 
 

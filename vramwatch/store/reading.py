@@ -26,7 +26,8 @@ from vramwatch.core.model import (
     SeriesKey,
     SubjectKind,
 )
-from vramwatch.store import incidents
+from vramwatch.core.probe_runs import ProbeRun
+from vramwatch.store import incidents, probes
 from vramwatch.store import tables as t
 from vramwatch.store.answers import EventRow, GapRow, Point, SeriesRow, Step
 from vramwatch.store.casebook import Casebook
@@ -286,6 +287,11 @@ class History:
         within = select(t.event).where(t.event.c.wall.between(since, until)).order_by(t.event.c.id)
         with self._reading() as connection:
             return [EventRow(row.wall, event_of(row)) for row in connection.execute(within)]
+
+    def probe_runs(self) -> list[ProbeRun]:
+        """Return the runs of the probe that were handed in, in that order; may be empty."""
+        with self._reading() as connection:
+            return probes.all_runs(connection)
 
     def gpus(self) -> list[Gpu]:
         """Return every Gpu that the store has met, as last seen, in the order in which they were met."""

@@ -49,6 +49,10 @@ attempt = _table(
     " wanted_bytes dry_run costs_service result said freed_bytes seconds pause_seconds ended",
 )
 silence = _table("silence", "id author reason since until matcher")
+probe = _table(
+    "probe",
+    "number id made seq author scheduled accepted digest model device asked environment figures faults",
+)
 remark = _table("remark", "id incident wall kind author note severity")
 
 TABLES = (
@@ -56,6 +60,7 @@ TABLES = (
     *(hour, tick, sweep, note, axis, raw, minutes, hourly),
     *(incident, transition, checkpoint),
     *(delivery, step, attempt, silence, remark),
+    probe,
 )
 
 OWNER_COLUMNS = tuple(

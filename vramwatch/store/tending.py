@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from vramwatch.core.units import Seconds
-from vramwatch.store import incidents, telling
+from vramwatch.store import incidents, probes, telling
 from vramwatch.store import tables as t
 from vramwatch.store.hours import (
     Axis,
@@ -230,6 +230,7 @@ def drop_hour(connection: Connection, hour: int) -> Job:
         yield
     telling.drop_until(connection, last)
     incidents.drop_until(connection, last)
+    probes.drop_until(connection, last)
     yield
     used = or_(
         t.process.c.id.in_(select(t.series.c.process).where(t.series.c.process.is_not(None))),
