@@ -199,8 +199,8 @@ def keep_probes(config: Config, store: Store) -> Probing | None:
 def time_probes(config: Config, path: Path) -> ProbeTimer | None:
     """Return what has the probe run, for the store at ``path``; None: systemd's timer does.
 
-    In the unit of the daemon, which its STATE_DIRECTORY tells, torch has neither the memory it needs nor leave
-    to write code.
+    In the daemon's own unit, which STATE_DIRECTORY tells, torch has neither the memory it needs nor leave to
+    write code.
     """
     if config.source_name == "replay" or os.environ.get("STATE_DIRECTORY"):
         return None

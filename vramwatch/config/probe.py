@@ -24,7 +24,7 @@ def _device(written: str) -> str:
 class ProbeOptions(Section):
     """The reference experiment, every so often: figures that drift become an incident."""
 
-    every: Annotated[Seconds | None, Duration("10m", "30d")] = Field(
+    every: Annotated[Seconds, Duration("10m", "30d")] | None = Field(
         None,
         description=(
             "How often it runs; null: never. Under systemd by vramwatch-probe.timer, which "
@@ -55,7 +55,7 @@ class ProbeOptions(Section):
         Bytes(2 * GIB),
         description="The most GPU memory a run may take; beyond that it ends as out of memory.",
     )
-    spare: Annotated[Bytes, Size("0", "64TiB")] = Field(
+    spare: Annotated[Bytes, Size("64MiB", "64TiB")] = Field(
         Bytes(4 * GIB),
         description=(
             "What must be free on that GPU beside budget, by the newest reading, or the run is left out. "

@@ -171,7 +171,8 @@ def _departures(run: ProbeRun, measure: Sequence[ProbeRun], numbers: dict[str, f
                 continue
             numbers[_key(name, variant, _KEYS[what])] = now
             numbers[_key(name, variant, f"before_{_KEYS[what]}")] = usual
-            yield f"{name}{what} {_figure(what, now)} instead of {_figure(what, usual)} of {_runs(then)}"
+            usually = f"{_figure(what, usual)} ({now / usual - 1:+.0%}, measured by {_runs(then)})"
+            yield f"{name}{what} {_figure(what, now)} instead of {usually}"
 
 
 def _key(name: str, variant: str, key: str) -> str:
@@ -181,7 +182,7 @@ def _key(name: str, variant: str, key: str) -> str:
 def _has_drifted(what: str, now: float, usual: float, count: int) -> bool:
     if what == SPEED:
         return count >= SPEEDS_LEAST and now * SLOWER < usual
-    return count > 0 and now > (1 + DRIFT) * usual
+    return count > 0 and now > (1 + DRIFT) * usual > 0
 
 
 def _because(run: ProbeRun, last: ProbeRun) -> str:

@@ -9,7 +9,7 @@ from vramwatch.core.units import Bytes, show_bytes
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """``gpu``: its ordinal or UUID, None: any. ``budget``: the most a run takes, ``spare``: what it leaves."""
+    """``gpu``: its ordinal or UUID, None: any. ``budget``: the most a run takes; ``spare``: what is left."""
 
     gpu: str | None
     budget: Bytes

@@ -35,7 +35,7 @@ MEANT = frozenset({FaultKind.RELEASED, FaultKind.STARTING, FaultKind.STOPPED, Fa
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What is wrong now. ``name``: its kind, and of a channel or a probe its name too; ``sentence``: the rest.
+    """What is wrong now. ``name``: its kind, and of a channel or a probe its name; ``sentence``: the rest.
 
     ``numbers``: behind the sentence, keys with their units; ``since`` (unix seconds) and ``count``: of what
     they were held against. Without them it is what this poll shows.
