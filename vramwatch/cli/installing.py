@@ -7,6 +7,7 @@ is kept by its hash in MANIFEST.
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ SHIPPED_PROGRAMS = "/opt/vramwatch/bin/"
 
 IDENTIFY = ("vramwatch-identify.socket", "vramwatch-identify.service")
 """The units of the profile "identify"."""
+
+PROBE = ("vramwatch-probe.timer", "vramwatch-probe.service")
+"""The units that have the probe run where the configuration has probe.every."""
 
 MINIMAL = """\
 # Every option has a default: vramwatch check --example prints them all, with what they mean.
@@ -100,17 +104,30 @@ def wanted(config: Config, shipped: Path, program: str, *, identifies: bool = Fa
     here = f"{Path(program).parent}/"
     units = {
         name: (shipped / name).read_text(encoding="utf-8").replace(SHIPPED_PROGRAMS, here)
-        for name in (UNIT, *(IDENTIFY if identifies else ()))
+        for name in (UNIT, *(IDENTIFY if identifies else ()), *(PROBE if config.probe.every else ()))
     }
     return [
         Item(SYSUSERS, Deed.WRITE, (shipped / "sysusers.conf").read_text(encoding="utf-8")),
-        *(Item(UNITS / name, Deed.WRITE, text) for name, text in units.items()),
+        *(Item(UNITS / name, Deed.WRITE, _bounded(text, config)) for name, text in units.items()),
         *(
             Item(UNITS / f"{UNIT}.d" / f"{name}.conf", Deed.WRITE, text)
             for name, text in drop_ins(config, shipped / f"{UNIT}.d").items()
         ),
         Item(CONFIGURATION, Deed.WRITE, MINIMAL, mode=0o640),
     ]
+
+
+def _bounded(text: str, config: Config) -> str:
+    """Return the ``text`` of a unit with the bounds of the section ``probe`` in place of those shipped."""
+    options = config.probe
+    written = {
+        "OnUnitInactiveSec=1d": f"OnUnitInactiveSec={options.every or 0:.0f}s",
+        "TimeoutStartSec=30min": f"TimeoutStartSec={options.timeout:.0f}s",
+        "MemoryMax=8G": f"MemoryMax={options.memory}",
+    }
+    for shipped, wanted in written.items():
+        text = re.sub(rf"^{shipped}$", wanted, text, flags=re.MULTILINE)
+    return text
 
 
 def drop_ins(config: Config, shipped: Path) -> dict[str, str]:

@@ -49,6 +49,8 @@ def install(yes: bool, profile: str | None, no_start: bool, config_path: Path | 
     written = root.written()
     socket = installing.IDENTIFY[0]
     stood = str(installing.UNITS / socket) in written
+    timer = installing.PROBE[0]
+    timed = str(installing.UNITS / timer) in written
     identifies = stood if profile is None else profile == "identify"
     wanted = installing.wanted(
         config, installing.shipped_units(), installing.this_program(), identifies=identifies
@@ -61,15 +63,20 @@ def install(yes: bool, profile: str | None, no_start: bool, config_path: Path | 
         ("systemctl", "daemon-reload"),
     ]
     starting = [] if no_start else _starting(installing.UNIT, socket if identifies else None)
-    if stood and not identifies:
-        steps.insert(0, ("systemctl", "disable", "--now", "--quiet", *installing.IDENTIFY))
-    for step in (*steps, *starting):
+    if config.probe.every and not no_start:
+        starting.append(("systemctl", "enable", "--quiet", "--now", timer))
+    gone = [
+        *(installing.IDENTIFY if stood and not identifies else ()),
+        *(installing.PROBE[:1] if timed and not config.probe.every else ()),
+    ]
+    ending = [("systemctl", "disable", "--now", "--quiet", *gone)] if gone else []
+    for step in (*ending, *steps, *starting):
         click.echo(f"run      {' '.join(step)}")
     _refuse_unless_root()
     if not yes:
         click.confirm("Do this?", abort=True)
-    if stood and not identifies:
-        _run(steps.pop(0))
+    for step in ending:
+        _run(step)
     root.carry_out(plan)
     _run(steps[0])
     _let_the_service_read(root.place(installing.CONFIGURATION))
@@ -91,7 +98,8 @@ def uninstall(yes: bool) -> None:
         raise VramwatchError(f"{installing.MANIFEST}: nothing was installed by vramwatch service install")
     paths = set(map(Path, written))
     plan = installing.to_remove(paths, root.standing(paths), written)
-    units = [installing.UNIT, *(each for each in installing.IDENTIFY if installing.UNITS / each in paths)]
+    beside = (*installing.IDENTIFY, installing.PROBE[0])
+    units = [installing.UNIT, *(each for each in beside if installing.UNITS / each in paths)]
     click.echo(f"run      systemctl disable --now {' '.join(units)}")
     _show(plan)
     click.echo("keep     /var/lib/vramwatch, the history; to delete it too: rm -r /var/lib/vramwatch")
