@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from vramwatch.cli import main
+from vramwatch.extras import is_installed
 
 QUICK = ("--prompt", "16", "--tokens", "4", "--requests", "2", "--device", "cpu")
 
@@ -84,3 +85,33 @@ def test_a_sweep_finds_a_batch_that_fits_where_one_more_does_not() -> None:
     tried = json.loads(answer.stdout)
     found = max(each["value"] for each in tried if each["peak"])
     assert found + 1 in [each["value"] for each in tried if each["peak"] is None]
+
+
+@pytest.mark.needs_torch
+@pytest.mark.parametrize(("more", "rises"), [((), False), (("--fault", "retained_cache"), True)])
+def test_requests_in_a_row_tell_whether_a_floor_rises(more, rises) -> None:
+    asked = ["probe", *QUICK, "--requests", "4", "--sweep", "requests", *more, "--format", "json"]
+    answer = CliRunner().invoke(main, asked)
+    assert answer.exit_code == 0, answer.stderr
+    told = json.loads(answer.stdout)
+    assert len(told["floors_bytes"]) == 4
+    assert (told["rise_bytes_per_request"] > 0) is rises
+
+
+@pytest.mark.skipif(is_installed("matplotlib"), reason="matplotlib is here")
+def test_a_picture_without_matplotlib_is_refused_before_anything_runs(tmp_path) -> None:
+    answer = CliRunner().invoke(main, ["probe", "--png", str(tmp_path / "layers.png")])
+    assert answer.exit_code == 1
+    assert answer.stderr == (
+        "vramwatch: --png needs matplotlib; "
+        "install it where vramwatch runs: pip install 'vramwatchd[charts]'\n"
+    )
+
+
+@pytest.mark.needs_torch
+@pytest.mark.skipif(not is_installed("matplotlib"), reason="needs matplotlib")
+def test_a_run_is_drawn_as_a_picture(tmp_path) -> None:
+    path = tmp_path / "layers.png"
+    answer = CliRunner().invoke(main, ["probe", *QUICK, "--png", str(path)])
+    assert answer.exit_code == 0, answer.stderr
+    assert path.read_bytes().startswith(b"\x89PNG")
