@@ -8,7 +8,7 @@ from vramwatch.cli.progress import course
 
 def test_half_done_after_ten_seconds_takes_ten_more() -> None:
     assert course("reference: request 2 of 3", 0.5, 10.0) == (
-        "[##########----------]  50% reference: request 2 of 3, about 10 s left"
+        "[##########----------]  50% reference: request 2 of 3, about 10s left"
     )
 
 
@@ -17,7 +17,7 @@ def test_the_very_begin_foretells_nothing() -> None:
 
 
 def test_where_nobody_knows_the_end_what_has_passed_is_told() -> None:
-    assert course("batch 8, try 3", None, 12.0) == "batch 8, try 3, 12 s so far"
+    assert course("batch 8, try 3", None, 12.0) == "batch 8, try 3, 12s so far"
 
 
 @given(share=some.floats(0, 1), seconds=some.floats(0, 10**5))

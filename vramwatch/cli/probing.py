@@ -75,7 +75,7 @@ def _budget(written: str | None) -> int | None:
 
 
 class Runs:
-    """Runs experiments one after the other, each in a process of its own, and shows on a terminal how far it is."""
+    """Runs experiments one after the other, each in a process of its own; a terminal shows how far it is."""
 
     def __init__(self, count: int | None, python: str | None) -> None:
         """``count``: how many there will be; None: nobody knows. ``python``: one that has torch."""

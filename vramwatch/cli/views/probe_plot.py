@@ -7,11 +7,14 @@ from vramwatch.cli.views.kv import layer_curves
 from vramwatch.cli.views.probe import COLUMNS, about
 from vramwatch.core.records import Json
 from vramwatch.core.texts import clean
-from vramwatch.core.units import GIB, MIB
+from vramwatch.core.units import GIB, KIB, MIB
 from vramwatch.probe.results import Result
 
 AT_STAGES = ("driver", "reserved", "live", "peak", "KV held")
 """Columns of the table that are drawn: RSS holds the libraries too, and would dwarf the rest."""
+
+
+UNITS = ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB"))
 
 
 def picture(result: Result) -> Json:
@@ -35,7 +38,7 @@ def _panel(
     title: str, ticks: list[str] | None, curves: "dict[str, list[int | None]] | dict[str, list[int]]"
 ) -> Json:
     most = max((each or 0 for curve in curves.values() for each in curve), default=0)
-    unit, word = (GIB, "GiB") if most >= GIB else (MIB, "MiB")
+    unit, word = next((each for each in UNITS if most >= each[0]), UNITS[-1])
     scaled = {
         name: [None if each is None else each / unit for each in curve] for name, curve in curves.items()
     }
