@@ -115,3 +115,41 @@ def test_a_run_is_drawn_as_a_picture(tmp_path) -> None:
     answer = CliRunner().invoke(main, ["probe", *QUICK, "--png", str(path)])
     assert answer.exit_code == 0, answer.stderr
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        (
+            ("--only", "retained"),
+            "--only retained: it chooses among the variants of --compare; give that too",
+        ),
+        (("--compare", "--sweep", "batch"), "--sweep and --compare: give one of them"),
+        (("--html", "nowhere/probe.html"), "nowhere/probe.html: there is no directory nowhere"),
+        (
+            ("--recipe", "article", "--html", "probe.html"),
+            "probe.html: --recipe makes no page and no picture; a run and --compare do",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_runs(asked, why) -> None:
+    answer = CliRunner().invoke(main, ["probe", *asked])
+    assert (answer.exit_code, answer.stderr) == (2, f"vramwatch: {why}\n")
+
+
+@pytest.mark.needs_torch
+def test_a_folder_without_weights_is_refused(tmp_path) -> None:
+    fields = {"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    answer = CliRunner().invoke(main, ["probe", str(tmp_path), *QUICK])
+    assert answer.exit_code == 2
+    assert "no file named model.safetensors" in answer.stderr
+
+
+@pytest.mark.needs_torch
+def test_a_run_that_fails_is_told_and_not_kept(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    answer = CliRunner().invoke(main, ["probe", *QUICK, "--attention", "wishful"])
+    assert answer.exit_code == 1
+    assert "nothing is kept of a run that failed" in answer.stderr
+    assert not list(tmp_path.rglob("*.json"))

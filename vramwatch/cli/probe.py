@@ -11,7 +11,7 @@ import click
 from vramwatch.cli.probing import Runs, budget_option, experiment_of, model_options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from vramwatch.probe.experiment import Experiment
     from vramwatch.probe.results import Result
@@ -71,12 +71,15 @@ def command(
     """
     from vramwatch.cli.plotting import require_charts, write_png
     from vramwatch.cli.sweeping import run_sweep
+    from vramwatch.core.errors import VramwatchError
     from vramwatch.probe import keeping
     from vramwatch.probe.experiment import Planted, plant
+    from vramwatch.probe.results import Ended
 
     if lists or diff:
         _show_kept(diff)
         return
+    _refuse_contradictions({"--sweep": sweep, "--recipe": recipe, "--compare": compare}, only, (html, png))
     if png is not None:
         require_charts()
     experiment = experiment_of(
@@ -96,6 +99,9 @@ def command(
     if png is not None:
         write_png(png, rows[0][1])
     _show(rows, output_format)
+    first = rows[0][1]
+    if first.ended is Ended.FAILED:
+        raise VramwatchError(f"{first.experiment.model}: nothing is kept of a run that failed: {first.why}")
     name = keeping.keep({each.name: result for each, result in rows}, time.time(), keeping.folder())
     click.echo(f"kept as {name}; vramwatch probe --list", err=True)
 
@@ -131,6 +137,24 @@ def _show_kept(diff: tuple[str, str] | None) -> None:
         return
     before, after = (keeping.find(each, where) for each in diff)
     terminal(sys.stdout).show(change_lines(before, after, keeping.changes(before, after)))
+
+
+def _refuse_contradictions(
+    ways: "Mapping[str, object]", only: tuple[str, ...], files: "Sequence[Path | None]"
+) -> None:
+    """Errors: UsageError for options that do not go together, or a file that could not be written."""
+    from vramwatch.core.errors import UsageError
+
+    asked = [option for option, is_asked in ways.items() if is_asked]
+    if len(asked) > 1:
+        raise UsageError(f"{' and '.join(asked)}: give one of them")
+    if only and not ways["--compare"]:
+        raise UsageError(f"--only {only[0]}: it chooses among the variants of --compare; give that too")
+    for file in filter(None, files):
+        if ways["--sweep"] or ways["--recipe"]:
+            raise UsageError(f"{file}: {asked[0]} makes no page and no picture; a run and --compare do")
+        if not file.parent.is_dir():
+            raise UsageError(f"{file}: there is no directory {file.parent}")
 
 
 Rows = list[tuple["Variant", "Result"]]
