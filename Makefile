@@ -98,6 +98,8 @@ lock: $(VENV)/.dev
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-annotate --no-header requirements/$$name.in -o requirements/$$name.txt; \
 	done
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-annotate --no-header --override requirements/no-torch.in requirements/torch.in -o requirements/torch.txt
 
 clean:
 	rm -rf $(VENV) build dist tests/nvml/build .mypy_cache .ruff_cache .hypothesis
@@ -116,11 +118,11 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.base
 	@touch $@
 
 # It sees the packages of $(PYTHON), where a torch may be that fits this machine's GPUs.
-build/torch/.ready: requirements/dev.txt requirements/torch.in scripts/torch
+build/torch/.ready: requirements/dev.txt requirements/torch.txt scripts/torch
 	$(PYTHON) -m venv --system-site-packages build/torch
-	build/torch/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/dev.txt
+	build/torch/bin/python -m pip --disable-pip-version-check --quiet install --no-warn-conflicts --require-hashes -r requirements/dev.txt
 	build/torch/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation --editable .
-	build/torch/bin/python scripts/torch $(TORCH) -r requirements/torch.in
+	build/torch/bin/python scripts/torch $(TORCH) requirements/torch.txt
 	@touch $@
 
 $(VENV)/.peers: requirements/peers.txt $(VENV)/.dev

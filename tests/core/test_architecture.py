@@ -20,10 +20,33 @@ def windows(config):
     return [cache.window for cache in read_architecture(config).caches]
 
 
-@pytest.mark.parametrize(
-    ("name", "billions"),
-    [("llama-2-7b", 6.738), ("llama-3.1-405b", 405.853), ("mixtral-8x7b", 46.703), ("deepseek-v3", 671.026)],
-)
+# As counted by those who loaded the published weights: the hub's "safetensors.total", llama.cpp's "n_params",
+# or the sum over parameters() in a log. A field of a configuration that is wrong shows here.
+PUBLISHED = {
+    "llama-2-7b": 6_738_415_616,
+    "llama-2-13b": 13_015_864_320,
+    "llama-3.1-8b": 8_030_261_248,
+    "llama-3.2-1b": 1_235_814_400,
+    "mistral-7b-v0.1": 7_241_732_096,
+    "mixtral-8x7b": 46_702_792_704,
+    "qwen2.5-7b": 7_615_616_512,
+    "qwen2.5-72b": 72_706_203_648,
+    "qwen3-8b": 8_190_735_360,
+    "qwen3-32b": 32_762_123_264,
+    "gemma-2-9b": 9_241_705_984,
+    "phi-3-mini-4k": 3_821_079_552,
+    "phi-4": 14_659_507_200,
+    "gpt-oss-120b": 116_829_156_672,
+    "mamba-2.8b": 2_768_345_600,
+}
+
+
+@pytest.mark.parametrize(("name", "parameters"), PUBLISHED.items())
+def test_a_model_of_the_catalogue_has_as_many_parameters_as_its_published_weights(name, parameters):
+    assert read_architecture(models.read(name).config).parameters == parameters
+
+
+@pytest.mark.parametrize(("name", "billions"), [("llama-3.1-405b", 405.853), ("deepseek-v3", 671.026)])
 def test_parameters_are_as_many_as_published(name, billions):
     assert read_architecture(models.read(name).config).parameters / 10**9 == pytest.approx(
         billions, abs=0.001

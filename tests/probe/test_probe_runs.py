@@ -68,6 +68,9 @@ def test_a_saved_exception_is_named_with_its_words() -> None:
         {"model": "tiny-mistral", "prompt": 100},
         {"model": "tiny-gemma-2"},
         {"model": "tiny-qwen3", "batch": 3},
+        {"model": "mixtral-8x7b"},  # a mixture of experts in float32
+        {"model": "deepseek-v3", "prompt": 128},  # on the CPU its attention is a matrix
+        {"model": "jamba-v0.1"},
         {"attention": "eager", "prompt": 200},
     ],
     ids=str,

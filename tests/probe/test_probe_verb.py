@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from vramwatch.cli import main
+from vramwatch.extras import is_installed
 
 QUICK = ("--prompt", "16", "--tokens", "4", "--requests", "2", "--device", "cpu")
 
@@ -84,3 +85,71 @@ def test_a_sweep_finds_a_batch_that_fits_where_one_more_does_not() -> None:
     tried = json.loads(answer.stdout)
     found = max(each["value"] for each in tried if each["peak"])
     assert found + 1 in [each["value"] for each in tried if each["peak"] is None]
+
+
+@pytest.mark.needs_torch
+@pytest.mark.parametrize(("more", "rises"), [((), False), (("--fault", "retained_cache"), True)])
+def test_requests_in_a_row_tell_whether_a_floor_rises(more, rises) -> None:
+    asked = ["probe", *QUICK, "--requests", "4", "--sweep", "requests", *more, "--format", "json"]
+    answer = CliRunner().invoke(main, asked)
+    assert answer.exit_code == 0, answer.stderr
+    told = json.loads(answer.stdout)
+    assert len(told["floors_bytes"]) == 4
+    assert (told["rise_bytes_per_request"] > 0) is rises
+
+
+@pytest.mark.skipif(is_installed("matplotlib"), reason="matplotlib is here")
+def test_a_picture_without_matplotlib_is_refused_before_anything_runs(tmp_path) -> None:
+    answer = CliRunner().invoke(main, ["probe", "--png", str(tmp_path / "layers.png")])
+    assert answer.exit_code == 1
+    assert answer.stderr == (
+        "vramwatch: --png needs matplotlib; "
+        "install it where vramwatch runs: pip install 'vramwatchd[charts]'\n"
+    )
+
+
+@pytest.mark.needs_torch
+@pytest.mark.skipif(not is_installed("matplotlib"), reason="needs matplotlib")
+def test_a_run_is_drawn_as_a_picture(tmp_path) -> None:
+    path = tmp_path / "layers.png"
+    answer = CliRunner().invoke(main, ["probe", *QUICK, "--png", str(path)])
+    assert answer.exit_code == 0, answer.stderr
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        (
+            ("--only", "retained"),
+            "--only retained: it chooses among the variants of --compare; give that too",
+        ),
+        (("--compare", "--sweep", "batch"), "--sweep and --compare: give one of them"),
+        (("--html", "nowhere/probe.html"), "nowhere/probe.html: there is no directory nowhere"),
+        (
+            ("--recipe", "article", "--html", "probe.html"),
+            "probe.html: --recipe makes no page and no picture; a run and --compare do",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_runs(asked, why) -> None:
+    answer = CliRunner().invoke(main, ["probe", *asked])
+    assert (answer.exit_code, answer.stderr) == (2, f"vramwatch: {why}\n")
+
+
+@pytest.mark.needs_torch
+def test_a_folder_without_weights_is_refused(tmp_path) -> None:
+    fields = {"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    answer = CliRunner().invoke(main, ["probe", str(tmp_path), *QUICK])
+    assert answer.exit_code == 2
+    assert "no file named model.safetensors" in answer.stderr
+
+
+@pytest.mark.needs_torch
+def test_a_run_that_fails_is_told_and_not_kept(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    answer = CliRunner().invoke(main, ["probe", *QUICK, "--attention", "wishful"])
+    assert answer.exit_code == 1
+    assert "nothing is kept of a run that failed" in answer.stderr
+    assert not list(tmp_path.rglob("*.json"))

@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as some
 
+from vramwatch.probe.findings import rise_of
 from vramwatch.probe.sweeps import LARGEST, MOST_RUNS, Tried, following, largest
 
 
@@ -41,3 +42,17 @@ def test_a_peak_that_grows_faster_is_foreseen_too_high_and_bisected(room, start)
 
 def test_a_straight_line_takes_few_runs() -> None:
     assert len(swept(lambda value: 10**9 + 10**6 * value, 4 * 10**9, 1)) <= 5
+
+
+@given(level=some.integers(0, 10**9), first=some.integers(0, 10**9), count=some.integers(1, 30))
+def test_a_floor_that_stays_after_the_first_request_does_not_rise(level, first, count) -> None:
+    assert rise_of([level - first, *[level] * (count + 1)]) == 0
+
+
+@given(level=some.integers(0, 10**9), step=some.integers(1, 10**8), count=some.integers(2, 30))
+def test_a_floor_that_goes_up_with_each_request_rises_by_as_much(level, step, count) -> None:
+    assert rise_of([level + step * each for each in range(count)]) == step
+
+
+def test_a_floor_that_falls_in_between_does_not_rise() -> None:
+    assert rise_of([10, 20, 30, 20, 40]) == 0

@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from vramwatch.cli.probing import budget_option, measured, model_options
+from vramwatch.cli.probing import Runs, budget_option, model_options
 from vramwatch.cli.views.terminal import terminal
 
 CACHES = ("dynamic", "unaware", "static", "offloaded", "quantized")
@@ -43,7 +43,7 @@ def command(
     from vramwatch.probe.results import to_json
 
     experiment = experiment_of(asked, cache=cache, requests=requests, retains=retain)
-    result = measured(experiment, "", python)
+    result = Runs(1, python).result_of(experiment)
     if output_format == "json":
         click.echo(json.dumps(to_json(result)))
         return

@@ -4,15 +4,15 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from vramwatch.cli.options import config_option, store_option
-from vramwatch.cli.probing import budget_option, experiment_of, measured, model_options
+from vramwatch.cli.probing import Runs, budget_option, experiment_of, model_options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from vramwatch.probe.experiment import Experiment
     from vramwatch.probe.results import Result
@@ -23,17 +23,24 @@ FAULTS = (
 )  # fmt: skip
 
 
+REQUESTS = {"requests": 20}
+"""Requests in a row where nobody says how many, by what is swept: a floor shows itself over many."""
+
+
 @click.command("probe", short_help="Where the memory of a generate call goes, by trying it.")
 @model_options
-@click.option("--requests", default=3, show_default=True, help="Requests in a row.")
+@click.option("--requests", type=int, help="Requests in a row; default 3, and 20 with --sweep requests.")
 @click.option("--compare", is_flag=True, help="Every variant, each in a process of its own, side by side.")
 @click.option("--only", multiple=True, metavar="VARIANT", help="With --compare: this variant; repeatable.")
 @click.option(
-    "--sweep", type=click.Choice(["batch", "prompt", "tokens"]), help="How large it may be within --budget."
+    "--sweep",
+    type=click.Choice(["batch", "prompt", "tokens", "requests"]),
+    help="How large it may be within --budget; requests: whether a floor rises with them.",
 )
 @click.option("--recipe", type=click.Choice(["article"]), help="A published procedure, claim by claim.")
 @click.option("--fault", type=click.Choice(FAULTS), help="Plant a fault, to see it found.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page too, to keep.")
+@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="Draw the layers over time too.")
 @click.option("--list", "lists", is_flag=True, help="The runs that were kept; nothing is run.")
 @click.option("--diff", nargs=2, metavar="A B", help="What changed between two of them; -1 is the newest.")
 @click.option(
@@ -43,13 +50,14 @@ FAULTS = (
 @store_option
 @budget_option
 def command(
-    requests: int,
+    requests: int | None,
     compare: bool,
     only: tuple[str, ...],
     sweep: str | None,
     recipe: str | None,
     fault: str | None,
     html: Path | None,
+    png: Path | None,
     lists: bool,
     diff: tuple[str, str] | None,
     scheduled: bool,
@@ -71,7 +79,11 @@ def command(
     vramwatch probe --diff -2 -1
     """
     from vramwatch.cli import probe_history
+    from vramwatch.cli.plotting import require_charts, write_png
+    from vramwatch.cli.sweeping import run_sweep
+    from vramwatch.core.errors import VramwatchError
     from vramwatch.probe.experiment import Planted, plant
+    from vramwatch.probe.results import Ended
 
     if lists or diff:
         probe_history.show(diff, config_path, store_path, output_format)
@@ -79,51 +91,30 @@ def command(
     if scheduled:
         probe_history.run_scheduled(config_path)
         return
-    experiment = experiment_of(asked, requests=requests)
+    _refuse_contradictions({"--sweep": sweep, "--recipe": recipe, "--compare": compare}, only, (html, png))
+    if png is not None:
+        require_charts()
+    experiment = experiment_of(
+        asked, requests=requests if requests is not None else REQUESTS.get(sweep or "", 3)
+    )
+    if fault:
+        experiment = plant(experiment, Planted(fault))
     if sweep:
-        _sweep(experiment, sweep, python, output_format)
+        run_sweep(experiment, sweep, python, output_format)
         return
     if recipe:
         _follow(experiment, python, output_format)
         return
-    if fault:
-        experiment = plant(experiment, Planted(fault))
     rows = _compared(experiment, only, python) if compare else _one(experiment, python)
     if html is not None:
         _write(html, rows)
+    if png is not None:
+        write_png(png, rows[0][1])
     _show(rows, output_format)
+    first = rows[0][1]
+    if first.ended is Ended.FAILED:
+        raise VramwatchError(f"{first.experiment.model}: nothing is kept of a run that failed: {first.why}")
     probe_history.hand_in({each.name: result for each, result in rows}, config_path)
-
-
-def _sweep(base: "Experiment", what: str, python: str | None, output_format: str) -> None:
-    """Find the largest batch, prompt or answer within the budget, each try in a process of its own.
-
-    Errors: UsageError without a budget; VramwatchError for a try that fails for another reason.
-    """
-    from dataclasses import asdict, replace
-
-    from vramwatch.cli.views.probe import tried_lines
-    from vramwatch.cli.views.terminal import terminal
-    from vramwatch.core.errors import UsageError, VramwatchError
-    from vramwatch.probe.results import Ended
-    from vramwatch.probe.sweeps import Tried, following
-
-    if base.budget_bytes is None:
-        raise UsageError(
-            "--sweep takes memory until it ends: say with --budget how much, and leave its neighbours theirs"
-        )
-    plain = replace(base, requests=1)
-    tried: list[Tried] = []
-    while (value := following(tried, getattr(plain, what), base.budget_bytes)) is not None:
-        change: dict[str, Any] = {what: value}
-        result = measured(replace(plain, **change), f"{what} {value}, try {len(tried) + 1}: ", python)
-        if result.ended not in (Ended.COMPLETE, Ended.OUT_OF_MEMORY):
-            raise VramwatchError(f"{what} {value}: {result.ended}: {result.why}")
-        tried.append(Tried(value, result.peak if result.ended is Ended.COMPLETE else None))
-    if output_format == "json":
-        click.echo(json.dumps([asdict(each) for each in tried]))
-        return
-    terminal(sys.stdout).show(tried_lines(what, tried, base.budget_bytes))
 
 
 def _follow(base: "Experiment", python: str | None, output_format: str) -> None:
@@ -135,10 +126,8 @@ def _follow(base: "Experiment", python: str | None, output_format: str) -> None:
     from vramwatch.probe.recipe import experiments, verdicts
 
     asked = experiments(base)
-    results = {
-        name: measured(each, f"[{place + 1}/{len(asked)}] {name}: ", python)
-        for place, (name, each) in enumerate(asked.items())
-    }
+    runs = Runs(len(asked), python)
+    results = {name: runs.result_of(each, name) for name, each in asked.items()}
     judged = verdicts(results)
     if output_format == "json":
         click.echo(json.dumps([asdict(each) for each in judged]))
@@ -147,29 +136,48 @@ def _follow(base: "Experiment", python: str | None, output_format: str) -> None:
     target.show(verdict_lines(judged, results["as published"], target.width))
 
 
+def _refuse_contradictions(
+    ways: "Mapping[str, object]", only: tuple[str, ...], files: "Sequence[Path | None]"
+) -> None:
+    """Errors: UsageError for options that do not go together, or a file that could not be written."""
+    from vramwatch.core.errors import UsageError
+
+    asked = [option for option, is_asked in ways.items() if is_asked]
+    if len(asked) > 1:
+        raise UsageError(f"{' and '.join(asked)}: give one of them")
+    if only and not ways["--compare"]:
+        raise UsageError(f"--only {only[0]}: it chooses among the variants of --compare; give that too")
+    for file in filter(None, files):
+        if ways["--sweep"] or ways["--recipe"]:
+            raise UsageError(f"{file}: {asked[0]} makes no page and no picture; a run and --compare do")
+        if not file.parent.is_dir():
+            raise UsageError(f"{file}: there is no directory {file.parent}")
+
+
 Rows = list[tuple["Variant", "Result"]]
 
 
 def _one(experiment: "Experiment", python: str | None) -> Rows:
     from vramwatch.probe.variants import VARIANTS
 
-    return [(VARIANTS[0], measured(experiment, "", python))]
+    return [(VARIANTS[0], Runs(1, python).result_of(experiment))]
 
 
 def _compared(experiment: "Experiment", only: tuple[str, ...], python: str | None) -> Rows:
     """Run the variants, one after the other. Errors: UsageError for one that there is not."""
-    from vramwatch.core.units import show_seconds
     from vramwatch.probe import variants
 
     chosen = variants.chosen(only)
-    rows: Rows = []
-    begun = time.monotonic()
-    for place, each in enumerate(chosen):
-        left = (time.monotonic() - begun) / max(1, place) * (len(chosen) - place)
-        eta = f", {show_seconds(round(left))} left" if place else ""
-        name = f"[{place + 1}/{len(chosen)}{eta}] {each.name}: "
-        rows.append((each, measured(variants.experiment_of(each, experiment), name, python)))
-    return rows
+    runs = Runs(len(chosen), python)
+    return [
+        (
+            each,
+            runs.result_of(
+                variants.experiment_of(each, experiment), f"{each.name} ({place} of {len(chosen)})"
+            ),
+        )
+        for place, each in enumerate(chosen, 1)
+    ]
 
 
 def _show(rows: "Sequence[tuple[Variant, Result]]", output_format: str) -> None:

@@ -1,6 +1,7 @@
-"""What the verbs that run experiments share: their options, and a run with its progress."""
+"""What the verbs that run experiments share: their options, and runs with their progress."""
 
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -73,23 +74,36 @@ def _budget(written: str | None) -> int | None:
         raise UsageError(f"--budget: {error}") from None
 
 
-def measured(experiment: "Experiment", name: str, python: str | None) -> "Result":
-    """Run ``experiment`` in a process of its own, and show on a terminal what it is doing.
+class Runs:
+    """Runs experiments one after the other, each in a process of its own; a terminal shows how far it is."""
 
-    Errors: UsageError, ProbeError.
-    """
-    from vramwatch.cli.views.terminal import terminal
-    from vramwatch.probe.children import run
+    def __init__(self, count: int | None, python: str | None) -> None:
+        """``count``: how many there will be; None: nobody knows. ``python``: one that has torch."""
+        self._count = count
+        self._python = python
+        self._done = 0
+        self._begun = time.monotonic()
 
-    target = terminal(sys.stderr)
+    def result_of(self, experiment: "Experiment", name: str = "") -> "Result":
+        """Run ``experiment``, of which is told as ``name``. Errors: UsageError, ProbeError."""
+        from vramwatch.cli.progress import course
+        from vramwatch.cli.views.terminal import terminal
+        from vramwatch.probe.children import run
 
-    def progress(doing: str, done: int, of: int) -> None:
-        if target.interactive:
-            target.stream.write(f"\r\x1b[K{name}{doing} ({done}/{of})")
-            target.stream.flush()
+        target = terminal(sys.stderr)
 
-    try:
-        return run(experiment, progress, python)
-    finally:
-        if target.interactive:
-            target.stream.write("\r\x1b[K")
+        def progress(doing: str, done: int, of: int) -> None:
+            if target.interactive:
+                share = (self._done + done / of) / self._count if self._count else None
+                words = f"{name}: {doing}" if name else doing
+                row = course(words, share, time.monotonic() - self._begun)
+                target.stream.write(target.printable(f"\r\x1b[K{row[: target.width - 1]}"))
+                target.stream.flush()
+
+        try:
+            result = run(experiment, progress, self._python)
+        finally:
+            if target.interactive:
+                target.stream.write("\r\x1b[K")
+        self._done += 1
+        return result

@@ -7,6 +7,25 @@ from contextlib import contextmanager
 import click
 
 from vramwatch.cli.views.terminal import terminal
+from vramwatch.core.units import show_seconds
+
+BAR = 20
+"""Characters of the bar before what is being done."""
+
+LEAST_SHARE = 0.05
+"""Of the whole, from which on the time left is told: before it the begin is all that was seen."""
+
+
+def course(doing: str, share: float | None, seconds: float) -> str:
+    """Return one row: a bar, what is being done, and about how long the rest takes.
+
+    ``share``: done of the whole, 0 to 1; None: nobody knows how much there is. ``seconds``: since the begin.
+    """
+    if share is None:
+        return f"{doing}, {show_seconds(round(seconds))} so far"
+    full = round(BAR * share)
+    left = f", about {show_seconds(round(seconds / share - seconds))} left" if share >= LEAST_SHARE else ""
+    return f"[{'#' * full}{'-' * (BAR - full)}] {share:4.0%} {doing}{left}"
 
 
 @contextmanager

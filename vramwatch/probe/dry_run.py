@@ -19,6 +19,23 @@ from vramwatch.probe.tensors import LiveTensors
 PREDICTED_CACHES = ("dynamic", "unaware")
 
 
+class _Shapes(LiveTensors):
+    """Counts what would live, and knows the shape of the one operator that torch's fake tensors refuse.
+
+    torch._meta_registrations takes bfloat16 alone for the grouped product of a mixture's experts, and the
+    CPU computes it in any dtype.
+    """
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        called = _grouped_product if func is torch.ops.aten._grouped_mm.default else func
+        return super().__torch_dispatch__(called, types, args, kwargs)
+
+
+def _grouped_product(tokens: torch.Tensor, experts: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    """Return what the product of (tokens, in) and (experts, in, out) is shaped as: (tokens, out)."""
+    return tokens.new_empty((tokens.shape[0], experts.shape[-1]))
+
+
 def peak(experiment: Experiment, config: Any, device: torch.device) -> int | None:
     """Return bytes of live tensors at the peak of the largest request; None: no such run is foreseen.
 
@@ -30,7 +47,7 @@ def peak(experiment: Experiment, config: Any, device: torch.device) -> int | Non
         return None
     if experiment.planted is not None or experiment.retains or _is_with_gradients(experiment):
         return None
-    # What torch has no shapes for (a mixture's grouped product in float32) it says in the log, and fails.
+    # What torch has no shapes for it says in the log, and fails.
     logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)
     try:
         return max(_peak(experiment, config, device, asked) for asked in set(requests_of(experiment)))
@@ -44,7 +61,7 @@ def _is_with_gradients(experiment: Experiment) -> bool:
 
 
 def _peak(experiment: Experiment, config: Any, device: torch.device, asked: Asked) -> int:
-    live = LiveTensors()
+    live = _Shapes()
     with FakeTensorMode(), live, torch.device(device), torch.no_grad():
         model = AutoModelForCausalLM.from_config(
             config, dtype=dtype_of(experiment, device), attn_implementation=attention_of(experiment)

@@ -70,14 +70,16 @@ def attention_of(experiment: Experiment) -> str | None:
 def build(experiment: Experiment, config: Any, device: torch.device) -> torch.nn.Module:
     """Return the model on its device, in eval mode unless it is to train.
 
-    A built-in model has random weights, drawn from the seed; another is loaded with its own.
+    A built-in model has random weights, drawn from the seed; another is loaded with its own. Errors:
+    UsageError where those cannot be read.
     """
     dtype = dtype_of(experiment, device)
     torch.manual_seed(experiment.seed)
-    if experiment.weights == "plain" and not experiment.device_map:
-        model = _plain(experiment, config, device, dtype)
-    else:
-        model = _placed(experiment, config, device, dtype)
+    is_plain = experiment.weights == "plain" and not experiment.device_map
+    try:
+        model = (_plain if is_plain else _placed)(experiment, config, device, dtype)
+    except OSError as error:  # a folder with a configuration and no weights, a file that cannot be read
+        raise UsageError(f"model {experiment.model!r}: {' '.join(str(error).split())}") from error
     if experiment.checkpoints:
         model.gradient_checkpointing_enable()
     return model.train(experiment.trains)

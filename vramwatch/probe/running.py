@@ -46,6 +46,7 @@ class Run:
         self._experiment = experiment
         self._device = device
         self._progress = progress
+        self._steps = experiment.requests + 3  # predicting, loading, each request, the speed
         self._config = config_of(experiment)
         self._trace = Trace(windows(self._config))
         budget = experiment.budget_bytes
@@ -66,7 +67,7 @@ class Run:
     def result(self) -> Result:
         ended, why = Ended.COMPLETE, ""
         try:
-            self._progress("predicting", 0, 4)
+            self._progress("predicting", 0, self._steps)
             self._predicted = dry_run.peak(self._experiment, self._config, self._device)
             with self._tensors or contextlib.nullcontext():
                 self._stages()
@@ -96,7 +97,7 @@ class Run:
     def _stages(self) -> None:
         self._settle()
         self._read("baseline")
-        self._progress("loading the model", 1, 4)
+        self._progress("loading the model", 1, self._steps)
         model: Any = build(self._experiment, self._config, self._device)
         self._weights = weight_bytes(model)
         if self._tensors is not None:
@@ -118,7 +119,7 @@ class Run:
         vocabulary = self._config.get_text_config(decoder=True).vocab_size
         self._meters.begin()
         for place, each in enumerate(asked):
-            self._progress(f"request {place + 1} of {len(asked)}", 2, 4)
+            self._progress(f"request {place + 1} of {len(asked)}", 2 + place, self._steps)
             output = self._serve(model, each, vocabulary)
             if place == len(asked) - 1:
                 self._readings.append(self._meters.read("generate"))
@@ -127,7 +128,7 @@ class Run:
             del output
             self._settle()
             self._floors.append(self._meters.live())
-        self._progress("measuring the speed", 3, 4)
+        self._progress("measuring the speed", self._steps - 1, self._steps)
         self._speed = self._timed(model, asked[0], vocabulary)
         self._settle()
         self._meters.begin()

@@ -14,7 +14,10 @@ from vramwatch.probe.results import Result
 from vramwatch.sdk.tracing import Sample
 
 NAME, KIND, FIGURE = 12, 22, 13
-PLOT_HEIGHT = 9
+PLOT_HEIGHT, PANEL_HEIGHT = 9, 5
+MOST_PANELS = 3
+"""Kinds of layers that are plotted; a model has one or two, of equal layers one stands for all."""
+
 LABEL = 10
 
 
@@ -82,9 +85,17 @@ def kind_of(cache: LayerCache) -> str:
 def grouped(rows: Sequence[Row]) -> Iterator[tuple[str, Row]]:
     """Yield runs of equal layers by their name: "0 to 31"."""
     place = 0
-    for row, run in groupby(rows):
+    for name, count in groups_of(rows):
+        yield name, rows[place]
+        place += count
+
+
+def groups_of(rows: Sequence[Row]) -> Iterator[tuple[str, int]]:
+    """Yield the name of each run of equal layers, and how many there are in it."""
+    place = 0
+    for _, run in groupby(rows):
         count = len(list(run))
-        yield (f"{place}" if count == 1 else f"{place} to {place + count - 1}"), row
+        yield (f"{place}" if count == 1 else f"{place} to {place + count - 1}"), count
         place += count
 
 
@@ -112,17 +123,41 @@ def _table(result: Result, samples: Sequence[Sample]) -> Iterator[Line]:
 
 def growth_lines(samples: Sequence[Sample], width: int, glyphs: Glyphs) -> Iterator[Line]:
     """Yield a plot of the resident bytes of all layers over the forward passes of one request."""
+    title = f"resident bytes of all layers, by forward pass (0 to {samples[-1].forward})"
+    yield from _plot(title, [sum(each.resident) for each in samples], PLOT_HEIGHT, width, glyphs)
+
+
+def layer_lines(result: Result, width: int, glyphs: Glyphs) -> Iterator[Line]:
+    """Yield a plot for each kind of layer: what one of them held over the forward passes of all requests."""
+    passes = len(result.samples)
+    for name, values in list(layer_curves(result).items())[:MOST_PANELS]:
+        title = f"resident bytes of {name}, over the {passes} forward passes of all requests"
+        yield from _plot(title, values, PANEL_HEIGHT, width, glyphs)
+
+
+def layer_curves(result: Result) -> dict[str, list[int]]:
+    """Return, for each kind of layer by its name, the resident bytes of one at each forward pass."""
+    curves: dict[str, list[int]] = {}
+    samples = last_request(result)
+    place = 0
+    for name, count in groups_of(rows_of(result, samples)) if samples else ():
+        words = f"layer {name}" if count == 1 else f"each of layers {name}"
+        curves[words] = [each.resident[place] for each in result.samples]
+        place += count
+    return curves
+
+
+def _plot(title: str, values: Sequence[int], height: int, width: int, glyphs: Glyphs) -> Iterator[Line]:
     across = max(20, min(width, 100) - LABEL - 2)
-    dots = Dots(across, PLOT_HEIGHT, glyphs.braille)
-    values = [sum(each.resident) for each in samples]
+    dots = Dots(across, height, glyphs.braille)
     top = max(values) or 1
     for column in range(dots.width):
         value = values[column * len(values) // dots.width]
         dots.draw(column, 0.0, value / top)
-    yield line(f"resident bytes of all layers, by forward pass (0 to {samples[-1].forward})", Tone.STRONG)
+    yield line(title, Tone.STRONG)
     upright, level, _, corner = glyphs.axis
     for row, text in enumerate(dots.rows()):
-        label = show_bytes(top) if row == 0 else "0 B" if row == PLOT_HEIGHT - 1 else ""
+        label = show_bytes(top) if row == 0 else "0 B" if row == height - 1 else ""
         yield Line((Span(f"{right(label, LABEL)} {upright}", Tone.FAINT), Span(text)))
     yield line(f"{' ' * LABEL} {corner}{level * across}", Tone.FAINT)
 

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
+from vramwatch.cli.views.kv import layer_lines
 from vramwatch.cli.views.text import Glyphs, Line, Tone, left, line, right, wrap
 from vramwatch.core.units import show_bytes
 from vramwatch.probe.experiment import Experiment
 from vramwatch.probe.families import TINY, is_built_in
-from vramwatch.probe.findings import findings
+from vramwatch.probe.findings import findings, rise_of
 from vramwatch.probe.recipe import Verdict
 from vramwatch.probe.results import Reading, Result
 from vramwatch.probe.sweeps import Tried, largest
@@ -37,6 +38,9 @@ def result_lines(result: Result, width: int, glyphs: Glyphs) -> Iterator[Line]:
     if result.tokens_per_second:
         yield line(f"{result.tokens_per_second:.1f} tokens/s", Tone.FAINT)
     yield Line()
+    if result.samples:
+        yield from layer_lines(result, width, glyphs)
+        yield Line()
     for each in findings(result):
         text = (
             f"{each.name}: {each.sentence}"
@@ -140,3 +144,22 @@ def tried_lines(what: str, tried: Sequence[Tried], budget: int) -> Iterator[Line
         yield line(f"no {what} fits {show_bytes(budget)}", Tone.WARNING)
     else:
         yield line(f"the largest {what} within {show_bytes(budget)} is {found.value}", Tone.STRONG)
+
+
+def floor_lines(result: Result) -> Iterator[Line]:
+    """Yield what lived after each request in a row, equal ones together, and whether it rises."""
+    yield line(about(result), Tone.STRONG)
+    yield Line()
+    yield line(right("request", NARROW) + right("live after it", 2 * WIDE), Tone.FAINT)
+    place = 1
+    for floor, run in groupby(result.floors):
+        last = place + len(list(run)) - 1
+        name = f"{place}" if place == last else f"{place}-{last}"
+        yield line(right(name, NARROW) + right(show_bytes(floor), 2 * WIDE))
+        place = last + 1
+    yield Line()
+    rise, count = rise_of(result.floors), len(result.floors)
+    if rise:
+        yield line(f"! the floor rises by {show_bytes(rise)} with each request", Tone.WARNING)
+    elif count:
+        yield line(f"the floor does not rise over {count} requests", Tone.STRONG)

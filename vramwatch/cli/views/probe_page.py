@@ -1,14 +1,12 @@
 """What the probe found as one HTML file that holds all it needs: no script, and nothing that is loaded."""
 
 from collections.abc import Sequence
-from html import escape
 
 from vramwatch.cli.views.chart import Chart, ShownPoint, draw
 from vramwatch.cli.views.kv import grouped, last_request, rows_of
 from vramwatch.cli.views.kv import words as kv_words
+from vramwatch.cli.views.page import document, section, text
 from vramwatch.cli.views.probe import COLUMNS, about, cells_of
-from vramwatch.cli.views.report_page import POLICY, STYLE
-from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes
 from vramwatch.core.wording import clock, zone_name
 from vramwatch.probe.findings import findings
@@ -36,36 +34,21 @@ def page(rows: Rows, version: str, made: float) -> str:
     """Return the whole page: of the first run everything, of the others what they change."""
     first = rows[0][1]
     parts = [
-        f"<h1>{_text(about(first))}</h1>",
-        f'<p class="faint">by vramwatch {_text(version)}, {clock(made, None)} {zone_name(made, None)}</p>',
-        *_section("What was found", _findings(first)),
-        *_section("Memory at the end of each stage", _stages(first)),
-        *_section("The KV cache of the last request", _cache(first)),
-        *(_section("Side by side", _comparison(rows)) if len(rows) > 1 else ()),
+        f"<h1>{text(about(first))}</h1>",
+        f'<p class="faint">by vramwatch {text(version)}, {clock(made, None)} {zone_name(made, None)}</p>',
+        *section("What was found", _findings(first)),
+        *section("Memory at the end of each stage", _stages(first)),
+        *section("The KV cache of the last request", _cache(first)),
+        *(section("Side by side", _comparison(rows)) if len(rows) > 1 else ()),
     ]
-    return "\n".join(
-        (
-            "<!doctype html>",
-            '<html lang="en"><head><meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-            '<meta name="viewport" content="width=device-width">',
-            f"<title>vramwatch probe: {_text(first.experiment.model)}</title>",
-            f"<style>{STYLE}{BAR}</style></head><body>",
-            *parts,
-            "</body></html>\n",
-        )
-    )
-
-
-def _section(name: str, content: str) -> tuple[str, ...]:
-    return (f"<h2>{escape(name)}</h2>", content) if content else ()
+    return document(f"vramwatch probe: {first.experiment.model}", parts, BAR)
 
 
 def _findings(result: Result) -> str:
     rows = [
-        f'<li class="warning"><b>{_text(each.name)}</b>: {_text(each.sentence)}</li>'
+        f'<li class="warning"><b>{text(each.name)}</b>: {text(each.sentence)}</li>'
         if each.is_fault
-        else f"<li>{_text(each.sentence)}</li>"
+        else f"<li>{text(each.sentence)}</li>"
         for each in findings(result)
     ]
     clean_run = "" if any(each.is_fault for each in findings(result)) else "<li>no fault</li>"
@@ -114,7 +97,7 @@ def _cache(result: Result) -> str:
         ]
         for name, row in grouped(rows_of(result, samples))
     ]
-    told = "".join(f"<li>{_text(text.lstrip('-! '))}</li>" for text, _ in kv_words(result))
+    told = "".join(f"<li>{text(each.lstrip('-! '))}</li>" for each, _ in kv_words(result))
     return f'{chart}{_table(head, body)}<ul class="found">{told}</ul>'
 
 
@@ -150,7 +133,7 @@ def _comparison(rows: Rows) -> str:
                 *((each, True) for each in others),
             ]
         )
-    told = "".join(f"<li>{_text(each)}</li>" for each in changes(rows))
+    told = "".join(f"<li>{text(each)}</li>" for each in changes(rows))
     key = '<p class="faint">A bar is the peak; its first part is still held after the release.</p>'
     return f'{key}{_table(head, body)}<ul class="found">{told}</ul>'
 
@@ -177,10 +160,6 @@ def _table(head: Sequence[Cell], body: Sequence[Sequence[Cell]]) -> str:
 
 
 def _cell(tag: str, cell: Cell) -> str:
-    text, is_number = cell
+    content, is_number = cell
     kind = ' class="number"' if is_number else ""
-    return f"<{tag}{kind}>{text if is_number is None else _text(text)}</{tag}>"
-
-
-def _text(foreign: str) -> str:
-    return escape(clean(foreign))
+    return f"<{tag}{kind}>{content if is_number is None else text(content)}</{tag}>"

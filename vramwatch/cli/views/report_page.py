@@ -7,6 +7,7 @@ from html import escape
 
 from vramwatch.cli.gathering import LAYERS, LOAD, Case, Curve
 from vramwatch.cli.views.chart import Chart, ShownPoint, draw
+from vramwatch.cli.views.page import document, section, text
 from vramwatch.core.incidents import State, Transition
 from vramwatch.core.messages import Host, Item, full_id, sentences, title
 from vramwatch.core.model import Ledger, Poll
@@ -17,43 +18,8 @@ from vramwatch.core.verdicts import OUT_OF_MEMORY
 from vramwatch.core.wording import BECAUSE, CAUSES, clock, zone_name
 from vramwatch.store import StepRow
 
-STYLE = """
-:root{--ink:#1f2328;--faint:#59636e;--ground:#fff;--line:#d1d9e0;--bad:#cf222e;--warn:#9a6700;--good:#1a7f37}
-@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--faint:#9198a1;--ground:#0d1117;--line:#3d444d;
---bad:#ff7b72;--warn:#d29922;--good:#3fb950}}
-body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--ground);max-width:940px;
-margin:2rem auto;padding:0 1rem}
-h1{font-size:1.35rem;margin:0}h2{font-size:1.05rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--line)}
-.critical{color:var(--bad)}.warning{color:var(--warn)}.resolved{color:var(--good)}.faint{color:var(--faint)}
-table{border-collapse:collapse;width:100%;font-size:.88rem}
-td,th{text-align:left;padding:.2rem .6rem .2rem 0;border-bottom:1px solid var(--line);vertical-align:top}
-td.number,th.number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
-pre{overflow-x:auto;font-size:.8rem;border:1px solid var(--line);padding:.6rem}
-svg{width:100%;height:auto;display:block}
-figure{margin:.8rem 0}figcaption{font-size:.82rem}
-.key{color:var(--faint);margin-left:.8rem;white-space:nowrap}
-.key::before{content:"";display:inline-block;width:1rem;height:.2rem;margin-right:.3rem;
-vertical-align:middle;background:currentColor}
-.key.c0::before{background:#0969da}.key.c1::before{background:#bf8700}.key.c2::before{background:#1a7f37}
-.key.c3::before{background:#bf3989}.key.c4::before{background:#8250df}.key.c5::before{background:#57606a}
-svg text{font:11px system-ui,sans-serif;fill:var(--faint)}
-svg .end{text-anchor:end}svg .middle{text-anchor:middle}svg path{fill:none}
-svg .grid{stroke:var(--line);stroke-width:.6}svg .level{stroke:var(--ink);stroke-dasharray:6 4}
-svg .mark{stroke:var(--faint);stroke-dasharray:3 3}svg .mark.firing,svg .mark.out{stroke:var(--bad)}
-svg .mark.resolved{stroke:var(--good)}
-svg .line{stroke-width:1.4;stroke-linejoin:round}
-svg .band{fill-opacity:.18;stroke:none}
-svg .c0{stroke:#0969da}svg .band.c0{fill:#0969da}svg .c1{stroke:#bf8700}svg .band.c1{fill:#bf8700}
-svg .c2{stroke:#1a7f37}svg .band.c2{fill:#1a7f37}svg .c3{stroke:#bf3989}svg .band.c3{fill:#bf3989}
-svg .c4{stroke:#8250df}svg .band.c4{fill:#8250df}svg .c5{stroke:#57606a}svg .band.c5{fill:#57606a}
-svg .band{stroke:none}
-"""
-
 LEAST_SHARE = 0.05
 """Of the highest curve of a flight record: lower ones are left out."""
-
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-"""Content-Security-Policy of the file: a browser that opens it loads nothing, whatever names it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,46 +40,31 @@ def page(case: Case, origin: Origin, zone: tzinfo | None) -> str:
     heading, last = title(item), "at the end" if is_over else "at the newest poll"
     parts = (
         _summary(case, item, origin, zone),
-        *_section("Memory", _memory(case, zone)),
-        *_section("Load", _load(case, zone)),
-        *_section("The minutes before it ran out of memory", _flight(case, zone)),
-        *_section("Evidence", _evidence(case)),
-        *_section("Who held what when it opened", _ledger(case.before, incident.subject.gpu, zone)),
-        *_section(f"Who held what {last}", _ledger(case.after, incident.subject.gpu, zone)),
-        *_section("How it went", _course(case.chain.transitions, zone)),
-        *_section("Who was told, and who was not", _told(case.chain.steps, zone)),
-        *_section("What people said", _said(case, zone)),
-        *_section("What happened to vramwatch meanwhile", _events(case, zone)),
-        *_section("Configuration", _configuration(origin.configuration)),
+        *section("Memory", _memory(case, zone)),
+        *section("Load", _load(case, zone)),
+        *section("The minutes before it ran out of memory", _flight(case, zone)),
+        *section("Evidence", _evidence(case)),
+        *section("Who held what when it opened", _ledger(case.before, incident.subject.gpu, zone)),
+        *section(f"Who held what {last}", _ledger(case.after, incident.subject.gpu, zone)),
+        *section("How it went", _course(case.chain.transitions, zone)),
+        *section("Who was told, and who was not", _told(case.chain.steps, zone)),
+        *section("What people said", _said(case, zone)),
+        *section("What happened to vramwatch meanwhile", _events(case, zone)),
+        *section("Configuration", _configuration(origin.configuration)),
     )
-    return "\n".join(
-        (
-            "<!doctype html>",
-            '<html lang="en"><head><meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-            '<meta name="viewport" content="width=device-width">',
-            f"<title>{_text(origin.host.name)}: {_text(heading)}</title>",
-            f"<style>{STYLE}</style></head><body>",
-            *parts,
-            "</body></html>\n",
-        )
-    )
+    return document(f"{origin.host.name}: {heading}", parts)
 
 
 def _summary(case: Case, item: Item, origin: Origin, zone: tzinfo | None) -> str:
     incident = case.newest.incident
     tone = "resolved" if item.is_over else incident.judgement.severity.value
-    told = "".join(f"<li>{_text(each)}.</li>" for each in sentences(item, zone))
+    told = "".join(f"<li>{text(each)}.</li>" for each in sentences(item, zone))
     made = f"{clock(origin.made, zone)} {zone_name(origin.made, zone)}"
     return (
-        f'<h1><span class="{tone}">{_text(title(item))}</span></h1>\n'
-        f'<p class="faint">{_text(full_id(incident, origin.host))}, seen by vramwatch '
-        f"{_text(origin.version)}; this report was made {made}. Times are in this zone.</p>\n<ul>{told}</ul>"
+        f'<h1><span class="{tone}">{text(title(item))}</span></h1>\n'
+        f'<p class="faint">{text(full_id(incident, origin.host))}, seen by vramwatch '
+        f"{text(origin.version)}; this report was made {made}. Times are in this zone.</p>\n<ul>{told}</ul>"
     )
-
-
-def _section(name: str, content: str) -> tuple[str, ...]:
-    return (f"<h2>{escape(name)}</h2>", content) if content else ()
 
 
 # --- curves ---------------------------------------------------------------------------------------
@@ -276,8 +227,8 @@ def _events(case: Case, zone: tzinfo | None) -> str:
     return _table(("when", "what", ""), [(clock(wall, zone), *rest) for wall, *rest in sorted(rows)])
 
 
-def _configuration(text: str) -> str:
-    return f"<pre>{escape(text)}</pre>" if text else ""
+def _configuration(written: str) -> str:
+    return f"<pre>{escape(written)}</pre>" if written else ""
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Iterable[int] = ()) -> str:
@@ -291,11 +242,6 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Iterab
 
 
 def _cells(tag: str, texts: Sequence[str], right: Mapping[int, object] | set[int]) -> Iterator[str]:
-    for place, text in enumerate(texts):
+    for place, foreign in enumerate(texts):
         kind = ' class="number"' if place in right else ""
-        yield f"<{tag}{kind}>{_text(text)}</{tag}>"
-
-
-def _text(foreign: str) -> str:
-    """Return a text that others may have chosen as HTML that is only text."""
-    return escape(clean(foreign))
+        yield f"<{tag}{kind}>{text(foreign)}</{tag}>"

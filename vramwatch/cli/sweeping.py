@@ -1,0 +1,63 @@
+"""``vramwatch probe --sweep``: how large one thing may become, or whether a floor rises with requests."""
+
+import json
+import sys
+from dataclasses import asdict, replace
+from typing import Any
+
+import click
+
+from vramwatch.cli.probing import Runs
+from vramwatch.cli.views.probe import floor_lines, tried_lines
+from vramwatch.cli.views.terminal import terminal
+from vramwatch.core.errors import UsageError, VramwatchError
+from vramwatch.probe.experiment import Experiment
+from vramwatch.probe.findings import rise_of
+from vramwatch.probe.results import Ended, Result
+from vramwatch.probe.sweeps import Tried, following
+
+
+def run_sweep(base: Experiment, what: str, python: str | None, output_format: str) -> None:
+    """Sweep ``what`` of ``base`` and show what came of it. Errors: UsageError, VramwatchError, ProbeError."""
+    if what == "requests":
+        _in_a_row(base, python, output_format)
+    else:
+        _largest(base, what, python, output_format)
+
+
+def _in_a_row(base: Experiment, python: str | None, output_format: str) -> None:
+    """Serve many requests in one process, and tell what lived after each of them."""
+    result = Runs(1, python).result_of(base)
+    _refuse(result, f"{base.requests} requests", Ended.COMPLETE, Ended.OUT_OF_MEMORY)
+    if output_format == "json":
+        told = {"floors_bytes": result.floors, "rise_bytes_per_request": rise_of(result.floors)}
+        click.echo(json.dumps(told | {"ended": result.ended, "why": result.why}))
+        return
+    terminal(sys.stdout).show(floor_lines(result))
+    if result.ended is Ended.OUT_OF_MEMORY:
+        click.echo(f"{result.ended} at request {len(result.floors) + 1} of {base.requests}: {result.why}")
+
+
+def _largest(base: Experiment, what: str, python: str | None, output_format: str) -> None:
+    """Find the largest batch, prompt or answer within the budget, each try in a process of its own."""
+    if base.budget_bytes is None:
+        raise UsageError(
+            "--sweep takes memory until it ends: say with --budget how much, and leave its neighbours theirs"
+        )
+    plain, runs = replace(base, requests=1), Runs(None, python)
+    tried: list[Tried] = []
+    while (value := following(tried, getattr(plain, what), base.budget_bytes)) is not None:
+        change: dict[str, Any] = {what: value}
+        result = runs.result_of(replace(plain, **change), f"{what} {value}, try {len(tried) + 1}")
+        _refuse(result, f"{what} {value}", Ended.COMPLETE, Ended.OUT_OF_MEMORY)
+        tried.append(Tried(value, result.peak if result.ended is Ended.COMPLETE else None))
+    if output_format == "json":
+        click.echo(json.dumps([asdict(each) for each in tried]))
+        return
+    terminal(sys.stdout).show(tried_lines(what, tried, base.budget_bytes))
+
+
+def _refuse(result: Result, name: str, *accepted: Ended) -> None:
+    """Errors: VramwatchError for a run that ended in another way than those that say something."""
+    if result.ended not in accepted:
+        raise VramwatchError(f"{name}: {result.ended}: {result.why}")
