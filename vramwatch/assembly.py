@@ -153,8 +153,9 @@ def treat(
 ) -> Treatment | None:
     """Return what has memory given back as the configuration says; None: the source is a recording.
 
-    ``workers`` None: none can enrol; ``gauging`` None: no engine is asked, and so none is called. It is there also where no remedy is configured: a later configuration
-    may have one, and what was under way when the daemon ended is to be ended.
+    ``workers`` None: none can enrol; ``gauging`` None: no engine is asked, and so none is called. It is
+    there also where no remedy is configured: a later configuration may have one, and what was under way
+    when the daemon ended is to be ended.
     """
     if config.source_name == "replay":
         return None
