@@ -1,6 +1,7 @@
 """What each engine's pages tell, of releases old and new; every page says where its names come from."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -145,7 +146,7 @@ TOLD = [
 @pytest.mark.parametrize(("engine", "pages", "figures"), TOLD)
 def test_a_page_tells_these_figures_and_no_others(engine, pages, figures):
     told = [each for each in read(engine, **pages) if each.model is None]
-    assert told == [Told(figures)]
+    assert [replace(each, pool_tokens=None) for each in told] == [Told(figures)]
 
 
 def test_ollama_tells_its_models_in_sum_and_each_by_its_name():

@@ -7,6 +7,7 @@ from vramwatch.core.metric_pages import Gauged, Told
 from vramwatch.core.model import ProcessKey, Tenant
 from vramwatch.core.texts import clean
 from vramwatch.gauging.fetching import FAILURES, Fetcher
+from vramwatch.gauging.pools import in_bytes
 from vramwatch.gauging.services import Door, Place, Service, doors, services
 from vramwatch.procfs.listening import still_listens
 from vramwatch.remedying import Voice
@@ -25,16 +26,16 @@ def ask_service(engine: Gauged, service: Service, candidates: Iterable[Door], ro
 
     It is where the page has the engine's names and, if the address was found, the process still holds it.
     """
-    paths = engine.asks(service.facts).paths
+    asks = engine.asks(service.facts)
     why = "no socket of this machine that is known to be its own; see engines.urls"
     for door in candidates:
         try:
             fetcher = Fetcher(door.url, door.token.reveal() if door.token else None)
-            pages = {path: text for path in paths if (text := fetcher.get(path)) is not None}
+            pages = {path: text for path in asks.paths if (text := fetcher.get(path)) is not None}
         except FAILURES as error:
             why = f"{door.url} does not answer: {clean(str(error)) or type(error).__name__}"
             continue
-        told = engine.read(pages)
+        told = tuple(in_bytes(each, asks.cache) for each in engine.read(pages))
         if told and (door.inode is None or still_listens(root, door.pids, door.inode)):
             return Answered(door, told)
         why = f"{door.url} has no page with its names; its metrics may have to be switched on"
