@@ -92,17 +92,15 @@ class Vllm:
 
 
 def _told(rank: int | None, page: Page) -> Iterator[Told]:
-    """Yield the figures; bytes only where the size of the pool was given to it (--kv-cache-memory-bytes), else
-    the tokens of it.
+    """Yield the figures; bytes where the size of the pool was given to it (--kv-cache-memory-bytes), else tokens.
 
     Cached blocks that nobody uses count as free in vLLM's own figure: vllm/v1/core/block_pool.py.
     """
     used = share(most(first(page, *_USED)))
     sizes = [figure(each.labels.get("kv_cache_memory_bytes")) for each in page.get(_CONFIG, ())]
     pool = next((size for size in sizes if size), None)
-    tokens = (
-        None if pool else next((found for each in page.get(_CONFIG, ()) if (found := _tokens(each))), None)
-    )
+    counts = [_tokens(each) for each in page.get(_CONFIG, ())]
+    tokens = None if pool else next((count for count in counts if count), None)
     figures = told(
         rank,
         engine_kv_ratio=used,

@@ -13,11 +13,11 @@ _KEPT = {
     "auto": KvDtype.AUTO,
     **dict.fromkeys(("fp8", "fp8_e4m3", "fp8_e5m2"), KvDtype.FP8),
 }
-"""Names of vllm/config/model.py (ModelDType) and vllm/config/cache.py (CacheDType), 0.33.0; no others count."""
+"""Names of ModelDType and CacheDType (vllm/config); no others count."""
 
 
 def in_bytes(told: Told, cache: Cache | None) -> Told:
-    """Return ``told`` with the bytes of its pool on each GPU, if its tokens are told and their size is known."""
+    """Return ``told`` with the bytes of its pool on each GPU, if it tells tokens and their size is known."""
     per_token = _per_token(cache) if cache is not None and told.pool_tokens else None
     pool = product(told.pool_tokens, per_token)
     if pool is None:

@@ -61,14 +61,14 @@ CALLS: Mapping[str, _Call] = {
     "ollama_unload": _Call(
         "ollama", "/api/generate", {"model": _MODEL, "keep_alive": 0}, "unload its model", waits=True
     ),
-    # vLLM 0.33.0, entrypoints/serve/sleep: only with VLLM_SERVER_DEV_MODE=1 and --enable-sleep-mode; without
+    # vLLM, vllm/entrypoints/serve/dev/sleep/api_router.py: only with VLLM_SERVER_DEV_MODE=1 and --enable-sleep-mode; without
     # mode=wait it ends requests in flight
     "vllm_sleep": _Call(
         "vllm", "/sleep?level=1&mode=wait", None, "put it to sleep, until POST /wake_up", awake="/is_sleeping"
     ),
-    # LMDeploy 0.16.0, lmdeploy/serve/openai/api_server.py, sleep
+    # LMDeploy, lmdeploy/serve/openai: sleep; newer releases want a body of JSON, whatever is in it
     "lmdeploy_sleep": _Call(
-        "lmdeploy", "/sleep?level=1", None, "put it to sleep, until POST /wakeup", awake="/is_sleeping"
+        "lmdeploy", "/sleep?level=1", {}, "put it to sleep, until POST /wakeup", awake="/is_sleeping"
     ),
 }
 """The calls that are known to give memory back to the driver and to end no process.
@@ -213,8 +213,9 @@ def _call(courier: Courier, call: _Call, service: EngineService, voice: Voice) -
     headers = {"Authorization": f"Bearer {voice.token.reveal()}"} if voice.token else {}
     if call.awake and (asleep := _asleep(courier, f"{voice.url}{call.awake}", headers)):
         return Report(asleep, refused=True)
-    body = {key: service.model if value is _MODEL else value for key, value in (call.body or {}).items()}
-    answer = courier.post(f"{voice.url}{call.path}", body or "", headers)
+    fields = (call.body or {}).items()
+    body = {key: service.model if value is _MODEL else value for key, value in fields}
+    answer = courier.post(f"{voice.url}{call.path}", "" if call.body is None else body, headers)
     match courier.outcome(answer):
         case Delivered():
             return DONE
