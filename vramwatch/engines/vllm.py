@@ -92,7 +92,7 @@ class Vllm:
 
 
 def _told(rank: int | None, page: Page) -> Iterator[Told]:
-    """Yield the figures; bytes where the size of the pool was given to it (--kv-cache-memory-bytes), else tokens.
+    """Yield the figures; bytes of a pool whose size was given to it (--kv-cache-memory-bytes), else tokens.
 
     Cached blocks that nobody uses count as free in vLLM's own figure: vllm/v1/core/block_pool.py.
     """

@@ -61,8 +61,8 @@ CALLS: Mapping[str, _Call] = {
     "ollama_unload": _Call(
         "ollama", "/api/generate", {"model": _MODEL, "keep_alive": 0}, "unload its model", waits=True
     ),
-    # vLLM, vllm/entrypoints/serve/dev/sleep/api_router.py: only with VLLM_SERVER_DEV_MODE=1 and --enable-sleep-mode; without
-    # mode=wait it ends requests in flight
+    # vLLM, vllm/entrypoints/serve/dev/sleep/api_router.py: with VLLM_SERVER_DEV_MODE=1 and
+    # --enable-sleep-mode alone; without mode=wait it ends requests in flight
     "vllm_sleep": _Call(
         "vllm", "/sleep?level=1&mode=wait", None, "put it to sleep, until POST /wake_up", awake="/is_sleeping"
     ),
