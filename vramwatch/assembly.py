@@ -40,7 +40,7 @@ from vramwatch.procfs import (
 )
 from vramwatch.procfs.identity import sees_every_process
 from vramwatch.reception import Admission, Bounds, Reception
-from vramwatch.remedying import Hands
+from vramwatch.remedying import Hands, NoVoices
 from vramwatch.sending import Line
 from vramwatch.sketching import Sketching
 from vramwatch.store import Store
@@ -151,16 +151,20 @@ def tell(config: Config, store: Store) -> tuple[Alerting, Outbox] | None:
     return alerting, Outbox(desk, host, lines(config), options.give_up_after, Sketching(store.path))
 
 
-def treat(config: Config, store: Store, workers: Workers | None) -> Treatment | None:
+def treat(
+    config: Config, store: Store, workers: Workers | None, gauging: Gauging | None = None
+) -> Treatment | None:
     """Return what has memory given back as the configuration says; None: the source is a recording.
 
-    ``workers`` None: none can enrol. It is there also where no remedy is configured: a later configuration
-    may have one, and what was under way when the daemon ended is to be ended.
+    ``workers`` None: none can enrol; ``gauging`` None: no engine is asked, and so none is called. It is
+    there also where no remedy is configured: a later configuration may have one, and what was under way
+    when the daemon ended is to be ended.
     """
     if config.source_name == "replay":
         return None
     workers = workers or NoWorkers()
-    applier = Applier(Hands(workers, open_courier), permit(config))
+    voices = gauging.hearing if gauging else NoVoices()
+    applier = Applier(Hands(workers, open_courier, voices), permit(config))
     off_file = config.control.runtime(os.environ, os.geteuid()) / OFF_FILE
     return Treatment(Desk(store), rules(config), workers, applier, off_file)
 

@@ -4,19 +4,22 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
 from vramwatch.core.attempts import Apply, RemedyName
 from vramwatch.core.couriers import Courier, Reach
+from vramwatch.core.metric_pages import Told
+from vramwatch.core.model import ProcessKey
 from vramwatch.core.parties import Offer, Party, Unfit
 from vramwatch.core.policy import Case
 from vramwatch.core.ports import Workers
 from vramwatch.core.texts import clean
 from vramwatch.core.units import Seconds, show_seconds
+from vramwatch.credentials import Secret
 from vramwatch.options import Section
 from vramwatch.quantities import Duration
 
@@ -35,11 +38,42 @@ PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "XDG_RUNTIME_DIR", "DBUS_SE
 
 
 @dataclass(frozen=True, slots=True)
+class Voice:
+    """An engine at this moment. ``url``: where it answered; ``token``: what it wants there, None: nothing."""
+
+    url: str
+    told: tuple[Told, ...]
+    token: Secret | None = None
+
+
+class Voices(Protocol):
+    """Engines that are asked on the thread of an attempt; their gauges ask the same way."""
+
+    def hear(self, engine: str, targets: Collection[ProcessKey], url: str | None = None) -> Voice | str:
+        """Return what the ``engine`` of ``targets`` says now, at ``url`` or where it proves to listen itself.
+
+        That its user holds the socket and that the page has the engine's names is proven at each call. Else
+        why nobody knows.
+        """
+        ...
+
+
+class NoVoices:
+    """Nobody is asked: ``engines.enabled`` is false, or nobody here is among what the source shows."""
+
+    def hear(self, engine: str, targets: Collection[ProcessKey], url: str | None = None) -> Voice | str:
+        return (
+            "engines are not asked for their figures here (engines.enabled), so nobody knows that it is idle"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Hands:
     """What remedies work with. ``open_courier`` is called on the thread of the attempt."""
 
     workers: Workers
     open_courier: Callable[[Reach, Iterable[str]], Courier]
+    voices: Voices = field(default_factory=NoVoices)
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,7 +154,8 @@ class Treatment:
     def set(self, request: Request) -> Reply:
         """Switch remedies "off" or "on", as ``request`` says, and return how they are; without it they stay.
 
-        What waits for its permit stands down; a program that runs is not ended. Errors: ControlError.
+        What waits for its permit stands down; a program that runs is not ended. With it come the
+        modes that hold now, which those of the file may not be. Errors: ControlError.
         """
         wanted = request.arguments.get("set")
         try:
@@ -168,7 +169,8 @@ class Treatment:
             raise ControlError(f"{self._off_file}: {error.strerror}") from error
         if wanted is not None:
             logger.info("remedies=%s author=%r", wanted, request.author)
-        return {"off": self.off(), "file": str(self._off_file)}
+        modes = {each.remedy.value: each.mode for each in self._rules.remedies}
+        return {"off": self.off(), "file": str(self._off_file), "modes": modes}
 
     def turn(self, poll: Poll, cases: Iterable[Case], *, is_kept: bool) -> Poll:
         """Return ``poll`` with what is decided at it, and with what came of earlier attempts.

@@ -324,3 +324,13 @@ def test_who_trains_holds_back_every_remedy():
     trains = Worker(key(1), 1000, HELLO, 0.0, replace(IDLE, training=True))
     party = replace(ONE, workers={trains.key: trains})
     assert hindrance(Record(), party=party) is Hindrance.TRAINING
+
+
+def test_a_fall_counts_from_what_an_attempt_without_effect_has_left_so_that_growth_after_it_is_no_recovery():
+    tried = attempt(RemedyName.SIGNAL)
+    record = Record((replace(tried, outcome=replace(tried.outcome, freed=3 * GIB)),))  # 9 of 12 GiB are left
+    ladder = Ladder((Always(RemedyName.ASK),), least=GIB)
+    grows = replace(ONE, held=9 * GIB - GIB // 16)  # below what was held at firing by more than is wanted
+    assert hindrance(record, ladder, grows) is None
+    fell = replace(ONE, held=8 * GIB)
+    assert hindrance(record, ladder, fell) is Hindrance.RECOVERED

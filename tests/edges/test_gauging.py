@@ -327,3 +327,27 @@ def test_an_ancestor_that_is_no_engine_lends_a_process_none_of_its_sockets():
     assert own_pids(replace(facts, ancestors=(shell,)), GAUGED["vllm"]) == (os.getpid(),)
     server = Ancestor(os.getppid(), "vllm", ("vllm", "serve", "m"), "vllm serve m")
     assert own_pids(replace(facts, ancestors=(server, shell)), GAUGED["vllm"]) == (os.getpid(), os.getppid())
+
+
+@pytest.mark.parametrize(
+    ("options", "per_token"),
+    [
+        # Qwen3-8B: 36 layers of 8 KV heads of 128 numbers, keys and values, two bytes each
+        ((), 36 * 2 * 8 * 128 * 2),
+        (("--tensor-parallel-size", "2"), 36 * 2 * 4 * 128 * 2),
+        (("--kv-cache-dtype", "fp8"), 36 * 2 * 8 * 128),
+        (("--pipeline-parallel-size", "2"), None),
+        (("--kv-cache-dtype", "nvfp4"), None),
+    ],
+)
+def test_a_pool_of_vllm_has_bytes_where_the_model_and_how_it_is_kept_are_known(options, per_token):
+    with receiving(answering(200, VLLM["/metrics"])) as receiver:
+        command = ("vllm", "serve", "Qwen/Qwen3-8B", *options, "--port", str(receiver.port))
+        told = asking_ourselves(receiver, argv=command).told()[os.getpid()]
+    assert told.get("engine_pool_bytes") == (None if per_token is None else 262_144 * per_token)
+    assert told["engine_kv_ratio"] == 0.9875
+
+
+def test_a_pool_of_a_model_that_nobody_knows_has_no_bytes():
+    with receiving(answering(200, VLLM["/metrics"])) as receiver:
+        assert "engine_pool_bytes" not in asking_ourselves(receiver).told()[os.getpid()]

@@ -1,6 +1,7 @@
 """``remedies``, ``check``, ``why`` and ``status`` as people call them, after something was done."""
 
 import json
+import threading
 from dataclasses import replace
 
 import pytest
@@ -101,3 +102,31 @@ def test_status_shows_what_the_last_action_freed(ward):
     assert "chat: ask pid 42 to clear: callback, gc, empty_cache: recovered (2.0 GiB came back" in told
     (attempt,) = json.loads(call(ward, "status", "--store", str(ward.store), "--format", "json"))["attempts"]
     assert attempt["freed_bytes"] == GROWTH
+
+
+def test_the_list_shows_the_modes_that_the_daemon_goes_by_and_that_the_file_says_otherwise(ward):
+    def look():
+        file = ward.folder / "config.yaml"
+        file.write_text(file.read_text().replace("ask: {mode: apply}", "ask: {mode: dry_run}"))
+        told.append(json.loads(call(ward, "remedies", "list", "--format", "json")))
+        told.append(" ".join(call(ward, "remedies", "list").split()))
+
+    told = []
+    asking = threading.Thread(target=look)
+    meanwhile = dict.fromkeys(range(1, 5000), lambda: asking.ident and asking.join(0.01))
+    first = ward.place.seq + 5
+    ward.live(script={}, polls=400, listening=True, before={**meanwhile, first: asking.start})
+    asking.join()
+    data, text = told
+    assert data["table"]["fragmentation"]["ask"] == "apply"
+    assert data["configured"]["fragmentation"]["ask"] == "dry_run"
+    assert "The daemon goes by this table; the configuration file says otherwise: reload it." in text
+
+
+def test_what_would_have_been_done_stands_beside_what_was_done(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    ward = Ward(tmp_path, "{ask: {mode: dry_run}}")
+    ward.live()
+    told = " ".join(call(ward, "status", "--store", str(ward.store)).split())
+    assert "What was done last, or would have been" in told
+    assert "chat: would ask pid 42 to clear: callback, gc, empty_cache (dry run)" in told

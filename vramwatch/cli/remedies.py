@@ -12,7 +12,7 @@ from vramwatch.cli.asking import ask_daemon, open_history
 from vramwatch.cli.options import config_option, store_option
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from vramwatch.core.attempts import Attempt
     from vramwatch.core.records import Json
@@ -49,21 +49,24 @@ def command() -> None:
 def show(config_path: Path | None, store_path: Path | None, output_format: str) -> None:
     """Show which remedy is tried for which cause, whether remedies are on, who accepts them, what was done.
 
-    Whether they are on, and who has enrolled, is asked of the daemon; the rest needs none.
+    Whether they are on, in which mode, and who has enrolled, is asked of the daemon; without one the modes
+    are those of the configuration file.
     """
     from vramwatch.cli.printing import print_json
-    from vramwatch.cli.views.remedies import remedies_lines, table_record
+    from vramwatch.cli.views.remedies import Present, remedies_lines, table_record
     from vramwatch.cli.views.terminal import terminal
     from vramwatch.config import find, load
     from vramwatch.core.records import attempt_record
 
-    options = load(find(config_path), os.environ, {}).remedies
-    is_known, off, workers = _asked(config_path)
+    written = load(find(config_path), os.environ, {}).remedies.remedies()
+    is_known, off, workers, modes = _asked(config_path)
+    present = written if modes is None else tuple(map(Present, modes, modes.values()))
     attempts = _attempts(config_path, store_path)
     if output_format == "json":
         print_json(
             {
-                "table": table_record(options.remedies()),
+                "table": table_record(present),
+                "configured": table_record(written),
                 "is_known": is_known,
                 "off": off,
                 "workers": workers,
@@ -75,7 +78,9 @@ def show(config_path: Path | None, store_path: Path | None, output_format: str) 
     state = "On, as the configuration says."
     if off is not None:
         state = f"Off: {off}." if is_known else f"Not known whether they are on: {off}."
-    target.show(remedies_lines(options.remedies(), state, workers, attempts, target.width))
+    if table_record(present) != table_record(written):
+        state += " The daemon goes by this table; the configuration file says otherwise: reload it."
+    target.show(remedies_lines(present, state, workers, attempts, target.width))
 
 
 @command.command()
@@ -94,19 +99,22 @@ def on(config_path: Path | None) -> None:
     click.echo("remedies are on, as the configuration says")
 
 
-def _asked(config_path: Path | None) -> "tuple[bool, str | None, Sequence[Json] | None]":
-    """Return whether the daemon says anything, why remedies are off (None: they are on), who has enrolled.
+def _asked(
+    config_path: Path | None,
+) -> "tuple[bool, str | None, Sequence[Json] | None, Mapping[str, str] | None]":
+    """Return whether the daemon says anything, why remedies are off (None: they are on), who has enrolled,
+    and by remedy the mode that it goes by (None: not known).
 
     Without a daemon the second is why nobody knows.
     """
     from vramwatch.control import ControlError
 
     try:
-        said = ask_daemon(config_path, "remedies", {}).get("off")
+        said = ask_daemon(config_path, "remedies", {})
         workers: Sequence[Json] | None = ask_daemon(config_path, "workers", {}).get("workers")
     except ControlError as error:
-        return False, str(error), None
-    return True, said, workers
+        return False, str(error), None, None
+    return True, said.get("off"), workers, said.get("modes")
 
 
 def _attempts(config_path: Path | None, store_path: Path | None) -> "Sequence[Attempt]":

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from vramwatch.config import Config
     from vramwatch.core.ports import Feed
     from vramwatch.daemon import Daemon
-    from vramwatch.pipeline import Pipeline
     from vramwatch.reception import Reception
     from vramwatch.store import Store
     from vramwatch.systemd import Systemd
@@ -107,6 +106,8 @@ def _overrides(
 def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]") -> None:
     """Open the store and the source, watch until told to stop, and leave nothing behind."""
     from vramwatch.assembly import (
+        ask_engines,
+        assemble,
         digests,
         follow_logs,
         keep_probes,
@@ -118,6 +119,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
         watch,
     )
     from vramwatch.cli.reloading import Reload
+    from vramwatch.clock import read_boot_id
     from vramwatch.config import sentence
     from vramwatch.daemon import Daemon
     from vramwatch.systemd import Systemd
@@ -129,12 +131,14 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
         house.callback(feed.source.close)
         place = config.control.place(os.environ, os.geteuid())
         reception = _closed_with(house, _receive(config, feed, place))
-        pipeline = _pipeline(config, feed, store, reception, house)
+        gauging = _closed_with(house, ask_engines(config, feed))
+        insides = tuple(each for each in (reception, gauging) if each)
+        pipeline = assemble(config, feed, store.owners(read_boot_id()), insides)
         logs = _closed_with(house, follow_logs(config, feed))
         judge = watch(config)
         alerting, outbox = tell(config, store) or (None, None)
         digester = digests(config, store.path, outbox) if outbox else None
-        treatment = treat(config, store, reception)
+        treatment = treat(config, store, reception, gauging)
         probing, timer = keep_probes(config, store), time_probes(config, store.path)
         daemon = Daemon(
             feed,
@@ -185,18 +189,6 @@ def _open_store(config: "Config", house: contextlib.ExitStack) -> "Store":
     retention = Retention(kept.raw, kept.minutes, kept.hours, kept.max_size)
     path = kept.path or default_for_writing()
     return _closed_with(house, Store.open(path, config.source_name, __version__, retention))
-
-
-def _pipeline(
-    config: "Config", feed: "Feed", store: "Store", reception: "Reception | None", house: contextlib.ExitStack
-) -> "Pipeline":
-    """Return the pipeline, with all that tells what is inside of processes."""
-    from vramwatch.assembly import ask_engines, assemble
-    from vramwatch.clock import read_boot_id
-
-    gauging = _closed_with(house, ask_engines(config, feed))
-    insides = tuple(each for each in (reception, gauging) if each)
-    return assemble(config, feed, store.owners(read_boot_id()), insides)
 
 
 def _listen(config: "Config", place: Path, daemon: "Daemon", house: contextlib.ExitStack) -> None:

@@ -25,7 +25,7 @@ from vramwatch.core import (
     windows,
 )
 
-VERSION = 2
+VERSION = 3
 """Of the state: one more whenever a class below gains, loses or renames a field."""
 
 _CLASSES: tuple[type, ...] = (

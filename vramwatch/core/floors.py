@@ -1,7 +1,7 @@
 """Whether the points of a floor rise as only growth does: strictly, materially, and to the end."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -38,8 +38,28 @@ MORE_LOAD = 1.25
 
 
 @dataclass(frozen=True, slots=True)
+class Scale:
+    """What a floor is measured in. ``quantum``: less is no step. ``least``: less growth is worth no word."""
+
+    quantum: float
+    least: float
+    show: Callable[[float], str]
+    unit: str  # as the names of figures end in it
+
+
+def _bytes(value: float) -> str:
+    return show_bytes(round(value))
+
+
+BYTES = Scale(QUANTUM, LEAST_GROWTH, _bytes, "bytes")
+
+SHARE = Scale(0.0005, 0.01, "{:.1%}".format, "ratio")
+"""Shares of a pool whose bytes nobody tells: vLLM divides one into some thousand blocks or more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rise:
-    """How a floor rose, in bytes.
+    """How a floor rose, in its own scale.
 
     ``growth``: last points less first, by medians of the outer fifths. ``fall``: the deepest fall from an
     earlier point. ``late``: the share of the growth that came in the second half of the time.
@@ -63,8 +83,8 @@ class Rise:
         return self.growth - self.largest < BESIDE_LARGEST * self.growth
 
 
-def rise(times: Sequence[float], values: Sequence[float]) -> Rise:
-    """Return how ``values`` (bytes, at least one) rise over ``times``, which ascend."""
+def rise(times: Sequence[float], values: Sequence[float], quantum: float = QUANTUM) -> Rise:
+    """Return how ``values`` (at least one) rise over ``times``, which ascend; see Scale for ``quantum``."""
     outer = max(1, len(values) // 5)
     first, last = _median(values[:outer]), _median(values[-outer:])
     growth = last - first
@@ -72,7 +92,7 @@ def rise(times: Sequence[float], values: Sequence[float]) -> Rise:
     middle = _median(values[max(0, halfway - outer) : halfway])
     highest, fall, steps, largest = values[0], 0.0, 0, 0.0
     for value in values:
-        if value >= highest + QUANTUM:
+        if value >= highest + quantum:
             largest = max(largest, value - highest)
             highest, steps = value, steps + 1
         elif highest - value > fall:
@@ -90,20 +110,22 @@ def judge_floor(
     deepest_fall: float,
     least_steps: int,
     rules_out_load: bool = False,
+    scale: Scale = BYTES,
 ) -> Verdict:
     """Return whether the floor ``points`` rises as only growth does.
 
     It must have ``least_points`` after the warm-up, rise with Mann-Kendall's ``z`` or more in
     ``least_steps`` steps, of which none brought all, by what is material, never fall by more than
-    ``deepest_fall`` of its growth, and rise still. ``what`` names the floor in the sentence.
+    ``deepest_fall`` of its growth, and rise still. ``what`` names the floor in the sentence. ``scale``: what
+    the points are measured in; a rate is found in bytes alone.
     """
     lane = window.used
     warm = lane.time - window.age + WARM_UP
     times, works, values = points.since(warm)
     if len(values) < least_points:
         return Unknown(f"{len(values)} of {least_points} points {what} after the warm-up")
-    seen = rise(times, values)
-    if not is_material(seen.growth, window) or seen.steps < least_steps or seen.is_one_step:
+    seen = rise(times, values, scale.quantum)
+    if not _is_worth(seen.growth, window, scale) or seen.steps < least_steps or seen.is_one_step:
         return Clear()
     if seen.fall > deepest_fall * seen.growth or seen.late < LATE:
         return Clear()
@@ -115,21 +137,21 @@ def judge_floor(
         return Unknown("the load rose too")
     return Found(
         Evidence(
-            f"what is held {what} rose by {show_bytes(round(seen.growth))} in "
+            f"what is held {what} rose by {scale.show(seen.growth)} in "
             f"{show_seconds(times[-1] - times[0])}, in {seen.steps} steps, and never fell by more than "
-            f"{show_bytes(round(seen.fall))}",
+            f"{scale.show(seen.fall)}",
             {
-                "growth_bytes": seen.growth,
+                f"growth_{scale.unit}": seen.growth,
                 "z": test.z,
                 "steps": seen.steps,
-                "deepest_fall_bytes": seen.fall,
+                f"deepest_fall_{scale.unit}": seen.fall,
                 "late_share": seen.late,
             },
             window.at(times[0]),
             window.at(times[-1]),
             len(values),
         ),
-        Rate(slope.low, slope.median, slope.high),
+        Rate(slope.low, slope.median, slope.high) if scale is BYTES else None,
     )
 
 
@@ -154,6 +176,10 @@ def slowing(times: Sequence[float], works: Sequence[float], values: Sequence[flo
         return shape
     by_work = saturation(works, kept)
     return by_work if by_work is not None and by_work.shape is Shape.LINEAR else shape
+
+
+def _is_worth(growth: float, window: Window, scale: Scale) -> bool:
+    return is_material(growth, window) if scale is BYTES else growth >= scale.least
 
 
 def is_material(growth: float, window: Window) -> bool:

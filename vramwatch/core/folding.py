@@ -45,6 +45,9 @@ FULL, FULL_MOMENTS = 0.98, 6
 PRESSED = 0.97
 """Share of its pool from which it is full."""
 
+WHOLE_POOL = 1.0
+"""A pool whose bytes nobody tells is followed in shares of it."""
+
 ACCIDENTS_KEPT = 16
 
 SIBLINGS_OVER = HOUR
@@ -381,6 +384,11 @@ class GpuWindows:
             if lane is None:
                 lane = window.layers[layer] = Lane(window.capacity, votes=False)
             watched.came |= lane.fold(now, value, work, is_idle)
+        fullness = told.get("engine_kv_ratio")
+        if fullness is not None and Layer.KV not in window.layers:
+            if window.fullness is None:
+                window.fullness = Lane(WHOLE_POOL, votes=False)
+            watched.came |= window.fullness.fold(now, fullness, work, is_idle)
 
     def _hear(self, window: Window, told: Mapping[str, float], now: float, pid: int) -> None:
         """Take in what a process says of accidents and of requests that wait."""

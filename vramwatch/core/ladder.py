@@ -335,10 +335,14 @@ def _unseen(case: Case, party: Party, wanted: int, record: Record) -> Hindered |
 
 
 def _level(case: Case, record: Record) -> int | None:
-    """Return what was held when the growth was last seen: before it was freed, else when it moved."""
-    freed = [each for each in record.of(case) if each.result is Result.RECOVERED]
-    if freed:
-        return freed[-1].apply.before
+    """Return what a fall counts from: what was held before an attempt that freed it, what an attempt without
+    effect has left, else what was held when the incident last moved.
+    """
+    for each in reversed(record.of(case)):
+        if each.result is Result.RECOVERED:
+            return each.apply.before
+        if each.result in WITHOUT_EFFECT and each.outcome is not None and each.outcome.freed is not None:
+            return each.apply.before - each.outcome.freed
     return case.newest.scene.held_bytes if case.newest.scene else None
 
 

@@ -23,17 +23,32 @@ _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
 
 @dataclass(frozen=True, slots=True)
+class Cache:
+    """How an engine was told to keep its KV. ``model``: as its command names it. ``ranks``: tensor-parallel.
+
+    ``dtype``: of keys and values, "auto" as the model is computed; ``computed``: of the model, None: its own.
+    """
+
+    model: str
+    dtype: str = "auto"
+    computed: str | None = None
+    ranks: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Asks:
     """Where an engine tells its figures. ``paths``: every one is asked, and any may be missing.
 
     ``port_options``: options of its command that name the port, by precedence. ``port``: the one that was
     named otherwise. ``usual_ports``: what it takes without; they count only where it is seen to listen.
+    ``cache``: makes bytes of a pool that is told in tokens; None: nobody can.
     """
 
     paths: tuple[str, ...]
     usual_ports: tuple[int, ...]
     port_options: tuple[str, ...] = ("--port",)
     port: int | None = None
+    cache: Cache | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +56,14 @@ class Told:
     """Figures of one engine: quantity (see core.model.Gauge) -> value, never one that was not told.
 
     ``rank``: its number among data-parallel engines, or of its replica where ``model`` is told; None: the
-    only one. ``model``: the one that alone they are of; None: of whichever it serves.
+    only one. ``model``: the one that alone they are of; None: of whichever it serves. ``pool_tokens``: size
+    of its KV pool where that is not told in bytes.
     """
 
     figures: Mapping[str, float]
     rank: int | None = None
     model: str | None = None
+    pool_tokens: float | None = None
 
 
 @runtime_checkable

@@ -116,7 +116,8 @@ class Window:
     it that others hold; of a budget, those of the same owner. ``started``: when its process
     did, None: not known. ``whole``: nothing more specific than this window holds the bytes in it. ``told``:
     what its process says of itself, by quantity. ``pressed``: the share of the last minutes in which
-    requests waited for a pool that was full. ``counts_requests``: whether its work is counted in requests.
+    requests waited for a pool that was full. ``fullness``: the share of its KV pool in use, 0 to 1; None: not
+    told, or its bytes are. ``counts_requests``: whether its work is counted in requests.
     ``withheld``: the driver listed a process without its bytes, which are among these. ``ghosts``: bytes
     held by processes that are over.
     """
@@ -133,6 +134,7 @@ class Window:
     started: float | None = None
     whole: bool = True
     layers: dict[Layer, Lane] = field(default_factory=dict)
+    fullness: Lane | None = None
     running: float | None = None
     waiting: float | None = None
     told: Mapping[str, float] = field(default_factory=dict)

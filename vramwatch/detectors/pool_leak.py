@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vramwatch.core.floors import judge_floor
+from vramwatch.core.floors import BYTES, SHARE, judge_floor
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.traits import Traits
 from vramwatch.core.verdicts import Unknown, Verdict
@@ -38,12 +38,17 @@ class PoolLeak(BaseModel):
         if window.running is None:
             return Unknown("it does not say when nothing runs")
         pool = window.pool
-        if pool is None:
+        if pool is not None:
+            seen, lane, scale = pool, pool.used, BYTES
+        elif window.fullness is not None and window.is_flat:
+            seen, lane, scale = window, window.fullness, SHARE
+        else:
             return Unknown("it has no pool, or tells nothing of it")
         return judge_floor(
-            pool,
-            pool.used.rests,
+            seen,
+            lane.rests,
             "of the pool while nothing runs or waits",
+            scale=scale,
             least_points=self.least_points,
             z=self.z,
             deepest_fall=self.deepest_fall,

@@ -1,4 +1,4 @@
-"""Spilled: a model lies partly in the host's memory, because it did not fit the GPU."""
+"""Spilled: models lie partly in the host's memory, because they did not fit the GPU."""
 
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from vramwatch.core.windows import Window
 
 
 class Spilled(BaseModel):
-    """Part of the model is not on the GPU. Ollama tells ``size`` and ``size_vram``."""
+    """Part of its models is not on the GPU. Ollama tells ``size`` and ``size_vram``; their sums count."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,7 +31,7 @@ class Spilled(BaseModel):
             return Clear()
         return Found(
             Evidence(
-                f"{show_bytes(round(beside))} of a model of {show_bytes(round(size))} "
+                f"{show_bytes(round(beside))} of the {show_bytes(round(size))} that it has loaded "
                 "lie in the host's memory: it answers slowly",
                 {"model_bytes": size, "model_gpu_bytes": on_gpu},
                 window.at(window.now),

@@ -4,7 +4,7 @@ Sizes: docs/api.md, "List Running Models"; OLLAMA_HOST: envconfig/config.go.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -46,15 +46,32 @@ class Ollama:
         return Asks((_PAGE,), (11434,), (), int(host["port"]) if host else None)
 
     def read(self, pages: Mapping[str, str]) -> tuple[Told, ...]:
-        """A runner is known by its blob and the page by names, so that figures count for a single model."""
+        """The sum of all models counts for the service; then each model by name, as long as there are any.
+
+        A runner is known by its blob and the page by names, so that no runner is told its own model's.
+        """
         said = read_json(pages.get(_PAGE))
         models = said.get("models") if isinstance(said, dict) else None
         if not isinstance(models, list):
             return ()
-        one = models[0] if len(models) == 1 and isinstance(models[0], dict) else {}
-        return (
-            Told(known(model_bytes=figure(one.get("size")), model_gpu_bytes=figure(one.get("size_vram")))),
-        )
+        each = [Told(_sizes(model), model=name) for model in models if (name := _name(model))]
+        sizes, on_gpu = ([one.figures.get(key) for one in each] for key in ("model_bytes", "model_gpu_bytes"))
+        return (Told(known(model_bytes=_sum(sizes), model_gpu_bytes=_sum(on_gpu))), *each)
+
+
+def _name(model: object) -> str | None:
+    name = model.get("name") if isinstance(model, dict) else None
+    return name if isinstance(name, str) and name else None
+
+
+def _sizes(model: Mapping[str, object]) -> Mapping[str, float]:
+    return known(model_bytes=figure(model.get("size")), model_gpu_bytes=figure(model.get("size_vram")))
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    """Return the sum; None where there is nothing, or one is not told: a part would pass for the whole."""
+    told = [each for each in values if each is not None]
+    return sum(told) if told and len(told) == len(values) else None
 
 
 def _is_ollamas(facts: ProcessFacts, command: Command, model: str | None) -> bool:

@@ -4,8 +4,8 @@ Metrics: vllm/v1/metrics/loggers.py of the same; the names with gpu_ are those o
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from vramwatch.core.commandline import (
@@ -20,7 +20,9 @@ from vramwatch.core.commandline import (
 )
 from vramwatch.core.metric_pages import (
     Asks,
+    Cache,
     Page,
+    Series,
     Told,
     by_rank,
     figure,
@@ -81,7 +83,8 @@ class Vllm:
         return EngineFacts("vllm", role, model, _rank(facts), preallocates=True)
 
     def asks(self, facts: ProcessFacts) -> Asks:
-        return Asks(("/metrics",), (8000,))
+        commands = (command for each in lineage(facts) if _serves(command := parse(each.argv)))
+        return Asks(("/metrics",), (8000,), cache=next((_cache(each.arguments) for each in commands), None))
 
     def read(self, pages: Mapping[str, str]) -> tuple[Told, ...]:
         page = read_page(pages.get("/metrics", ""), _NAMES)
@@ -89,14 +92,16 @@ class Vllm:
 
 
 def _told(rank: int | None, page: Page) -> Iterator[Told]:
-    """Yield the figures; bytes only where the size of the pool was given to it (--kv-cache-memory-bytes).
+    """Yield the figures; bytes of a pool whose size was given to it (--kv-cache-memory-bytes), else tokens.
 
     Cached blocks that nobody uses count as free in vLLM's own figure: vllm/v1/core/block_pool.py.
     """
     used = share(most(first(page, *_USED)))
     sizes = [figure(each.labels.get("kv_cache_memory_bytes")) for each in page.get(_CONFIG, ())]
     pool = next((size for size in sizes if size), None)
-    yield from told(
+    counts = [_tokens(each) for each in page.get(_CONFIG, ())]
+    tokens = None if pool else next((count for count in counts if count), None)
+    figures = told(
         rank,
         engine_kv_ratio=used,
         engine_pool_bytes=pool,
@@ -108,6 +113,26 @@ def _told(rank: int | None, page: Page) -> Iterator[Told]:
         requests_total=total(page.get(_FINISHED, ())),
         preemptions_total=total(page.get(_PREEMPTIONS, ())),
     )
+    yield from (replace(each, pool_tokens=tokens) for each in figures)
+
+
+def _tokens(config: Series) -> float | None:
+    """Return for how many tokens there are blocks; None where it does not say (before its engine is up)."""
+    return product(figure(config.labels.get("num_gpu_blocks")), figure(config.labels.get("block_size")))
+
+
+def _cache(arguments: Sequence[str]) -> Cache | None:
+    """Return how the pool is kept; None where its layers or its tokens are divided among ranks."""
+    model = option(arguments, "--model") or operand(arguments, "serve")
+    divided = option(
+        arguments, "--pipeline-parallel-size", "-pp", "--decode-context-parallel-size", "-dcp"
+    ) not in (None, "1")
+    ranks = option(arguments, "--tensor-parallel-size", "-tp") or "1"
+    if model is None or divided or not (ranks.isascii() and ranks.isdigit() and int(ranks[:5]) > 0):
+        return None
+    kept = option(arguments, "--kv-cache-dtype") or "auto"
+    computed = option(arguments, "--dtype")
+    return Cache(model, kept, None if computed == "auto" else computed, int(ranks[:5]))
 
 
 def _sleep_level(page: Page) -> float | None:

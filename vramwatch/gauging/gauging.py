@@ -11,11 +11,9 @@ from vramwatch.core.commandline import own_title
 from vramwatch.core.metric_pages import Gauged, Told
 from vramwatch.core.model import Gauge, Instant, ProcessKey, Tenant
 from vramwatch.core.ranks import data_parallel_rank
-from vramwatch.core.texts import clean
 from vramwatch.core.units import Seconds
-from vramwatch.gauging.fetching import FAILURES, Fetcher
+from vramwatch.gauging.hearing import Hearing, ask_service
 from vramwatch.gauging.services import Door, Place, Service, doors, services
-from vramwatch.procfs.listening import still_listens
 
 SERVICES_MOST = 256
 """Services asked on one machine; more are left out."""
@@ -93,6 +91,11 @@ class Gauging:
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine gauges", daemon=True)
 
+    @property
+    def hearing(self) -> Hearing:
+        """Who asks the same services once more, on a thread of the caller's."""
+        return Hearing(self._engines, self._terms.places, self._root, lambda: self._tenants)
+
     def start(self) -> "Gauging":
         self._thread.start()
         return self
@@ -159,23 +162,14 @@ class Gauging:
     def _ask(self, service: Service, standing: _Standing) -> tuple[tuple[Told, ...], str | None]:
         """Return what a service tells; with nothing, why."""
         engine = self._engines[service.engine]
-        asks = engine.asks(service.facts)
-        candidates = (standing.door,) if standing.door else doors(service, asks, self._root)
+        known = standing.door
         standing.door = None
-        why = "no socket of this machine that is known to be its own; see engines.urls"
-        for door in candidates:
-            try:
-                fetcher = Fetcher(door.url, door.token.reveal() if door.token else None)
-                pages = {path: text for path in asks.paths if (text := fetcher.get(path)) is not None}
-            except FAILURES as error:
-                why = f"{door.url} does not answer: {clean(str(error)) or type(error).__name__}"
-                continue
-            told = engine.read(pages)
-            if told and (door.inode is None or still_listens(self._root, door.pids, door.inode)):
-                standing.door = door
-                return told, None
-            why = f"{door.url} has no page with its names; its metrics may have to be switched on"
-        return (), why
+        candidates = (known,) if known else doors(service, engine.asks(service.facts), self._root)
+        answered = ask_service(engine, service, candidates, self._root)
+        if isinstance(answered, str):
+            return (), answered
+        standing.door = answered.door
+        return answered.told, None
 
     def _note(self, service: Service, standing: _Standing, why: str | None) -> None:
         """Say when a service is first heard and when it falls silent, and put the next asking off."""

@@ -114,12 +114,12 @@ def last_withheld(connection: Connection) -> dict[str, WithheldApply]:
 
 
 def last_of_owners(connection: Connection, wall: float) -> list[Attempt]:
-    """Return the newest attempt of each Owner and Gpu that was decided after ``wall``; a dry run is none."""
+    """Return the newest attempt and the newest dry run of each Owner and Gpu, decided after ``wall``."""
     columns = t.attempt.c
     newest = (
         select(func.max(columns.number))
-        .where(columns.withheld.is_(None), columns.dry_run == 0, columns.wall > wall)
-        .group_by(columns.owner, columns.gpu)
+        .where(columns.withheld.is_(None), columns.wall > wall)
+        .group_by(columns.owner, columns.gpu, columns.dry_run)
     )
     rows = connection.execute(select(t.attempt).where(columns.number.in_(newest)).order_by(columns.number))
     return [_attempt(row) for row in rows]
