@@ -47,7 +47,7 @@ HIDDEN = (
 )
 """What /proc keeps from a user without capabilities: CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, proc(5)."""
 
-REVEALING = "vramwatch service install --profile identify adds a helper that tells the first three"
+REVEALING = "vramwatch service install --profile identify adds a helper that tells all four"
 
 TROUBLES = {
     BLIND: "what is said of the driver and the GPUs above",

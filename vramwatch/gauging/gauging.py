@@ -15,7 +15,7 @@ from vramwatch.core.texts import clean
 from vramwatch.core.units import Seconds
 from vramwatch.gauging.fetching import FAILURES, Fetcher
 from vramwatch.gauging.services import Door, Place, Service, doors, services
-from vramwatch.procfs.listening import still_listens
+from vramwatch.procfs.listening import Ask, still_listens
 
 SERVICES_MOST = 256
 """Services asked on one machine; more are left out."""
@@ -75,8 +75,10 @@ class Gauging:
         terms: Terms,
         root: str = "/proc",
         clock: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
+        ask: Ask | None = None,
     ) -> None:
         """``engines``: those that tell figures, by name. ``clock``: boottime, as that of the polls.
+        ``ask`` tells of sockets of other users' processes.
 
         Nothing is asked before ``start``, or by ``look`` for a caller who has time.
         """
@@ -84,6 +86,7 @@ class Gauging:
         self._terms = terms
         self._root = root
         self._clock = clock
+        self._sockets = ask
         self._present: dict[
             str, tuple[float, Mapping[ProcessKey, Tenant]]
         ] = {}  # by UUID, of the newest list
@@ -160,7 +163,7 @@ class Gauging:
         """Return what a service tells; with nothing, why."""
         engine = self._engines[service.engine]
         asks = engine.asks(service.facts)
-        candidates = (standing.door,) if standing.door else doors(service, asks, self._root)
+        candidates = (standing.door,) if standing.door else doors(service, asks, self._root, self._sockets)
         standing.door = None
         why = "no socket of this machine that is known to be its own; see engines.urls"
         for door in candidates:
@@ -171,11 +174,14 @@ class Gauging:
                 why = f"{door.url} does not answer: {clean(str(error)) or type(error).__name__}"
                 continue
             told = engine.read(pages)
-            if told and (door.inode is None or still_listens(self._root, door.pids, door.inode)):
+            if told and (door.inode is None or self._still_listens(door.pids, door.inode)):
                 standing.door = door
                 return told, None
             why = f"{door.url} has no page with its names; its metrics may have to be switched on"
         return (), why
+
+    def _still_listens(self, pids: tuple[int, ...], inode: int) -> bool:
+        return still_listens(self._root, pids, inode, self._sockets)
 
     def _note(self, service: Service, standing: _Standing, why: str | None) -> None:
         """Say when a service is first heard and when it falls silent, and put the next asking off."""
