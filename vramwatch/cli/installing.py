@@ -29,6 +29,19 @@ SHIPPED_PROGRAMS = "/opt/vramwatch/bin/"
 IDENTIFY = ("vramwatch-identify.socket", "vramwatch-identify.service")
 """The units of the profile "identify"."""
 
+SYSTEMD_NEEDED = 235
+"""The first with StateDirectory=, ConfigurationDirectory= and RuntimeDirectoryPreserve=: systemd NEWS."""
+
+SYSTEMD_SINCE = {
+    "PrivateMounts": 239,
+    "ProtectHostname": 242,
+    "RestrictSUIDSGID": 242,
+    "ProtectKernelLogs": 244,
+    "ProtectClock": 245,
+    "PrivateIPC": 248,
+}
+"""Directive of our units -> the first systemd that knows it, of those after SYSTEMD_NEEDED: systemd NEWS."""
+
 MINIMAL = """\
 # Every option has a default: vramwatch check --example prints them all, with what they mean.
 # After a change: vramwatch check && systemctl reload vramwatch
@@ -111,6 +124,13 @@ def wanted(config: Config, shipped: Path, program: str, *, identifies: bool = Fa
         ),
         Item(CONFIGURATION, Deed.WRITE, MINIMAL, mode=0o640),
     ]
+
+
+def lacking(items: Iterable[Item], version: int) -> list[str]:
+    """Return the directives in ``items`` that systemd ``version`` ignores, sorted; empty: it knows all."""
+    lines = {line for item in items for line in item.text.splitlines()}
+    named = {line.partition("=")[0] for line in lines}
+    return sorted(name for name, since in SYSTEMD_SINCE.items() if name in named and version < since)
 
 
 def drop_ins(config: Config, shipped: Path) -> dict[str, str]:
