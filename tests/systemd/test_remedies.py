@@ -1,4 +1,4 @@
-"""The remedy "command" in the service's own sandbox: a real polkit lets it restart the one unit of the rule."""
+"""The remedy "command" in the service's own sandbox: a real polkit lets it restart one unit and no other."""
 
 import json
 import threading
