@@ -112,8 +112,10 @@ def _show_text(looking: "Looking", watch: bool) -> None:
 
 
 def _with_hidden(status: "Status", revealing: str | None) -> "Status":
-    """Add what is hidden: of this machine as it is, not of a simulated server or of another boot."""
-    is_here = status.poll.at.boot_id == status.now.boot_id
+    """Add what is hidden: of this machine, not of a simulated server or of a recording."""
+    from vramwatch.cli.looking import RECORDED, SIMULATED
+
+    is_here = not status.poll.at.boot_id.startswith((SIMULATED, RECORDED))
     return replace(status, revealing=revealing if is_here else None)
 
 

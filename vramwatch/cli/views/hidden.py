@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from vramwatch.cli.views.text import Line, Tone, wrap
+from vramwatch.cli.views.words import pids
 from vramwatch.core.model import Holding, Ledger, Poll
 from vramwatch.core.texts import clean
 
@@ -29,15 +30,19 @@ def _hidden(ledger: Ledger) -> Iterator[str]:
             yield f"who keeps the memory of the ghost pid {holding.pid}"
         else:
             yield from _of_living(holding, is_figured=holding.tenant.owner.key in owners)
+    closed = [
+        h.pid
+        for h in ledger.holdings
+        if h.ghost is None and h.tenant.facts.uid and not h.tenant.facts.environment
+    ]
+    if closed:
+        yield f"the environment of {pids(closed)}: the name of a Slurm job, the rank"
 
 
 def _of_living(holding: Holding, *, is_figured: bool) -> Iterator[str]:
     facts, engine = holding.tenant.facts, holding.tenant.engine
-    container, slurm = facts.container, facts.slurm
-    if container and not container.name:
+    if (container := facts.container) and not container.name and facts.pod is None:
         yield f"the name of container {clean(container.id)[:ID_SHOWN]}, pid {holding.pid}"
-    if slurm and not slurm.name:
-        yield f"the name of Slurm job {clean(slurm.job)}, pid {holding.pid}"
     if engine and not is_figured:
         yield (
             f"the address at which {engine.engine} tells its figures, pid {holding.pid}, "
