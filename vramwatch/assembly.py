@@ -111,7 +111,7 @@ def ask_engines(config: Config, feed: Feed) -> Gauging | None:
         if isinstance(engine := found(), Gauged)
     }
     places = tuple(Place(each.owner, each.url, each.token_file) for each in options.urls)
-    return Gauging(gauged, Terms(options.interval, places)).start()
+    return Gauging(gauged, Terms(options.interval, places), ask=IdentifySocket().listening).start()
 
 
 def assemble(

@@ -25,7 +25,8 @@ from vramwatch.gauging import Place
 from vramwatch.gauging.fetching import PAGE_MOST, PAGE_WITHIN
 from vramwatch.gauging.gauging import BACK_OFF_MOST
 from vramwatch.gauging.services import own_pids
-from vramwatch.procfs.listening import Listener, children, find_listeners, still_listens
+from vramwatch.procfs.identity import read_stat
+from vramwatch.procfs.listening import Listener, children, find_listeners, listening_inodes, still_listens
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
 
@@ -271,6 +272,15 @@ def as_nobody():
         os.seteuid(0)
 
 
+@contextlib.contextmanager
+def as_root():
+    os.seteuid(0)
+    try:
+        yield
+    finally:
+        os.seteuid(65534)
+
+
 def told_at(server, port):
     with as_nobody():
         return [each.port for each in find_listeners("/proc", [server.pid], port)]
@@ -285,6 +295,25 @@ def test_without_rights_a_port_in_the_command_counts_if_its_user_listens_there_a
         with as_nobody():
             assert still_listens("/proc", [server.pid], listener.inode)
             assert not still_listens("/proc", [server.pid], listener.inode + 1)
+
+
+@AS_ROOT
+def test_where_the_helper_tells_the_sockets_no_command_needs_to_name_a_port(tmp_path):
+    with serving(tmp_path, "vllm", "serve", "m", pages=VLLM) as server:
+        asked = []
+
+        def ask(pid, start_ticks):
+            asked.append((pid, start_ticks))
+            with as_root():
+                return listening_inodes("/proc", pid)
+
+        with as_nobody():
+            (listener,) = find_listeners("/proc", [server.pid], None, ask)
+            assert listener.port == server.port
+            assert find_listeners("/proc", [server.pid], None, lambda *_: ()) == ()
+            assert find_listeners("/proc", [server.pid], server.port, lambda *_: ()) == ()
+            assert not still_listens("/proc", [server.pid], listener.inode, lambda *_: ())
+        assert set(asked) == {(server.pid, read_stat("/proc", server.pid).start_ticks)}
 
 
 @AS_ROOT

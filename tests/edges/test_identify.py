@@ -14,6 +14,7 @@ from tests.waiting import wait_until
 from vramwatch.core.model import ProcessState
 from vramwatch.procfs.identify import ANSWER_DEADLINE, RESTING, IdentifySocket, answer
 from vramwatch.procfs.identity import read_stat
+from vramwatch.procfs.listening import own_listeners
 
 NOBODY = 65534
 
@@ -81,6 +82,30 @@ def test_who_has_no_container_is_told_so(helper):
     assert told is not None
 
 
+LISTENS = """
+import socket, time
+one = socket.create_server(("127.0.0.1", 0))
+other = socket.create_connection(one.getsockname())
+print(one.getsockname()[1], flush=True)
+time.sleep(60)
+"""
+
+
+@as_root
+def test_of_another_users_process_it_is_told_at_which_sockets_it_listens_and_of_no_connection(helper):
+    asked = ["/usr/bin/python3", "-c", LISTENS]
+    with subprocess.Popen(asked, user=NOBODY, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            port = int(server.stdout.readline())
+            ticks = read_stat("/proc", server.pid).start_ticks
+            (listener,) = own_listeners("/proc", [server.pid], None)
+            assert listener.port == port
+            assert helper.listening(server.pid, ticks) == {listener.inode}
+            assert helper.listening(server.pid, ticks + 1) is None
+        finally:
+            server.kill()
+
+
 def test_the_holders_of_devices_are_found_by_the_search_of_all_processes(helper):
     found = helper.holders()
     assert found.is_complete
@@ -110,6 +135,7 @@ def test_whoever_is_neither_root_nor_the_socket_s_owner_is_told_nothing(helper, 
         b'{"about": "environment", "pid": -1, "start_ticks": 1}',
         b'{"about": "environment", "pid": true, "start_ticks": 1}',
         b'{"about": "container", "pid": 9223372036854775807, "start_ticks": 1}',
+        b'{"about": "listening", "pid": 1}', b'{"about": "listening", "pid": "self", "start_ticks": 1}',
         b"[" * 250,
     ],
 )  # fmt: skip

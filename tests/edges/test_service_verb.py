@@ -8,12 +8,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from vramwatch.cli import installing, rolling_back
+from vramwatch.cli import installing, main, rolling_back
 from vramwatch.cli.installing import CONFIGURATION, UNIT, UNITS, Deed, Root
 from vramwatch.config import load
 from vramwatch.core.errors import VramwatchError
-from vramwatch.store.copies import copies, keep_copy
+from vramwatch.store.copies import COPIES_KEPT, copies, keep_copy
 
 PROGRAM = "/opt/elsewhere/bin/vramwatch"
 
@@ -141,14 +142,14 @@ def keep(path, schema):
         keep_copy(connection, path, schema)
 
 
-def test_one_copy_is_kept_the_newest(tmp_path):
+def test_a_copy_of_each_upgrade_is_kept_and_of_the_newest_three_alone(tmp_path):
     path = tmp_path / "vramwatch.db"
-    for schema in (1, 2):
+    for schema in range(1, COPIES_KEPT + 3):
         store_of(path, schema)
         keep(path, schema)
-    (kept,) = copies(path)
-    assert kept.schema == 2
-    assert oct(kept.path.stat().st_mode)[-3:] == "640"
+    kept = copies(path)
+    assert [each.schema for each in kept] == [5, 4, 3]
+    assert {oct(each.path.stat().st_mode)[-3:] for each in kept} == {"640"}
 
 
 def test_without_room_no_copy_is_made_and_it_is_said(tmp_path, monkeypatch, caplog):
@@ -204,6 +205,24 @@ def test_a_history_that_both_read_stays(versions, tmp_path):
     assert plan.loss().startswith("nothing is lost")
 
 
+def test_the_version_and_the_copy_to_go_back_to_can_be_named(versions, tmp_path):
+    link, _ = versions
+    oldest = version(tmp_path, "0.0.9", 2)
+    os.utime(oldest, (0, 0))
+    path = tmp_path / "vramwatch.db"
+    for schema in (2, 3):
+        store_of(path, schema)
+        keep(path, schema)
+    store_of(path, 4)
+    plan = rolling_back.plan(link, path, to="0.0.9")
+    assert (plan.program, plan.copy.schema) == (oldest, 2)
+    assert rolling_back.plan(link, path, day=plan.copy.day).copy.schema == 3
+    with pytest.raises(VramwatchError, match=r"no version 7\.0 stands there; there: 0\.0\.9, 0\.1\.0"):
+        rolling_back.plan(link, path, to="7.0")
+    with pytest.raises(VramwatchError, match=r"and of 2001-01-01 is beside it; there: \d{4}"):
+        rolling_back.plan(link, path, day="2001-01-01")
+
+
 @pytest.mark.parametrize("lacking", ["copy", "version", "link"])
 def test_where_there_is_no_way_back_it_is_said_why_and_nothing_is_touched(versions, tmp_path, lacking):
     link, old = versions
@@ -214,3 +233,33 @@ def test_where_there_is_no_way_back_it_is_said_why_and_nothing_is_touched(versio
         link.unlink()
     with pytest.raises(VramwatchError, match="no copy" if lacking == "copy" else "version"):
         rolling_back.plan(link, tmp_path / "vramwatch.db")
+
+
+# --- an old systemd ----------------------------------------------------------------------------------
+
+
+def with_systemd(folder, monkeypatch, version):
+    """A machine whose systemctl says that it is of that version."""
+    program = folder / "bin" / "systemctl"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho 'systemd {version} ({version}.1-1)'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr("vramwatch.cli.systemctl.BOOTED", folder)
+
+
+def test_an_old_systemd_is_told_by_what_it_ignores_and_a_new_one_by_nothing(tmp_path):
+    items = installing.wanted(configured(tmp_path), installing.shipped_units(), PROGRAM, identifies=True)
+    assert installing.lacking(items, 252) == []
+    assert installing.lacking(items, 247) == ["PrivateIPC"]
+    assert installing.lacking(items, 241) == [
+        "PrivateIPC", "ProtectClock", "ProtectHostname", "ProtectKernelLogs", "RestrictSUIDSGID",
+    ]  # fmt: skip
+
+
+def test_a_systemd_that_makes_no_directories_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    with_systemd(tmp_path, monkeypatch, 234)
+    done = CliRunner().invoke(main, ["service", "install", "--yes", "--no-start"])
+    assert done.exit_code == 1
+    assert "systemd 234 is too old: the service needs 235" in done.output
+    assert "write" not in done.output

@@ -22,6 +22,7 @@ from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.forecast import Reason as NoForecast
 from vramwatch.core.incidents import Severity, State, Subject
 from vramwatch.core.model import (
+    Container,
     Explanation,
     Fault,
     FaultKind,
@@ -486,3 +487,22 @@ def test_a_trouble_of_vramwatch_itself_is_told_in_its_own_words():
 def test_where_nothing_is_open_nothing_is_said_of_it():
     assert seen(status(BUSY)).splitlines()[1] == ""
     assert seen(status(BUSY)).splitlines()[2].startswith("GPU 0")
+
+
+# --- what is hidden ------------------------------------------------------------------------------
+
+
+def test_what_proc_hides_of_those_who_are_there_stands_line_by_line_with_the_command_that_reveals_it():
+    unnamed = holding(7, GIB, "container:3f2a", uid=1000, container=Container("3f2a" * 16, "docker"))
+    ghost = holding(9, GIB, "unit:x", "x", GhostKind.ZOMBIE)
+    known = holding(8, GIB, "slurm:train", uid=1000, environment={"SLURM_JOB_NAME": "train"})
+    of = ledger(gpu("0"), unnamed, known, ghost)
+    said = seen(status(of, revealing="do this"))
+    assert said.endswith(
+        "Hidden in the profile observe; do this tells it:\n"
+        "  the name of container 3f2a3f2a3f2a, pid 7\n"
+        "  who keeps the memory of the ghost pid 9\n"
+        "  the environment of pid 7: the name of a Slurm job, the rank"
+    )
+    assert "Hidden" not in seen(status(of))
+    assert "Hidden" not in seen(status(ledger(gpu("0"), known), revealing="do this"))

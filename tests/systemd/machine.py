@@ -1,17 +1,37 @@
 """A machine that is booted for a test: Debian with a real systemd, in a container without a network.
 
-Its file system is build/systemd-root, made once by ``make test-systemd``; what a test writes is gone with it.
+It has the unified hierarchy of control groups, as machines have today, whatever the host has; what of the
+controllers the host keeps for itself is missing in it. Its file system is build/systemd-root, made once by
+``make test-systemd``; what a test writes is gone with it.
 """
 
 import contextlib
+import json
+import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
+
+import pytest
 
 from tests.waiting import wait_until
 
 ROOT = Path("build/systemd-root")
 BOOT_WITHIN = 60.0
+
+VRAMWATCH = "/opt/vramwatch/bin/vramwatch"
+SITE = "/opt/vramwatch-0.1.0/lib/python3.11/site-packages"
+CONFIGURATION = "/etc/vramwatch/config.yaml"
+
+NEEDED = [
+    pytest.mark.skipif(
+        os.geteuid() != 0 or not (ROOT / ".whole").exists() or shutil.which("systemd-nspawn") is None,
+        reason="no machine to boot: make test-systemd, as root, makes one",
+    ),
+    pytest.mark.timeout(900),
+]
+"""What every module of tests on a machine is marked with."""
 
 
 class Machine:
@@ -56,6 +76,25 @@ class Machine:
     def journal(self):
         return self.say("journalctl", "-u", "vramwatch.service", "--no-pager", "-o", "cat")
 
+    # --- the service on it ---
+
+    def status(self):
+        """What the service says of itself."""
+        return self.show("StatusText")
+
+    def until_it_says(self, text):
+        wait_until(lambda: text in self.status(), f"STATUS {text}: {self.status()}", 60)
+
+    def ask(self, *words):
+        """Return what a verb tells as JSON."""
+        return json.loads(self.say(VRAMWATCH, *words, "--format", "json"))
+
+    def configure(self, text):
+        """Give the service a configuration and what it needs for it, as an administrator does."""
+        self.write(CONFIGURATION, text)
+        self.run("chown", "root:vramwatch", CONFIGURATION)
+        return self.say(VRAMWATCH, "service", "install", "--yes")
+
 
 @contextlib.contextmanager
 def booted(log, *binds):
@@ -63,8 +102,9 @@ def booted(log, *binds):
     with log.open("wb") as console:
         words = ["systemd-nspawn", "-D", str(ROOT), "--volatile=overlay", "--register=no", "--keep-unit"]
         nspawn = subprocess.Popen(
-            [*words, "--private-network", "--boot", *binds],
+            [*words, f"--machine=vramwatch-{os.getpid()}", "--private-network", "--boot", *binds],
             stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT,
+            env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
         )  # fmt: skip
     try:
         yield Machine(_leader_of(nspawn, log))

@@ -3,26 +3,12 @@ started, killed, hung, reloaded, taken away. ``make test-systemd`` runs it; skip
 """
 
 import json
-import os
-import shutil
-from pathlib import Path
+import time
 
 import pytest
 
-from tests.nvml.driver import FakeDriver
-from tests.systemd.machine import ROOT, booted
+from tests.systemd.machine import NEEDED, SITE, VRAMWATCH
 from tests.waiting import wait_until
-
-VRAMWATCH = "/opt/vramwatch/bin/vramwatch"
-STATE, LIBRARY = "/srv/nvml", "/srv/nvml-library"
-
-TEST_DRIVER = f"""\
-[Service]
-Environment=VRAMWATCH_TEST_NVML={STATE}/state LD_LIBRARY_PATH={LIBRARY}
-ReadWritePaths={STATE}
-"""
-
-SITE = "/opt/vramwatch-0.1.0/lib/python3.11/site-packages"
 
 FIRST_STORE = """
 import sqlite3
@@ -46,49 +32,11 @@ store.execute("PRAGMA user_version = 1")
 store.commit()
 """ % (SITE, int.from_bytes(b"VRAM"))  # noqa: UP031 - braces stand in it
 
-pytestmark = [
-    pytest.mark.skipif(
-        os.geteuid() != 0 or not (ROOT / ".whole").exists() or shutil.which("systemd-nspawn") is None,
-        reason="no machine to boot: make test-systemd, as root, makes one",
-    ),
-    pytest.mark.timeout(600),
-]
-
-
-@pytest.fixture(scope="module")
-def driver():
-    with FakeDriver(gpus=2) as driver:
-        state = Path(driver.environment()["VRAMWATCH_TEST_NVML"])
-        state.parent.chmod(0o755)
-        state.chmod(0o666)  # the service's user reads and writes it
-        yield driver
-
-
-@pytest.fixture(scope="module")
-def machine(driver, tmp_path_factory):
-    environment = driver.environment()
-    state = Path(environment["VRAMWATCH_TEST_NVML"]).parent
-    library = environment["LD_LIBRARY_PATH"].split(":")[0]
-    binds = (f"--bind={state}:{STATE}", f"--bind-ro={library}:{LIBRARY}", "--bind-ro=dist:/bundle")
-    with booted(tmp_path_factory.mktemp("machine") / "console", *binds) as machine:
-        machine.run(
-            "sh", "-c", "cd /root && tar xzf /bundle/vramwatch-*.tar.gz && vramwatch-*/install", within=500
-        )
-        machine.write("/etc/systemd/system/vramwatch.service.d/test.conf", TEST_DRIVER)
-        machine.run(VRAMWATCH, "service", "install", "--yes")
-        yield machine
-
-
-def status(machine):
-    return machine.show("StatusText")
-
-
-def until_it_says(machine, text):
-    wait_until(lambda: text in status(machine), f"STATUS {text}: {status(machine)}", 60)
+pytestmark = NEEDED
 
 
 def test_it_is_installed_and_runs_as_a_user_of_its_own_and_says_how_it_stands(machine):
-    until_it_says(machine, "2 GPUs, 0 open incidents, last poll")
+    machine.until_it_says("2 GPUs, 0 open incidents, last poll")
     said = machine.say(VRAMWATCH, "service", "status")
     assert said.splitlines()[0].startswith("vramwatch.service: active (running)")
     assert "profile: observe" in said
@@ -112,28 +60,87 @@ def test_its_files_are_read_by_its_group_and_by_nobody_else(machine):
 def test_a_driver_that_hangs_blinds_it_and_the_process_stays(machine, driver):
     before = machine.show("MainPID")
     driver.hang("nvmlDeviceGetMemoryInfo_v2")
-    until_it_says(machine, "blind since")
+    machine.until_it_says("blind since")
     machine.run("sleep", "35")  # longer than WatchdogSec: what must not happen needs its time
-    assert status(machine).startswith("blind since")
+    assert machine.status().startswith("blind since")
     driver.clear_faults()
-    until_it_says(machine, "2 GPUs")
+    machine.until_it_says("2 GPUs")
     assert machine.show("MainPID") == before
     assert machine.show("NRestarts") == "0"
 
 
+WATCHDOG = 30.0
+"""WatchdogSec= of the unit, seconds."""
+
+
+def stored_at(machine):
+    """Return when the newest stored reading was read, unix seconds."""
+    told = machine.say(VRAMWATCH, "status", "--store", "/var/lib/vramwatch/vramwatch.db", "--format", "json")
+    return json.loads(told)["time"]
+
+
+def works_again_within(machine, signalled, before, limit):
+    """Wait until another process is READY and has stored a reading; return after how many seconds it had."""
+
+    def is_ready():
+        return machine.show("MainPID") not in (before, "0") and machine.show("ActiveState") == "active"
+
+    wait_until(is_ready, "it is ready again", limit + 10)
+    ready = time.time() - signalled
+    wait_until(lambda: stored_at(machine) > signalled, "a reading is stored again", limit + 10)
+    stored = stored_at(machine) - signalled
+    print(f"READY after {ready:.1f} s, a stored reading of {stored:.1f} s after")  # noqa: T201 - see it with -s
+    assert max(ready, stored) <= limit
+    return stored
+
+
 def test_a_daemon_that_stands_still_is_restarted_by_the_watchdog(machine):
-    before = machine.show("MainPID")
+    before, restarts = machine.show("MainPID"), int(machine.show("NRestarts"))
     machine.run("kill", "-STOP", before)
-    wait_until(lambda: machine.show("MainPID") not in (before, "0"), "it is restarted", 60)
-    until_it_says(machine, "2 GPUs")
+    works_again_within(machine, time.time(), before, 2 * WATCHDOG)
+    assert int(machine.show("NRestarts")) == restarts + 1
+    assert "Watchdog timeout" in machine.journal()
 
 
-def test_kill_9_is_followed_by_a_reading_within_seconds_and_a_known_gap(machine):
+def test_kill_9_is_followed_by_a_reading_within_the_watchdog_s_time_and_five_seconds(machine):
     before = machine.show("MainPID")
     machine.run("kill", "-9", before)
-    wait_until(lambda: machine.show("MainPID") not in (before, "0"), "it is restarted", 35)
-    until_it_says(machine, "2 GPUs")
+    works_again_within(machine, time.time(), before, WATCHDOG + 5)
     assert "daemon_stopped" in machine.say(VRAMWATCH, "history", "--since", "1h", "--format", "json")
+
+
+def test_the_limits_of_the_unit_are_those_of_its_control_group(machine):
+    shown = "MemoryHigh", "MemoryMax", "TasksMax", "CPUQuotaPerSecUSec", "CPUWeight", "IOWeight"
+    assert [machine.show(each) for each in shown] == ["201326592", "268435456", "128", "250ms", "20", "20"]
+    group = f"/sys/fs/cgroup{machine.show('ControlGroup')}"
+    controllers = machine.say("cat", "/sys/fs/cgroup/cgroup.controllers").split()
+    missing = {"memory", "cpu", "io", "pids"} - set(controllers)
+    if missing:
+        pytest.skip(
+            f"NOT TESTED: the host's control groups are of version 1 and keep {', '.join(sorted(missing))}"
+        )
+    told = {name: machine.say("cat", f"{group}/{name}") for name in ("memory.max", "cpu.max", "io.weight")}
+    assert told == {"memory.max": "268435456", "cpu.max": "25000 100000", "io.weight": "default 20"}
+
+
+def test_it_keeps_within_its_limits_by_itself(machine):
+    pid = machine.show("MainPID")
+    begun = time.time()
+    wait_until(lambda: stored_at(machine) > begun, "it reads", 60)
+    family = machine.say("sh", "-c", f"echo {pid} $(cat /proc/{pid}/task/{pid}/children)").split()
+
+    def ticks():
+        stats = [machine.say("sh", "-c", f"cut -d')' -f2 /proc/{each}/stat").split() for each in family]
+        return sum(int(each[11]) + int(each[12]) for each in stats)  # utime, stime: proc_pid_stat(5)
+
+    before, begun = ticks(), time.monotonic()
+    machine.run("sleep", "10")
+    share = (ticks() - before) / 100 / (time.monotonic() - begun)
+    rss = machine.say("sh", "-c", f"grep -h VmRSS {' '.join(f'/proc/{each}/status' for each in family)}")
+    held = sum(int(each) for each in rss.split() if each.isdecimal()) * 1024
+    print(f"{share:.1%} of a core, {held / 2**20:.0f} MiB")  # noqa: T201 - see it with -s
+    assert share < 0.25
+    assert held < 192 * 2**20
 
 
 def test_a_reload_takes_up_what_was_changed(machine):
@@ -160,7 +167,7 @@ def test_a_bad_configuration_ends_it_with_its_reason_and_is_not_tried_over_and_o
     assert "config.yaml" in machine.journal().splitlines()[-1] or "nonsense" in machine.journal()
     machine.run("sed", "-i", "/nonsense/d", "/etc/vramwatch/config.yaml")
     machine.run("systemctl", "restart", "vramwatch.service")
-    until_it_says(machine, "2 GPUs")
+    machine.until_it_says("2 GPUs")
 
 
 WORKER = """
@@ -178,7 +185,7 @@ def test_a_worker_of_a_group_of_its_own_enrols_with_the_service(machine):
     machine.write("/etc/vramwatch/config.yaml", f"{before}\nworkers: {{group: inference}}\n")
     said = machine.say(VRAMWATCH, "service", "install", "--yes")
     assert "write    /etc/systemd/system/vramwatch.service.d/workers.conf" in said
-    until_it_says(machine, "2 GPUs")
+    machine.until_it_says("2 GPUs")
     machine.write("/srv/worker.py", WORKER.replace("/root/sdk", SITE))
     machine.run(
         "systemd-run", "--unit=worker", "--uid=65534", "--gid=inference",
@@ -241,8 +248,9 @@ def ask_as_the_service(machine, question):
 
 def test_in_the_profile_observe_what_proc_hides_is_named_and_not_seen(machine, foreign):
     said = machine.run(VRAMWATCH, "doctor", check=False).stdout
-    assert "warn  processes: of other users' processes the daemon cannot see who has a GPU's device" in said
-    assert "vramwatch service install --profile identify" in said
+    for subject in ("ghosts", "environment", "containers", "addresses"):
+        assert f"warn  {subject}: of other users' processes the daemon cannot see" in said
+    assert said.count("-> vramwatch service install --profile identify adds a helper that tells it") == 4
     look = f"cat /proc/{foreign}/environ"
     assert machine.run(
         "setpriv", "--reuid=vramwatch", "--clear-groups", "sh", "-c", look, check=False
@@ -251,7 +259,7 @@ def test_in_the_profile_observe_what_proc_hides_is_named_and_not_seen(machine, f
 
 def test_in_the_profile_identify_a_helper_tells_it_and_nothing_more(machine, foreign):
     machine.run(VRAMWATCH, "service", "install", "--yes", "--profile", "identify")
-    until_it_says(machine, "2 GPUs")
+    machine.until_it_says("2 GPUs")
     assert "profile: identify" in machine.say(VRAMWATCH, "service", "status")
     assert "ok    processes: the helper" in machine.run(VRAMWATCH, "doctor", check=False).stdout
     ticks = machine.say("sh", "-c", f"cut -d' ' -f22 /proc/{foreign}/stat")
@@ -283,13 +291,13 @@ def test_it_goes_back_to_the_version_before_with_the_history_of_then_and_says_wh
     machine.run("sed", "-i", before, "/opt/vramwatch-0.0.9/bin/vramwatch")
     machine.write(f"{SITE}/vramwatch/store/migrations/9999_next.sql", "CREATE TABLE next (value);")
     machine.run("systemctl", "restart", "vramwatch.service")  # it is the next version now
-    until_it_says(machine, "2 GPUs")
+    machine.until_it_says("2 GPUs")
     day = machine.say("date", "-u", "+%Y-%m-%d")
     said = machine.say(VRAMWATCH, "service", "rollback", "--yes")
     assert "link     /opt/vramwatch -> /opt/vramwatch-0.0.9" in said
     assert f"what was kept since {day} is not in the history of the version before" in said
     assert machine.say("readlink", "/opt/vramwatch") == "/opt/vramwatch-0.0.9"
-    until_it_says(machine, "2 GPUs")
+    machine.until_it_says("2 GPUs")
     pid = machine.show("MainPID")
     assert "vramwatch-0.0.9" in machine.say("cat", f"/proc/{pid}/cmdline")
     assert machine.say("sh", "-c", "ls /var/lib/vramwatch/vramwatch.db.rolled-back.*")
@@ -305,7 +313,7 @@ def test_an_upgrade_over_a_history_of_the_first_schema_loses_nothing_and_keeps_a
     machine.run(f"{SITE}/../../../bin/python", "/root/first.py")
     machine.run("chown", "vramwatch:vramwatch", "/var/lib/vramwatch/vramwatch.db")
     machine.run("systemctl", "start", "vramwatch.service")
-    until_it_says(machine, "2 GPUs")
+    machine.until_it_says("2 GPUs")
     told = machine.say(VRAMWATCH, "history", "--at", "2026-11-20T03:12:00Z", "--format", "json")
     assert json.loads(told)
     assert "GPU-old" in told

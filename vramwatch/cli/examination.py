@@ -11,8 +11,8 @@ from vramwatch import control
 from vramwatch.assembly import look_once, surroundings
 from vramwatch.cli import machine
 from vramwatch.cli.findings import Finding, Grade
-from vramwatch.cli.installing import UNIT, UNITS
 from vramwatch.cli.looking import stored_status
+from vramwatch.cli.profile import REVEALING, hides_others
 from vramwatch.cli.views.status import OVER, standing_words
 from vramwatch.cli.views.words import pids
 from vramwatch.clock import MonotonicClock
@@ -40,14 +40,13 @@ CLASHES = {
 }
 """Distribution -> what to do when it is installed beside ours."""
 
-HIDDEN = (
-    "of other users' processes the daemon cannot see who has a GPU's device files open (who keeps a ghost's "
-    "memory), the environment (Slurm job names, ranks), containers' names, and sockets (engines' addresses "
-    "that no argument names)"
-)
-"""What /proc keeps from a user without capabilities: CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, proc(5)."""
-
-REVEALING = "vramwatch service install --profile identify adds a helper that tells the first three"
+HIDDEN = {
+    "ghosts": "who has a GPU's device files open, and so keeps a ghost's memory",
+    "environment": "the environment: the names of Slurm jobs, ranks",
+    "containers": "what containers are called",
+    "addresses": "at which sockets an engine listens, unless its command names the port",
+}
+"""Subject -> what /proc keeps of other users' processes from a user without capabilities: proc(5)."""
 
 TROUBLES = {
     BLIND: "what is said of the driver and the GPUs above",
@@ -140,10 +139,12 @@ def _processes() -> Iterator[Finding]:
     if surroundings(live=True).hidden_pids:
         remedy = "run in the host's pid namespace (docker: --pid=host; Kubernetes: hostPID: true)"
         yield Finding("processes", Grade.WARN, "those outside this container cannot be seen", remedy)
-    if IdentifySocket().is_there:
+    if hides_others():
+        for subject, what in HIDDEN.items():
+            text = f"of other users' processes the daemon cannot see {what}"
+            yield Finding(subject, Grade.WARN, text, f"{REVEALING} adds a helper that tells it")
+    elif IdentifySocket().is_there:
         yield Finding("processes", Grade.OK, "the helper of the profile identify tells what /proc hides")
-    elif os.geteuid() != 0 or (UNITS / UNIT).exists():  # then the service's user counts, and not who asks
-        yield Finding("processes", Grade.WARN, HIDDEN, REVEALING)
     elif not surroundings(live=True).hidden_pids:
         yield Finding("processes", Grade.OK, "all of this machine can be seen")
 

@@ -33,6 +33,19 @@ IDENTIFY = ("vramwatch-identify.socket", "vramwatch-identify.service")
 PROBE = ("vramwatch-probe.timer", "vramwatch-probe.service")
 """The units that have the probe run where the configuration has probe.every."""
 
+SYSTEMD_NEEDED = 235
+"""The first with StateDirectory=, ConfigurationDirectory= and RuntimeDirectoryPreserve=: systemd NEWS."""
+
+SYSTEMD_SINCE = {
+    "PrivateMounts": 239,
+    "ProtectHostname": 242,
+    "RestrictSUIDSGID": 242,
+    "ProtectKernelLogs": 244,
+    "ProtectClock": 245,
+    "PrivateIPC": 248,
+}
+"""Directive of our units -> the first systemd that knows it, of those after SYSTEMD_NEEDED: systemd NEWS."""
+
 MINIMAL = """\
 # Every option has a default: vramwatch check --example prints them all, with what they mean.
 # After a change: vramwatch check && systemctl reload vramwatch
@@ -128,6 +141,13 @@ def _bounded(text: str, config: Config) -> str:
     for shipped, wanted in written.items():
         text = re.sub(rf"^{shipped}$", wanted, text, flags=re.MULTILINE)
     return text
+
+
+def lacking(items: Iterable[Item], version: int) -> list[str]:
+    """Return the directives in ``items`` that systemd ``version`` ignores, sorted; empty: it knows all."""
+    lines = {line for item in items for line in item.text.splitlines()}
+    named = {line.partition("=")[0] for line in lines}
+    return sorted(name for name, since in SYSTEMD_SINCE.items() if name in named and version < since)
 
 
 def drop_ins(config: Config, shipped: Path) -> dict[str, str]:

@@ -37,12 +37,32 @@ class Rollback:
         )
 
 
-def plan(link: Path, store: Path) -> Rollback:
+def plan(link: Path, store: Path, to: str | None = None, day: str | None = None) -> Rollback:
     """Return how to go back from the version that ``link`` leads to.
 
+    ``to``: which version, as in "0.1.0"; None: the one installed last before. ``day``: of the copy that takes
+    the store's place; None: the newest that the version can read, where it cannot read the store itself.
     The versions stand beside the link, as scripts/install of the archive puts them: LINK-VERSION.
     Errors: VramwatchError, where there is no way back.
     """
+    program = _version(link, to)
+    schema, has = _schema_of(program), _schema_in(store)
+    if day is None and (has is None or has <= schema):
+        return Rollback(link, program, store, None)
+    kept = copies(store)
+    fitting = [copy for copy in kept if copy.schema <= schema and day in (None, copy.day)]
+    if not fitting:
+        there = ", ".join(f"{copy.day} (schema {copy.schema})" for copy in kept) or "none"
+        raise VramwatchError(
+            f"{store}: has schema {has}, {program.name} reads up to {schema}, and no copy of that form"
+            f"{f' and of {day}' if day else ''} is beside it; there: {there}. Name another version or copy, "
+            "or move the store away to begin a new one"
+        )
+    return Rollback(link, program, store, fitting[0])
+
+
+def _version(link: Path, to: str | None) -> Path:
+    """Return the folder of version ``to``, or of the one before."""
     if not link.is_symlink():
         raise VramwatchError(
             f"{link}: no link to a version, as the archive's install script makes one, so the version before "
@@ -50,22 +70,16 @@ def plan(link: Path, store: Path) -> Rollback:
         )
     present = link.resolve()
     others = [each for each in link.parent.glob(f"{link.name}-*") if (each / "bin" / "python").exists()]
-    before = [each for each in others if each.resolve() != present]
+    before = {each.name.removeprefix(f"{link.name}-"): each for each in others if each.resolve() != present}
     if not before:
         raise VramwatchError(
             f"{link.parent}: no version stands beside {present.name}, so there is none before"
         )
-    program = max(before, key=lambda each: each.stat().st_mtime)
-    schema, has = _schema_of(program), _schema_in(store)
-    if has is None or has <= schema:
-        return Rollback(link, program, store, None)
-    fitting = next((copy for copy in copies(store) if copy.schema <= schema), None)
-    if fitting is None:
+    if to is not None and to not in before:
         raise VramwatchError(
-            f"{store}: has schema {has}, {program.name} reads up to {schema}, and no copy of that form is "
-            "beside it; move the store away to begin a new one"
+            f"{link.parent}: no version {to} stands there; there: {', '.join(sorted(before))}"
         )
-    return Rollback(link, program, store, fitting)
+    return before[to] if to is not None else max(before.values(), key=lambda each: each.stat().st_mtime)
 
 
 def carry_out(rollback: Rollback) -> None:

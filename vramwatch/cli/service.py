@@ -57,6 +57,7 @@ def install(yes: bool, profile: str | None, no_start: bool, config_path: Path | 
     )
     paths = {item.path for item in wanted} | set(map(Path, written))
     plan = installing.to_install(wanted, root.standing(paths), written)
+    _refuse_or_say_what_is_lacking(wanted)
     _show(plan)
     steps: list[tuple[str, ...]] = [
         ("systemd-sysusers", str(installing.SYSUSERS)),
@@ -113,11 +114,20 @@ def uninstall(yes: bool) -> None:
 
 @command.command(short_help="Go back to the version before, with its history.")
 @click.option("--yes", is_flag=True, help="Do it without asking.")
+@click.option("--to", metavar="VERSION", help="Which version, as in 0.1.0. Default: the one before.")
+@click.option(
+    "--copy",
+    "day",
+    metavar="DAY",
+    help="The copy of the history that was kept on that day, as in 2026-11-22. Default: the newest that the "
+    "version can read, and none where it can read the history as it is.",
+)
 @config_option
-def rollback(yes: bool, config_path: Path | None) -> None:
+def rollback(yes: bool, to: str | None, day: str | None, config_path: Path | None) -> None:
     """Go back to the version that was installed before, with its history, and say what is lost.
 
-    For versions that the archive's install script put in place.
+    Each upgrade that changes the form of the history keeps a copy of it, dated, beside it; the newest three
+    stay. For versions that the archive's install script put in place.
     """
     from vramwatch.cli import installing, rolling_back
     from vramwatch.config import find, load
@@ -125,7 +135,7 @@ def rollback(yes: bool, config_path: Path | None) -> None:
 
     _refuse_without_systemd()
     config = load(find(config_path), os.environ, {})
-    plan = rolling_back.plan(installing.place_of_versions(), config.store.path or SYSTEM)
+    plan = rolling_back.plan(installing.place_of_versions(), config.store.path or SYSTEM, to, day)
     click.echo(f"run      systemctl stop {installing.UNIT}")
     if plan.copy:
         click.echo(f"move     {plan.store} aside, and {plan.copy.path.name} into its place")
@@ -189,6 +199,23 @@ def _refuse_without_systemd() -> None:
         raise VramwatchError(
             "systemd does not run here, so vramwatch is no service here; start it by hand: vramwatch run"
         )
+
+
+def _refuse_or_say_what_is_lacking(wanted: "Sequence[Item]") -> None:
+    """Say which lines an old systemd ignores. Errors: VramwatchError, where the service cannot do without."""
+    from vramwatch.cli import installing, systemctl
+
+    version = systemctl.version()
+    if version is None:
+        return
+    if version < installing.SYSTEMD_NEEDED:
+        raise VramwatchError(
+            f"systemd {version} is too old: the service needs {installing.SYSTEMD_NEEDED}, which makes its "
+            "directories; start it by hand: vramwatch run"
+        )
+    if lacking := installing.lacking(wanted, version):
+        lines = ", ".join(f"{each}=" for each in lacking)
+        click.echo(f"systemd {version} does not know {lines} and ignores that protection", err=True)
 
 
 def _refuse_unless_root() -> None:

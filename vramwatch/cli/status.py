@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,14 +85,18 @@ def open_looking(config_path: Path | None, store_path: Path | None, gpus: tuple[
 
 def _show_text(looking: "Looking", watch: bool) -> None:
     """Print the view; with ``watch`` draw it every second, on the whole screen where there is one."""
+    from vramwatch.cli.profile import REVEALING, hides_others
     from vramwatch.cli.views.live import live
     from vramwatch.cli.views.status import status_lines
     from vramwatch.cli.views.terminal import terminal
     from vramwatch.cli.views.text import Line, Tone, wrap
 
+    revealing = REVEALING if hides_others() else None
+
     def draw(height: int) -> list[Line]:
         target = terminal(sys.stdout)
         status, note = looking.look(now())
+        status = _with_hidden(status, revealing)
         above = wrap(note, target.width, 0, Tone.WARNING)
         return above + status_lines(status, target.width, target.glyphs, max(height - len(above), 0))
 
@@ -100,9 +105,18 @@ def _show_text(looking: "Looking", watch: bool) -> None:
         live(target, draw, time.sleep)
         return
     for status in _looks(looking, watch, lambda _: ""):
-        target.show(status_lines(status, target.width, target.glyphs))
+        shown = _with_hidden(status, revealing)
+        target.show(status_lines(shown, target.width, target.glyphs))
         if watch:
             target.show([Line()])
+
+
+def _with_hidden(status: "Status", revealing: str | None) -> "Status":
+    """Add what is hidden: of this machine, not of a simulated server or of a recording."""
+    from vramwatch.cli.looking import RECORDED, SIMULATED
+
+    is_here = not status.poll.at.boot_id.startswith((SIMULATED, RECORDED))
+    return replace(status, revealing=revealing if is_here else None)
 
 
 def _looks(looking: "Looking", watch: bool, words: "Callable[[Status], str]") -> "Iterator[Status]":

@@ -25,3 +25,16 @@ def show(unit: str, *properties: str) -> dict[str, str]:
     except (OSError, subprocess.TimeoutExpired):
         return {}
     return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+
+
+def version() -> int | None:
+    """Return the version of systemd, as in 252; None where it cannot be asked."""
+    try:
+        done = subprocess.run(
+            ["systemctl", "--version"],  # noqa: S607 - the machine's
+            capture_output=True, text=True, check=False, timeout=PATIENCE,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    words = done.stdout.split()
+    return int(words[1]) if words[:1] == ["systemd"] and words[1:2] and words[1].isdecimal() else None

@@ -14,6 +14,7 @@ from vramwatch.core.ranks import data_parallel_rank
 from vramwatch.core.units import Seconds
 from vramwatch.gauging.hearing import Hearing, ask_service
 from vramwatch.gauging.services import Door, Place, Service, doors, services
+from vramwatch.procfs.listening import Ask
 
 SERVICES_MOST = 256
 """Services asked on one machine; more are left out."""
@@ -73,8 +74,10 @@ class Gauging:
         terms: Terms,
         root: str = "/proc",
         clock: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
+        ask: Ask | None = None,
     ) -> None:
         """``engines``: those that tell figures, by name. ``clock``: boottime, as that of the polls.
+        ``ask`` tells of sockets of other users' processes.
 
         Nothing is asked before ``start``, or by ``look`` for a caller who has time.
         """
@@ -82,6 +85,7 @@ class Gauging:
         self._terms = terms
         self._root = root
         self._clock = clock
+        self._sockets = ask
         self._present: dict[
             str, tuple[float, Mapping[ProcessKey, Tenant]]
         ] = {}  # by UUID, of the newest list
@@ -94,7 +98,7 @@ class Gauging:
     @property
     def hearing(self) -> Hearing:
         """Who asks the same services once more, on a thread of the caller's."""
-        return Hearing(self._engines, self._terms.places, self._root, lambda: self._tenants)
+        return Hearing(self._engines, self._terms.places, self._root, lambda: self._tenants, self._sockets)
 
     def start(self) -> "Gauging":
         self._thread.start()
@@ -164,8 +168,10 @@ class Gauging:
         engine = self._engines[service.engine]
         known = standing.door
         standing.door = None
-        candidates = (known,) if known else doors(service, engine.asks(service.facts), self._root)
-        answered = ask_service(engine, service, candidates, self._root)
+        candidates = (
+            (known,) if known else doors(service, engine.asks(service.facts), self._root, self._sockets)
+        )
+        answered = ask_service(engine, service, candidates, self._root, self._sockets)
         if isinstance(answered, str):
             return (), answered
         standing.door = answered.door

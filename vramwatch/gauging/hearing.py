@@ -9,7 +9,7 @@ from vramwatch.core.texts import clean
 from vramwatch.gauging.fetching import FAILURES, Fetcher
 from vramwatch.gauging.pools import in_bytes
 from vramwatch.gauging.services import Door, Place, Service, doors, services
-from vramwatch.procfs.listening import still_listens
+from vramwatch.procfs.listening import Ask, still_listens
 from vramwatch.remedying import Voice
 
 
@@ -21,10 +21,13 @@ class Answered:
     told: tuple[Told, ...]
 
 
-def ask_service(engine: Gauged, service: Service, candidates: Iterable[Door], root: str) -> Answered | str:
+def ask_service(
+    engine: Gauged, service: Service, candidates: Iterable[Door], root: str, sockets: Ask | None = None
+) -> Answered | str:
     """Return what the first of ``candidates`` tells that is this service; else why none does.
 
     It is where the page has the engine's names and, if the address was found, the process still holds it.
+    ``sockets`` tells of those that we may not see.
     """
     asks = engine.asks(service.facts)
     why = "no socket of this machine that is known to be its own; see engines.urls"
@@ -36,7 +39,7 @@ def ask_service(engine: Gauged, service: Service, candidates: Iterable[Door], ro
             why = f"{door.url} does not answer: {clean(str(error)) or type(error).__name__}"
             continue
         told = tuple(in_bytes(each, asks.cache) for each in engine.read(pages))
-        if told and (door.inode is None or still_listens(root, door.pids, door.inode)):
+        if told and (door.inode is None or still_listens(root, door.pids, door.inode, sockets)):
             return Answered(door, told)
         why = f"{door.url} has no page with its names; its metrics may have to be switched on"
     return why
@@ -53,6 +56,7 @@ class Hearing:
     places: Sequence[Place]
     root: str
     tenants: Callable[[], Mapping[ProcessKey, Tenant]]
+    sockets: Ask | None = None
 
     def hear(self, engine: str, targets: Collection[ProcessKey], url: str | None = None) -> Voice | str:
         """Return what ``engine`` of ``targets`` says now, or why that is not known; see remedying.Voices."""
@@ -68,11 +72,11 @@ class Hearing:
             return f"{len(found) or 'no'} services of {engine} are known there; one is wanted"
         (service,) = found
         if url is None:
-            candidates = doors(service, gauged.asks(service.facts), self.root)
+            candidates = doors(service, gauged.asks(service.facts), self.root, self.sockets)
         else:
             token = service.place.token if service.place and service.place.url.rstrip("/") == url else None
             candidates = (Door(url, token=token),)
-        answered = ask_service(gauged, service, candidates, self.root)
+        answered = ask_service(gauged, service, candidates, self.root, self.sockets)
         if isinstance(answered, str):
             return answered
         return Voice(answered.door.url.rstrip("/"), answered.told, answered.door.token)

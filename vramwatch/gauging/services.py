@@ -8,7 +8,8 @@ from vramwatch.core.commandline import lineage, option, parse
 from vramwatch.core.metric_pages import Asks, Gauged
 from vramwatch.core.model import ProcessFacts, ProcessKey, Tenant
 from vramwatch.credentials import Secret
-from vramwatch.procfs.listening import children, find_listeners
+from vramwatch.procfs.listening import Ask, Listener, children, in_our_network, own_listeners
+from vramwatch.procfs.published import find_published
 
 CANDIDATES_MOST = 4
 """Sockets of one service that are asked; an engine has one for people, and some of its own."""
@@ -84,17 +85,29 @@ def own_pids(facts: ProcessFacts, engine: Gauged) -> tuple[int, ...]:
     return tuple(pids)
 
 
-def doors(service: Service, asks: Asks, root: str) -> tuple[Door, ...]:
-    """Return where to ask, the likeliest first; empty: nowhere that is known to be this service's."""
+def doors(service: Service, asks: Asks, root: str, ask: Ask | None = None) -> tuple[Door, ...]:
+    """Return where to ask, the likeliest first; empty: nowhere that is known to be this service's.
+
+    ``ask`` tells of sockets that we may not see.
+    """
     if service.place:
         return (Door(service.place.url, token=service.place.token),)
     port = asks.port or _told_port(service.facts, asks)
     near = tuple(dict.fromkeys((*service.pids, *children(root, service.pids[-1]))))
-    found = find_listeners(root, near, port)
-    usual = [each for each in found if each.port in asks.usual_ports]
-    reached = [(each, host) for each in usual or found if (host := each.loopback)]
-    bracketed = [(each, f"[{host}]" if ":" in host else host) for each, host in reached[:CANDIDATES_MOST]]
-    return tuple(Door(f"http://{host}:{each.port}", each.inode, near) for each, host in bracketed)
+    found = own_listeners(root, near, port, ask)
+    own = tuple(each for each in found if each.port in asks.usual_ports) or found
+    if here := in_our_network(root, own):
+        entrances = [(each, near) for each in here]
+    else:
+        published = find_published(root, service.pids[0], own, ask)
+        entrances = [(each.listener, (each.pid,)) for each in published]
+    return tuple(_door(each, pids) for each, pids in entrances if each.loopback)[:CANDIDATES_MOST]
+
+
+def _door(listener: Listener, pids: tuple[int, ...]) -> Door:
+    host = listener.loopback or ""
+    written = f"[{host}]" if ":" in host else host
+    return Door(f"http://{written}:{listener.port}", listener.inode, pids)
 
 
 def _told_port(facts: ProcessFacts, asks: Asks) -> int | None:

@@ -1,7 +1,8 @@
 """The profile "identify": a small process of its own that reads of other users' processes what /proc hides.
 
-It alone has CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH. It answers three questions and nothing else: the
-allow-listed environment of one life of a process, the names of its container, and who has the GPUs' device
+It alone has CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH. It answers four questions and nothing else: of one life
+of a process the allow-listed environment, the names of its container, and at which sockets it listens (as
+numbers of inodes, by which the daemon knows them in the kernel's own tables); and who has the GPUs' device
 files open. systemd runs it as ``python -m vramwatch.procfs.identify``, its socket is descriptor 3
 (sd_listen_fds(3)); ``IdentifySocket`` is the daemon's side. Question and answer are a line of JSON each.
 """
@@ -24,6 +25,7 @@ from vramwatch.procfs.containers import identify
 from vramwatch.procfs.files import read_bounded
 from vramwatch.procfs.holders import Holder, Holders, find_holders
 from vramwatch.procfs.identity import read_stat
+from vramwatch.procfs.listening import listening_inodes
 from vramwatch.procfs.texts import cut, printable
 
 SOCKET = Path("/run/vramwatch-identify/socket")
@@ -48,6 +50,10 @@ SEARCH_DEADLINE = 4.0
 RESTING = 60.0
 """Seconds for which it is not asked again once it has not answered: a poll must not wait for it each time."""
 
+LISTENING_MOST = 256
+"""Sockets of one process that are told."""
+
+_OF_A_LIFE = ("environment", "container", "listening")
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: struct ucred, unix(7)
 _FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
 _TEXT_LIMIT = 256
@@ -66,10 +72,13 @@ def answer(question: bytes, root: str = PROC, host: Path = HOST) -> Mapping[str,
     if about == "holders":
         return asdict(find_holders(Path(root)))
     pid, start_ticks = asked.get("pid"), asked.get("start_ticks")
-    if about not in ("environment", "container") or not _is_number(pid) or not _is_number(start_ticks):
+    if about not in _OF_A_LIFE or not _is_number(pid) or not _is_number(start_ticks):
         return {"error": "not a question"}
+    told: Mapping[str, Any]
     if about == "environment":
-        told: Mapping[str, Any] = {"environment": dict(read_environment(root, pid))}
+        told = {"environment": dict(read_environment(root, pid))}
+    elif about == "listening":
+        told = {"listening": sorted(listening_inodes(root, pid))[:LISTENING_MOST]}
     else:
         told = _container(root, pid, host)
     stat = read_stat(root, pid)
@@ -153,6 +162,14 @@ class IdentifySocket:
             return container and Container(**container), pod and Pod(**pod)
         except (KeyError, TypeError):
             return None
+
+    def listening(self, pid: int, start_ticks: int) -> frozenset[int] | None:
+        """Return the inodes of the sockets at which a life listens."""
+        told = self._ask({"about": "listening", "pid": pid, "start_ticks": start_ticks}, ANSWER_DEADLINE)
+        inodes = told.get("listening") if told else None
+        if not isinstance(inodes, list):
+            return None
+        return frozenset(each for each in inodes if _is_number(each))
 
     def holders(self) -> Holders | None:
         """Return who has a device open, of all processes. Takes seconds; for a thread of its own."""

@@ -7,12 +7,12 @@ it, and the process holds it where its descriptors may be seen.
 import ipaddress
 import os
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
 from vramwatch.procfs.files import read_bounded
-from vramwatch.procfs.identity import read_status
+from vramwatch.procfs.identity import read_stat, read_status
 
 _TABLES = ("tcp", "tcp6")
 _TABLE_LIMIT = 1 << 18  # listeners stand before all connections: net/ipv4/tcp_ipv4.c, tcp_seq_start
@@ -20,6 +20,9 @@ _LISTEN = b"0A"  # TCP_LISTEN, include/net/tcp_states.h
 _DESCRIPTORS_LIMIT = 8192  # of one process; a server with as many is asked by its port or not at all
 _CHILDREN_LIMIT = 64
 _SOCKET = "socket:["
+
+Ask = Callable[[int, int], Collection[int] | None]
+"""Who has the rights tells at which sockets a life listens: pid, start ticks -> inodes; None: no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,31 +43,51 @@ class Listener:
         return self.host if address.is_loopback else None
 
 
-def find_listeners(root: str, pids: Collection[int], port: int | None) -> tuple[Listener, ...]:
-    """Return the sockets at which one of ``pids`` listens in our own network; at ``port`` alone if given.
+def find_listeners(
+    root: str, pids: Collection[int], port: int | None, ask: Ask | None = None
+) -> tuple[Listener, ...]:
+    """Return the ``own_listeners`` of ``pids`` that are in our own network; empty where there is none."""
+    return in_our_network(root, own_listeners(root, pids, port, ask))
 
-    Without a ``port`` only sockets count that a process is seen to hold; with one its user is proof
+
+def own_listeners(
+    root: str, pids: Collection[int], port: int | None, ask: Ask | None = None
+) -> tuple[Listener, ...]:
+    """Return the sockets at which one of ``pids`` listens, in whichever network; at ``port`` alone if given.
+
+    Without a ``port`` only sockets count that a process is known to hold; with one its user is proof
     enough where its descriptors may not be seen. Empty where there is none. The tables of a busy machine
     take the kernel milliseconds: ask once, and then whether it ``still_listens``.
     """
     users = {read_status(root, pid).uid for pid in pids}
-    here = [each for each in _listeners(f"{root}/self/net") if each.uid in users]
-    held = _held(root, pids)
-    if held is not None:
-        return tuple(x for x in here if x.inode in held and port in (None, x.port))
-    near = {x.inode for pid in pids for x in _listeners(f"{root}/{pid}/net")} if port else set()
-    return tuple(x for x in here if x.inode in near and x.port == port)
+    rows = {x.inode: x for pid in pids for x in _listeners(f"{root}/{pid}/net") if x.uid in users}
+    held = _held(root, pids, ask)
+    if held is None:
+        return tuple(each for each in rows.values() if port is not None and each.port == port)
+    return tuple(each for each in rows.values() if each.inode in held and port in (None, each.port))
 
 
-def still_listens(root: str, pids: Collection[int], inode: int) -> bool:
-    """Return whether one of ``pids`` holds that socket, or, where that may not be seen, whether it is there.
+def in_our_network(root: str, listeners: Collection[Listener]) -> tuple[Listener, ...]:
+    """Return those of ``listeners`` that are in our own network: of another the same port is nobody's."""
+    here = {each.inode for each in _listeners(f"{root}/self/net")} if listeners else set()
+    return tuple(each for each in listeners if each.inode in here)
+
+
+def still_listens(root: str, pids: Collection[int], inode: int, ask: Ask | None = None) -> bool:
+    """Return whether one of ``pids`` holds that socket, or, where that is not known, whether it is there.
 
     A socket that listens keeps its port and its inode until it is closed.
     """
-    held = _held(root, pids)
+    held = _held(root, pids, ask)
     if held is not None:
         return inode in held
     return any(each.inode == inode for each in _listeners(f"{root}/self/net"))
+
+
+def listening_inodes(root: str, pid: int) -> frozenset[int]:
+    """Return the inodes of the sockets at which ``pid`` listens, and of no other; empty: none is seen."""
+    held = _held(root, (pid,), None) or set()
+    return frozenset(each.inode for each in _listeners(f"{root}/{pid}/net") if each.inode in held)
 
 
 def children(root: str, pid: int) -> tuple[int, ...]:
@@ -94,8 +117,11 @@ def _address(written: bytes) -> str:
     return str(ipaddress.ip_address(packed))
 
 
-def _held(root: str, pids: Collection[int]) -> set[int] | None:
-    """Return the inodes of the sockets that ``pids`` have open; None where one's may not be seen."""
+def _held(root: str, pids: Collection[int], ask: Ask | None) -> set[int] | None:
+    """Return the inodes of the sockets that ``pids`` have open; None where one's may not be seen.
+
+    Of those that we may not see ``ask`` tells the ones that listen.
+    """
     inodes: set[int] = set()
     for pid in pids:
         try:
@@ -103,7 +129,11 @@ def _held(root: str, pids: Collection[int]) -> set[int] | None:
         except (FileNotFoundError, ProcessLookupError):
             continue
         except OSError:
-            return None
+            told = _asked(root, pid, ask)
+            if told is None:
+                return None
+            inodes.update(told)
+            continue
         try:
             inodes.update(_sockets(folder))
         except OSError:
@@ -111,6 +141,11 @@ def _held(root: str, pids: Collection[int]) -> set[int] | None:
         finally:
             os.close(folder)
     return inodes
+
+
+def _asked(root: str, pid: int, ask: Ask | None) -> Collection[int] | None:
+    stat = read_stat(root, pid) if ask else None
+    return ask(pid, stat.start_ticks) if ask and stat else None
 
 
 def _sockets(folder: int) -> Iterator[int]:

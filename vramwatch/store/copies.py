@@ -1,6 +1,6 @@
 """The store as it was before a new version brought it to its schema: a dated copy beside it.
 
-``vramwatch service rollback`` goes back with it. One is kept: a newer one takes its place.
+``vramwatch service rollback`` goes back with it. The newest few are kept, one an upgrade.
 """
 
 import contextlib
@@ -14,6 +14,9 @@ from pathlib import Path
 
 SPARE_BYTES = 64 * 1024**2
 """Room that is left beside a copy; with less, the store is migrated without one."""
+
+COPIES_KEPT = 3
+"""Upgrades back that one can go; each copy may be as large as the store."""
 
 FILE_MODE = 0o640
 """The group reads, the daemon alone writes: of the store and of what stands beside it."""
@@ -48,9 +51,8 @@ def keep_copy(connection: sqlite3.Connection, path: Path, schema: int) -> None:
         connection.backup(target)
     beside.chmod(FILE_MODE)
     beside.replace(kept.path)
-    for older in copies(path):
-        if older != kept:
-            older.path.unlink(missing_ok=True)
+    for older in [each for each in copies(path) if each != kept][COPIES_KEPT - 1 :]:
+        older.path.unlink(missing_ok=True)
     logger.info("the store was kept as it was before the migration copy=%r", str(kept.path))
 
 
