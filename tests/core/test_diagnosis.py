@@ -296,6 +296,20 @@ def test_growth_for_each_thousand_requests_is_told_where_they_are_counted():
     assert "growth_bytes_per_1000_requests" not in judged(window_of(shares())).found.evidence.numbers
 
 
+def test_growth_for_each_release_cycle_is_told_where_requests_are_not_counted():
+    def cycles(**told):
+        for minute in range(240):  # loaded for six minutes, unloaded for four: 30 MiB stay behind each time
+            loaded = 4000.0 if minute % 10 < 6 else 0.0
+            yield one(minute * STEP, START_MIB + 30.0 * (minute // 10) + loaded, 0.5, told=told)
+
+    numbers = judged(window_of(cycles()), hours=3.0, per_hour=180.0).found.evidence.numbers
+    assert numbers["growth_bytes_per_release_cycle"] == pytest.approx(30 * MIB, rel=0.02)
+    brief = judged(window_of(cycles()), hours=1.0, per_hour=180.0).found.evidence.numbers
+    assert "growth_bytes_per_release_cycle" not in brief  # five cycles are no mean
+    counted = judged(window_of(cycles(requests_total=7.0)), hours=3.0, per_hour=180.0)
+    assert "growth_bytes_per_release_cycle" not in counted.found.evidence.numbers
+
+
 def test_the_budget_is_told_where_it_is_what_will_be_exhausted():
     window = window_of(shares())
     assert "budget_bytes" not in judged(window).found.evidence.numbers

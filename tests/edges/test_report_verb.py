@@ -70,6 +70,11 @@ def test_a_report_tells_what_is_known_and_every_tag_in_it_is_closed(service):
     assert {"svg", "table"} <= page.tags
 
 
+def test_the_forecast_is_drawn_from_where_memory_stood_to_where_it_ends(service):
+    text = report(service)
+    assert text.count('class="band forecast"') == text.count('class="line forecast"') == 1
+
+
 def test_a_report_made_long_after_the_last_move_says_of_when_its_figures_are(service):
     service.life({}, 16, every=600.0)
     told = " ".join(Page(report(service)).text.split())

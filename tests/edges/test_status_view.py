@@ -152,6 +152,13 @@ def test_the_change_over_the_last_hour_stands_beside_owner_and_gpu():
     assert re.search(r"alice train.py .*\n +9\.0 GiB +n/a", text)  # no history of it is no change of zero
 
 
+def test_who_came_within_the_hour_is_new_and_has_no_change_that_nobody_knows():
+    new = SeriesKey("GPU-0-aaaa", SubjectKind.OWNER, "workload:prod/chat", "used_bytes")
+    text = seen(status(BUSY, newcomers={new}, span=3600.0))
+    assert re.search(r"prod/chat +43\.0 GiB +new", text)
+    assert re.search(r"alice train.py .*\n +9\.0 GiB +n/a", text)
+
+
 def test_mig_instances_stand_under_their_device():
     device, first = gpu("2"), gpu("2:0", parent="GPU-2-aaaa")
     text = seen(status(ledger(gpu("10")), ledger(first), ledger(device), ledger(gpu("0"))))

@@ -186,6 +186,17 @@ def test_memory_that_came_with_a_surge_of_load_and_went_with_it_was_load():
     assert seconds(last) < 6000.0 + 20 * STEP
 
 
+def test_a_sample_a_minute_is_enough_to_see_an_end_that_is_half_an_hour_away():
+    def filling(each):  # quiet for an hour, then ever fuller; nobody tells what is asked
+        for minute in range(180):
+            yield one(minute * 60.0, min(9000.0 + each * max(0, minute - 60), CARD - 800.0))
+
+    told = fired(play(filling(each=250.0)))
+    assert patterns(told[:1]) == {"fast_path"}
+    assert seconds(told[0]) < (60 + 0.6 * (CARD - 9000.0) / 250.0) * 60.0
+    assert fired(play(filling(each=0.0))) == []
+
+
 def test_sessions_that_end_in_the_evening_were_load():
     told = play(sessions("end"))
     assert told[0].incident.judgement.pattern == "staircase"

@@ -105,6 +105,8 @@ def _is_shown(row: SeriesRow, subject: Subject) -> bool:
         return quantity == "used_bytes" or quantity in LOAD
     if kind is SubjectKind.UNATTRIBUTED:
         return True
+    if kind is SubjectKind.GHOST:
+        return subject.kind is SubjectKind.UNATTRIBUTED
     is_theirs = row.owner is not None and row.owner.key == subject.owner
     return is_theirs and kind is SubjectKind.PROCESS and quantity in (*LAYERS, *LOAD)
 
@@ -114,4 +116,4 @@ def _name(row: SeriesRow) -> str:
         return "GPU"
     if row.process is not None:
         return f"pid {row.process.key.pid}"
-    return str(row.key.kind)
+    return "ghosts" if row.key.kind is SubjectKind.GHOST else str(row.key.kind)

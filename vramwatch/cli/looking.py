@@ -269,6 +269,7 @@ def _with_history(history: History, status: Status, newest: float) -> Status:
     return replace(
         status,
         changes=_differences(moved),
+        newcomers={key for key, (first, last) in moved.items() if first is None and last is not None},
         span=span if span > 0 else None,
         since=_since(history, status.poll, newest),
         silences=history.casebook.silences(),

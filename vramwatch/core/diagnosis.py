@@ -47,6 +47,9 @@ SERVED_CLOSE = 300.0
 CLOSE = 2 * HOUR
 """With less time left nobody waits for a curve to show."""
 
+LEAST_CYCLES = 8
+"""Release cycles within the growth from which their mean length means something."""
+
 INSIDE = (Cause.LEAK, Cause.KV_CACHE, Cause.FRAGMENTATION, Cause.AUTOGRAD, Cause.NON_TORCH)
 
 
@@ -152,15 +155,29 @@ def _is_premature(window: Window, rate: Rate | None, forecast: Forecast, curve: 
 
 
 def _with_numbers(window: Window, found: Found, rate: Rate | None) -> Found:
-    """Return ``found`` with its growth for each thousand requests, where they are counted, and with the
-    owner's budget, where that is what will be exhausted."""
+    """Return ``found`` with its growth for each thousand requests, where they are counted, else for each
+    release cycle, and with the owner's budget, where that is what will be exhausted."""
     more = {} if window.budget is None else {"budget_bytes": window.budget}
     pace = window.used.pace(DAY)
     if rate is not None and window.counts_requests and pace > 0:
         more["growth_bytes_per_1000_requests"] = 1000 * rate.median / pace
+    elif rate is not None and not window.counts_requests and (lasts := _cycle(window, found)):
+        more["growth_bytes_per_release_cycle"] = rate.median * lasts
     if not more:
         return found
     return replace(found, evidence=replace(found.evidence, numbers={**found.evidence.numbers, **more}))
+
+
+def _cycle(window: Window, found: Found) -> float | None:
+    """Return how many seconds a release cycle (load, then unload) lasts of late, while it grew.
+
+    None: fewer than LEAST_CYCLES were counted. Older valleys are thinned out, and would count too few.
+    """
+    valleys = window.used.valleys
+    since = found.evidence.since - window.wall + window.now
+    times = [time for time in valleys.time[-(valleys.kept // 2) :] if time >= since]
+    cycles = len(times) - 1
+    return (times[-1] - times[0]) / cycles if cycles >= LEAST_CYCLES else None
 
 
 def _with_width(found: Found, width: Width) -> Found:

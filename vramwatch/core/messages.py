@@ -257,7 +257,7 @@ def _amount(scene: Scene | None) -> str:
 
 def _pace(item: Item, zone: tzinfo | None) -> str:
     incident = item.incident
-    rate = rate_words(incident.judgement.rate)
+    rate = rate_words(incident.judgement)
     since = f"since {clock(incident.opened, zone)}"
     if item.is_over:
         lasted = show_seconds(max(0.0, item.transition.at.wall - incident.opened))

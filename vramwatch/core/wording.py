@@ -13,7 +13,7 @@ from vramwatch.core.owners import told_owner
 from vramwatch.core.sufficiency import SETTLED_AFTER, Lack
 from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes, show_seconds
-from vramwatch.core.verdicts import OUT_OF_MEMORY, Cause, Rate
+from vramwatch.core.verdicts import OUT_OF_MEMORY, Cause, Evidence
 
 HOUR = 3600.0
 
@@ -112,14 +112,36 @@ def because(moved: Transition) -> str:
     return MENDED if is_own and moved.reason is Reason.CLEARED else BECAUSE[moved.reason]
 
 
-def rate_words(rate: Rate | None) -> str:
-    """Return "+1.2 GiB an hour (80 %: +1.0 GiB to +1.4 GiB)"; empty where it is no growth over time."""
+BY_WORK = {
+    "growth_bytes_per_1000_requests": "with every 1,000 requests",
+    "growth_bytes_per_release_cycle": "with each release cycle",
+    "growth_bytes_per_restart": "with each restart",
+}
+"""Growth for a unit of work: the name of the number, and how it is told."""
+
+
+def rate_words(judgement: Judgement) -> str:
+    """Return "+1.2 GiB an hour (80 %: +1.0 GiB to +1.4 GiB), +30 MiB with each release cycle".
+
+    The unit of work is left out where none is counted; empty where it is no growth over time.
+    """
+    rate = judgement.rate
     if rate is None:
         return ""
     low, median, high = (
         show_bytes(round(each * HOUR), signed=True) for each in (rate.low, rate.median, rate.high)
     )
-    return f"{median} an hour (80 %: {low} to {high})"
+    return ", ".join((f"{median} an hour (80 %: {low} to {high})", *work_words(judgement.evidence)))
+
+
+def work_words(evidence: Evidence) -> tuple[str, ...]:
+    """Return "+30 MiB with each release cycle" for each unit of work that was counted; may be empty."""
+    numbers = evidence.numbers
+    return tuple(
+        f"{show_bytes(round(numbers[name]), signed=True)} {words}"
+        for name, words in BY_WORK.items()
+        if name in numbers
+    )
 
 
 def forecast_words(judgement: Judgement, is_over: bool, zone: tzinfo | None) -> str:

@@ -19,10 +19,10 @@ LEAST_MOMENTS = 3
 
 
 class FastPath(BaseModel):
-    """Blocks of 30 s, 1 or 2 minutes, of which the last rise without one exception, and evenly.
+    """Blocks of 30 s, 1, 2 or 5 minutes, of which the last rise without one exception, and evenly.
 
     The least of the newest must lie above all that was held in the half day before: a rise to where memory
-    has been already is the load's. It takes a sample every 40 s or more often.
+    has been already is the load's. It takes a sample every 100 s or more often.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,7 +42,7 @@ class FastPath(BaseModel):
     )
 
     TRAITS: ClassVar = Traits(precedence=120, under_load=True)
-    LENGTHS: ClassVar = (30.0, 60.0, 120.0)
+    LENGTHS: ClassVar = (30.0, 60.0, 120.0, 300.0)
 
     def examine(self, window: Window) -> Verdict:
         if window.age < self.starting:

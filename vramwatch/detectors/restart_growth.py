@@ -44,7 +44,12 @@ class RestartGrowth(BaseModel):
             Evidence(
                 f"each of the last {self.lives} lives settled at more than the one before, "
                 f"by {show_bytes(round(growth))} in all",
-                {"growth_bytes": growth, "lives": len(members.lives), "last_base_bytes": bases[-1]},
+                {
+                    "growth_bytes": growth,
+                    "growth_bytes_per_restart": growth / (self.lives - 1),
+                    "lives": len(members.lives),
+                    "last_base_bytes": bases[-1],
+                },
                 window.at(began[0]),
                 window.at(window.now),
                 self.lives,

@@ -23,8 +23,21 @@ ShownPoint = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
+class Cone:
+    """When ``full`` (bytes) is reached from ``value`` at ``made``. Unix seconds, all after ``made``."""
+
+    made: float
+    value: float
+    low: float
+    at: float
+    high: float
+    full: float
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
     """``curves``: name -> points that ascend. ``marks``: unix seconds -> word, drawn across.
+    ``cone``: a forecast, drawn from where it was made; None: there is none.
 
     ``level``: drawn across with its words; None: none. ``is_bytes``: how values are shown.
     """
@@ -37,6 +50,7 @@ class Chart:
     level: tuple[float, str] | None = None
     is_bytes: bool = True
     ticks: Sequence[tuple[float, str]] | None = None  # of the level axis; None: the clock's
+    cone: Cone | None = None
 
 
 def draw(chart: Chart, zone: tzinfo | None) -> str:
@@ -58,6 +72,7 @@ def draw(chart: Chart, zone: tzinfo | None) -> str:
             for place, curve in enumerate(chart.curves.values())
             for part in _curve(frame, curve, chart.step, f"c{place % COLOURS}")
         ),
+        *_cone(frame, chart.cone),
         *_marks(frame, chart.marks),
         "</svg></figure>",
     ]
@@ -134,6 +149,22 @@ def _runs(curve: Sequence[ShownPoint], step: float) -> Iterator[list[ShownPoint]
 
 def _path(frame: _Frame, points: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{frame.x(wall):.1f} {frame.y(value):.1f}" for wall, value in points)
+
+
+def _cone(frame: _Frame, cone: Cone | None) -> Iterator[str]:
+    """Draw what was forecast, as far as the time shown reaches."""
+    if cone is None:
+        return
+    made, until = (cone.made, cone.value), frame.span[1]
+
+    def ray(end: float) -> tuple[float, float]:
+        shown = min(end, until)
+        return shown, cone.value + (cone.full - cone.value) * (shown - cone.made) / (end - cone.made)
+
+    soonest, latest = ray(cone.low), ray(cone.high)
+    far = (latest[0], cone.full) if cone.low < until else latest
+    yield f'<path class="band forecast" d="{_path(frame, [made, soonest, far, latest])}Z"/>'
+    yield f'<path class="line forecast" d="{_path(frame, [made, ray(cone.at)])}"/>'
 
 
 def _level(frame: _Frame, chart: Chart) -> Iterator[str]:

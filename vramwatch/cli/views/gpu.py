@@ -46,6 +46,7 @@ class Frame:
     zone: tzinfo | None
     marks: Mapping[str, Mark]
     changes: Mapping[SeriesKey, int]
+    newcomers: Collection[SeriesKey]  # that came within ``span``
     span: float | None  # seconds that ``changes`` cover
     shows_free: bool = True  # whether what is free and reserved has rows of its own
     most_owners: int | None = None  # so many of a Gpu have a row each, the largest; None: all
@@ -77,8 +78,7 @@ class Row:
     name: str
     held: int | None
     note: str = ""
-    change: int | None = None
-    has_change: bool = False
+    change: str = ""  # as it is shown; empty: it has none
     tone: Tone = Tone.PLAIN
     colour: int | None = None
     signed: bool = False
@@ -202,8 +202,7 @@ def _owner_row(ledger: Ledger, share: Share, frame: Frame) -> Row:
         clean(share.owner.name) or clean(share.owner.key) or "(no name)",
         share.held,
         ", ".join(notes),
-        change=_change(ledger, SubjectKind.OWNER, share.owner.key, frame),
-        has_change=frame.span is not None,
+        change=_shown_change(ledger, SubjectKind.OWNER, share.owner.key, frame),
         colour=mark.colour,
     )
 
@@ -245,8 +244,7 @@ def _unattributed_row(ledger: Ledger, frame: Frame) -> Row:
         UNATTRIBUTED,
         "unattributed",
         ledger.unattributed,
-        change=_change(ledger, SubjectKind.UNATTRIBUTED, "", frame),
-        has_change=frame.span is not None,
+        change=_shown_change(ledger, SubjectKind.UNATTRIBUTED, "", frame),
         tone=Tone.UNATTRIBUTED,
         signed=True,
     )
@@ -278,8 +276,7 @@ def _row_lines(row: Row, name_width: int, frame: Frame, indent: int) -> list[Lin
 def _figure_lines(row: Row, spans: list[Span], frame: Frame, indent: int) -> list[Line]:
     """Return ``spans`` with the change and the note of ``row`` behind them, or the note below."""
     if frame.span is not None:
-        change = show_bytes(row.change, signed=True) if row.has_change else ""
-        spans.append(Span(right(change, FIGURE), Tone.FAINT))
+        spans.append(Span(right(row.change, FIGURE), Tone.FAINT))
     room = frame.width - sum(columns(span.text) for span in spans) - 2
     if not row.note:
         return [Line(tuple(spans))]
@@ -297,6 +294,13 @@ def _sentences(ledger: Ledger, width: int, indent: int) -> list[Line]:
 
 def _indented(drawn: Line, indent: int) -> Line:
     return Line((Span(" " * indent), *drawn.spans))
+
+
+def _shown_change(ledger: Ledger, kind: SubjectKind, subject: str, frame: Frame) -> str:
+    """Return "+1.2 GiB", "new" for who came within the span, "n/a" where it is not known."""
+    if SeriesKey(ledger.gpu.uuid, kind, subject, USED_BYTES) in frame.newcomers:
+        return "new"
+    return show_bytes(_change(ledger, kind, subject, frame), signed=True)
 
 
 def _change(ledger: Ledger, kind: SubjectKind, subject: str, frame: Frame) -> int | None:

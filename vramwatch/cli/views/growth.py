@@ -22,7 +22,7 @@ from vramwatch.core.model import Gpu
 from vramwatch.core.records import Json, moment
 from vramwatch.core.texts import clean
 from vramwatch.core.trend import Slope
-from vramwatch.core.wording import CAUSES
+from vramwatch.core.wording import CAUSES, work_words
 
 SHARE = 8
 """Columns of a share of a GPU."""
@@ -108,12 +108,11 @@ def _slope_words(growth: Growth) -> str:
 
 
 def _verdict_words(verdict: Transition) -> str:
-    """Return "firing, critical: a leak (incident 1a2b3c4d5e6f)"."""
+    """Return "firing, critical: a leak, +30 MiB with each release cycle (incident 1a2b3c4d5e6f)"."""
     incident = verdict.incident
     judgement = incident.judgement
-    return (
-        f"{incident.state}, {judgement.severity}: {CAUSES[judgement.cause]} (incident {clean(incident.id)})"
-    )
+    what = ", ".join((CAUSES[judgement.cause], *work_words(judgement.evidence)))
+    return f"{incident.state}, {judgement.severity}: {what} (incident {clean(incident.id)})"
 
 
 def _tone(verdict: Transition) -> Tone:

@@ -76,7 +76,7 @@ def subject_name(series: Subject) -> str:
     return {
         SubjectKind.GPU: "the whole GPU",
         SubjectKind.UNATTRIBUTED: "unattributed",
-        SubjectKind.GHOST: "ghosts",
+        SubjectKind.GHOST: "ghosts (their owners have them too)",
     }.get(series.key.kind, owner)
 
 

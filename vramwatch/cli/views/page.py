@@ -34,6 +34,7 @@ svg .band{fill-opacity:.18;stroke:none}
 svg .c0{stroke:#0969da}svg .band.c0{fill:#0969da}svg .c1{stroke:#bf8700}svg .band.c1{fill:#bf8700}
 svg .c2{stroke:#1a7f37}svg .band.c2{fill:#1a7f37}svg .c3{stroke:#bf3989}svg .band.c3{fill:#bf3989}
 svg .c4{stroke:#8250df}svg .band.c4{fill:#8250df}svg .c5{stroke:#57606a}svg .band.c5{fill:#57606a}
+svg .forecast{stroke:#cf222e;stroke-dasharray:4 3}svg .band.forecast{fill:#cf222e}
 svg .band{stroke:none}
 """
 

@@ -6,8 +6,9 @@ from datetime import tzinfo
 from html import escape
 
 from vramwatch.cli.gathering import LAYERS, LOAD, Case, Curve
-from vramwatch.cli.views.chart import Chart, ShownPoint, draw
+from vramwatch.cli.views.chart import Chart, Cone, ShownPoint, draw
 from vramwatch.cli.views.page import document, section, text
+from vramwatch.core.forecast import Exhaustion
 from vramwatch.core.incidents import State, Transition
 from vramwatch.core.messages import Host, Item, full_id, sentences, title
 from vramwatch.core.model import Ledger, Poll
@@ -20,6 +21,12 @@ from vramwatch.store import StepRow
 
 LEAST_SHARE = 0.05
 """Of the highest curve of a flight record: lower ones are left out."""
+
+AHEAD = 1.0
+"""How far a forecast is shown into the future, as a share of the past that is shown."""
+
+POOL_LEAK = "pool_leak"
+"""The pattern whose end is that of a pool within what its process holds, and not the GPU's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +106,40 @@ def _memory(case: Case, zone: tzinfo | None) -> str:
         if not curve.name.startswith("pid") and curve.quantity.endswith("_bytes")
     }
     name = f"GPU {case.gpu.ordinal}, {case.gpu.name}" if case.gpu else "GPU"
-    charts = [Chart(clean(name), whole, span, case.step, marks, level)]
+    cone = _cone(case, whole.get("GPU used", ()))
+    ahead = (case.since, _shown_until(case, cone))
+    charts = [Chart(clean(name), whole, ahead, case.step, marks, level, cone=cone)]
     by_process: dict[str, dict[str, list[ShownPoint]]] = {}
     for curve in case.curves:
         if curve.name.startswith("pid") and curve.quantity in LAYERS:
             by_process.setdefault(curve.name, {})[_layer(curve.quantity)] = _points(curve)
     charts += [Chart(name, layers, span, case.step, marks) for name, layers in by_process.items()]
     return "\n".join(filter(None, (draw(chart, zone) for chart in charts)))
+
+
+def _cone(case: Case, used: Sequence[ShownPoint]) -> Cone | None:
+    """Return the newest forecast of a full GPU that was told before it was over, from what was held then.
+
+    None: there is none, or it is a budget or a pool that will be exhausted.
+    """
+    told = [each for each in case.chain.transitions if each.incident.state is not State.RESOLVED]
+    if not told or (scene := told[-1].scene) is None or scene.total_bytes is None:
+        return None
+    judgement, made = told[-1].incident.judgement, told[-1].at.wall
+    forecast = judgement.forecast
+    before = [high for wall, _, high in used if wall <= made]
+    if not isinstance(forecast, Exhaustion) or not before or forecast.low <= made:
+        return None
+    if "budget_bytes" in judgement.evidence.numbers or judgement.pattern == POOL_LEAK:
+        return None
+    return Cone(made, before[-1], forecast.low, forecast.at, forecast.high, float(scene.total_bytes))
+
+
+def _shown_until(case: Case, cone: Cone | None) -> float:
+    """Return until when memory is shown: to its end, where that is no farther away than the past reaches."""
+    if cone is None or case.newest.incident.state is State.RESOLVED:
+        return case.until
+    return max(case.until, min(cone.high, case.until + AHEAD * (case.until - case.since)))
 
 
 def _layer(quantity: str) -> str:

@@ -1,6 +1,6 @@
 """A Poll as people see it: every Gpu as a bar divided by owner, with what the figures mean."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from enum import Enum, auto
@@ -48,7 +48,8 @@ OVER = frozenset({Standing.STOPPED, Standing.SILENT, Standing.RECORDED})
 class Status:
     """A Poll with what a reader of it knows beside it.
 
-    ``changes``: bytes by which a series moved within the last ``span`` seconds; no entry: not known.
+    ``changes``: bytes by which a series moved within the last ``span`` seconds; no entry: not known, or it
+    is one of ``newcomers``, which came within them.
     ``since``: UUID (None: all GPUs) -> when its readings ended, unix seconds. ``incidents``: how each that is
     open stands.
     """
@@ -57,6 +58,7 @@ class Status:
     now: Instant
     zone: tzinfo | None = None
     changes: Mapping[SeriesKey, int] = field(default_factory=dict)
+    newcomers: Collection[SeriesKey] = frozenset()
     span: float | None = None  # seconds; None: no history to compare with
     since: Mapping[str | None, float] = field(default_factory=dict)
     past: bool = False  # asked for as it was then: its age is no fault
@@ -128,6 +130,7 @@ def _frame(status: Status, width: int, glyphs: Glyphs) -> Frame:
         zone=status.zone,
         marks=marks(holding.tenant.owner for ledger in status.poll.ledgers for holding in ledger.holdings),
         changes=status.changes,
+        newcomers=status.newcomers,
         span=status.span,
     )
 

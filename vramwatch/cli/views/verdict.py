@@ -145,7 +145,7 @@ def _course_lines(course: Course, gpus: Mapping[str, Gpu], width: int, zone: tzi
     what = [f"{grade}  {subject_words(course.worst.subject, gpus)}", CAUSES[judgement.cause]]
     pid = "" if judgement.pid is None else f"pid {judgement.pid}"
     told = [
-        ", ".join(filter(None, (rate_words(judgement.rate), pid))),
+        ", ".join(filter(None, (rate_words(judgement), pid))),
         _times(course, zone),
         f"{judgement.pattern}: {clean(judgement.evidence.sentence)}",
         _beside_words(judgement.others),

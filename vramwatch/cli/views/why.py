@@ -21,6 +21,7 @@ from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes, show_seconds
 from vramwatch.core.verdicts import RuledOut
 from vramwatch.core.wording import (
+    BY_WORK,
     CAUSES,
     attempt_words,
     because,
@@ -118,8 +119,10 @@ def _evidence(incident: Incident, zone: tzinfo | None) -> list[str]:
     others = f"Seen by {', '.join(judgement.others)} too" if judgement.others else ""
     told = (
         f"{judgement.pattern}: {clean(evidence.sentence)}",
-        rate_words(judgement.rate),
-        _numbers(evidence.numbers, evidence.sentence),
+        rate_words(judgement),
+        _numbers(
+            {name: each for name, each in evidence.numbers.items() if name not in BY_WORK}, evidence.sentence
+        ),
         f"From {since} to {until}, {evidence.count} observation{'' if evidence.count == 1 else 's'}",
         others,
     )
@@ -127,7 +130,8 @@ def _evidence(incident: Incident, zone: tzinfo | None) -> list[str]:
 
 
 def _ruled_out_words(ruled_out: RuledOut) -> str:
-    numbers = _numbers(ruled_out.numbers, ruled_out.sentence)
+    some = {name: each for name, each in ruled_out.numbers.items() if round(each)}  # that it is 0 is said
+    numbers = _numbers(some, ruled_out.sentence)
     return join_sentences(f"Not {CAUSES[ruled_out.cause]}: {clean(ruled_out.sentence)}", numbers)
 
 
