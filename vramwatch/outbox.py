@@ -192,7 +192,7 @@ class Outbox:
         return replace(changes, dissolved=dissolved, superseded=older, begun=begun)
 
     def _waiting(self, route: Route) -> list[Waiting]:
-        """Return the notices that may leave anew: none of an incident of which an older one may yet arrive."""
+        """Return the notices that may leave anew: those of incidents of which no older one may yet arrive."""
         fixed = route.fixed
         if len(fixed) >= MOST_FIXED:
             return []
