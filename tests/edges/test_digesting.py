@@ -164,7 +164,7 @@ def test_the_configuration_says_who_wants_it(tmp_path):
 
 
 def test_a_digest_that_is_not_taken_at_first_is_sent_again_whatever_fires_meanwhile(path):
-    """The outbox lets notices that failed leave anew with newer ones; a digest holds none, and holds none up."""
+    """The outbox lets notices that failed leave anew with newer ones; a digest holds none, nor any up."""
     with closing(Store.open(path, "nvml", "0.1.0")) as store, receiving() as receiver:
         receiver.answers(503)
         file = path.with_name("config.yaml")
