@@ -14,6 +14,7 @@ from dataclasses import replace
 from vramwatch.core.errors import StoreError
 from vramwatch.core.messages import Host, Item, Message, MessageKind
 from vramwatch.core.outgoing import (
+    MOST_FIXED,
     MOST_ITEMS,
     Delivery,
     Waiting,
@@ -176,22 +177,27 @@ class Outbox:
             return replace(changes, begun=[(each, now) for each in leaving])
         if not route.again and now < route.look_at:
             return changes
-        if any(each.is_uncertain or each.kind is not MessageKind.INCIDENTS for each in route.again):
-            # under its key, or it would be told twice; a digest holds no notices that could leave anew
+        waiting = self._waiting(route)
+        is_anew = bool(waiting) and (len(route.again) > len(route.fixed) or route.may_leave(waiting, now))
+        if not is_anew:
             return replace(changes, begun=[(each, now) for each in route.leave_again(HANDED_OUT)])
-        waiting = self.slate.waiting(route.name, HANDED_OUT * MOST_ITEMS)
-        if route.again and not waiting:
-            return replace(changes, begun=[(each, now) for each in route.leave_again(HANDED_OUT)])
-        if not route.again and not route.may_leave(waiting, now):
-            return changes
-        dissolved = route.leave_again()
+        dissolved = route.dissolve()
         notices, older = newest_of_each((*(each for one in dissolved for each in one.notices), *waiting))
         route.has_left(waiting, now)
         messages = deliveries(
             notices, route.name, self._host, now, self._edited(route, notices), older=self._older
         )[:HANDED_OUT]
-        begun = [(each, now) for each in messages]
+        # what may never be taken comes after what is new
+        begun = [(each, now) for each in (*messages, *route.leave_again(HANDED_OUT - len(messages)))]
         return replace(changes, dissolved=dissolved, superseded=older, begun=begun)
+
+    def _waiting(self, route: Route) -> list[Waiting]:
+        """Return the notices that may leave anew: those of incidents of which no older one may yet arrive."""
+        fixed = route.fixed
+        if len(fixed) >= MOST_FIXED:
+            return []
+        besides = {each.incident for one in fixed for each in one.notices}
+        return self.slate.waiting(route.name, HANDED_OUT * MOST_ITEMS, besides)
 
     def _message(self, route: Route, delivery: Delivery) -> Message:
         ids = [each.incident for each in delivery.notices]

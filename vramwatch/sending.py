@@ -136,10 +136,21 @@ class Route:
         self._pending |= {delivery.key: pending for delivery, pending in self.extra[:count]}
         self.extra = self.extra[count:]
 
-    def leave_again(self, most: int | None = None) -> list[Delivery]:
-        """Return those that failed, the first ``most`` of them, which are under way no more."""
-        leaving, self.again = self.again[:most], [] if most is None else self.again[most:]
+    @property
+    def fixed(self) -> list[Delivery]:
+        """Those that failed and are tried again as they are."""
+        return [each for each in self.again if each.is_fixed]
+
+    def leave_again(self, most: int) -> list[Delivery]:
+        """Return the first ``most`` of those that failed, which wait no more."""
+        leaving, self.again = self.again[:most], self.again[most:]
         return leaving
+
+    def dissolve(self) -> list[Delivery]:
+        """Return those that failed and whose notices may leave anew, which wait no more."""
+        dissolved = [each for each in self.again if not each.is_fixed]
+        self.again = self.fixed
+        return dissolved
 
     def may_leave(self, waiting: Sequence[Waiting], now: float) -> bool:
         """Whether what waits leaves now; if not, when to look again is noted."""
@@ -165,15 +176,21 @@ class Route:
 
     def collect(self, now: float, give_up_after: float) -> None:
         """Add what came of attempts since the last call to ``ended``."""
+        untried: list[Delivery] = []
         while not self.sender.sent.empty():
             id, outcome = self.sender.sent.get_nowait()
             delivery = self._handed.pop(id, None)
             if delivery is None:
                 continue
-            if delivery.kind is not MessageKind.HEARTBEAT:
+            if delivery.kind is MessageKind.HEARTBEAT:
+                if outcome is not None:
+                    self._has_beaten(outcome, now)
+            elif outcome is None:  # one before it failed, which is the last to be tried again
+                untried.append(delivery)
+                self.ended.append(Ended(delivery, None, self.resume_at))
+            else:
                 self.ended.append(self._ended(delivery, outcome, now, give_up_after))
-            elif outcome is not None:
-                self._has_beaten(outcome, now)
+        self.again = untried + self.again
 
     def is_beat_due(self, now: float) -> bool:
         """Whether a beat leaves now: none does while anything is under way, and none is made up for."""
@@ -202,10 +219,7 @@ class Route:
         if asked > self._beaten + self._pause - now:
             self._beaten, self._pause = now, asked
 
-    def _ended(self, delivery: Delivery, outcome: Outcome | None, now: float, give_up_after: float) -> Ended:
-        if outcome is None:  # not tried: one before it failed
-            self.again.append(delivery)
-            return Ended(delivery, None, self.resume_at)
+    def _ended(self, delivery: Delivery, outcome: Outcome, now: float, give_up_after: float) -> Ended:
         attempts = delivery.attempts + 1
         if pending := self._pending.pop(delivery.key, None):
             pending.end(outcome)
@@ -214,6 +228,7 @@ class Route:
         self._has_sent = True
         self._failing = None if isinstance(outcome, Delivered) else outcome.reason
         if not isinstance(outcome, Retry):
+            self.look_at = now  # newer notices of its incidents have waited for it
             return Ended(delivery, outcome, None)
         self._heed(outcome, now)
         if delivery.id in self._doubtful:  # whether it is tried again the store says

@@ -128,12 +128,12 @@ class Slate:
         """See ``Desk``; 0 where the store cannot be read."""
         return self._read(self._desk.newest_id) or 0
 
-    def waiting(self, channel: str, most: int) -> list[Waiting]:
+    def waiting(self, channel: str, most: int, besides: Collection[str] = ()) -> list[Waiting]:
         """See ``Desk``."""
         if not self.is_open:
-            return self._desk.waiting(channel, most)
-        here = self._waiting[channel]
-        stored = self._read(self._desk.waiting, channel, most + len(self._left)) or []
+            return self._desk.waiting(channel, most, besides)
+        here = {id: each for id, each in self._waiting[channel].items() if each.incident not in besides}
+        stored = self._read(self._desk.waiting, channel, most + len(self._left), besides) or []
         others = (each for each in stored if each.step not in self._left and each.step not in here)
         return sorted((*others, *here.values()), key=lambda each: each.step)[:most]
 

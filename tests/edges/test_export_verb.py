@@ -284,3 +284,12 @@ def test_where_samples_are_gone_it_says_from_when_on_there_are_some(tmp_path):
     result = export(tmp_path / "v.db")
     assert "samples are kept from 2023-11-15 0" in result.stderr
     assert 0 < result.stdout.count("\n") < 6 * 60
+
+
+def test_what_was_written_to_a_file_is_told_with_its_rows(path, tmp_path):
+    file = tmp_path / "day.csv"
+    result = call("export", path, "--since", str(START), "-o", str(file))
+    rows = len(file.read_text().splitlines()) - 1
+    assert rows > 100
+    assert f"{file}: {rows:,} rows" in result.stderr
+    assert result.stdout == ""

@@ -20,7 +20,7 @@ from vramwatch.backlog import Backlog
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import Reason, State
 from vramwatch.core.messages import Host, MessageKind
-from vramwatch.core.outgoing import Delivered, Rejected, Retry
+from vramwatch.core.outgoing import MOST_FIXED, Delivered, Rejected, Retry
 from vramwatch.core.policy import Channel, Notice, Withholding
 from vramwatch.notifiers.email import Email
 from vramwatch.notifiers.pagerduty import Pagerduty
@@ -365,6 +365,90 @@ def test_while_the_store_cannot_be_written_nothing_is_lost(start, monkeypatch):
     for _ in range(5):
         daemon.turn(after=10)
     assert Counter(receiver.notices()) == Counter({("chat", Notice.OPENED): 1})
+
+
+# --- a message of which nobody knows whether it arrived -------------------------------------------
+
+
+@dataclass
+class Choking(Receiver):
+    """A receiver that never answers a message about one of ``chokes_on``, and takes all others."""
+
+    chokes_on: frozenset = frozenset({"chat"})
+
+    def take(self, message):
+        super().take(message)
+        is_choking = any(item.incident.id in self.chokes_on for item in message.items)
+        return Retry("does not answer within 10 s", is_uncertain=True) if is_choking else Delivered("ok")
+
+    def told(self, incident):
+        return [(message.key, notice) for message in self.got for notice in _notices_of(message, incident)]
+
+
+def _notices_of(message, incident):
+    return [item.notice for item in message.items if item.incident.id == incident]
+
+
+def test_newer_incidents_get_past_a_message_that_is_never_answered(start, path):
+    receiver = Choking()
+    daemon = start(line(AT_ONCE, Keyed(receiver=receiver)))
+    daemon.turn(fires("chat"))
+    daemon.turn(fires("draw"), after=300)
+    daemon.turn(ends("draw"), after=300)
+    daemon.turn(after=300)
+    assert [notice for _, notice in receiver.told("draw")] == [Notice.OPENED, Notice.RESOLVED]
+    assert [each.delivery.outcome for each in chain(path, "draw")] == ["delivered", "delivered"]
+    keys = {key for key, _ in receiver.told("chat")}
+    assert len(receiver.told("chat")) >= 3
+    assert len(keys) == 1
+
+
+def test_what_is_newer_of_the_same_incident_waits_for_the_answer(start):
+    receiver = Choking()
+    daemon = start(line(AT_ONCE, Keyed(receiver=receiver)))
+    daemon.turn(fires("chat"))
+    daemon.turn(ends("chat"), after=300)
+    daemon.turn(fires("draw"), after=300)
+    receiver.chokes_on = frozenset()
+    daemon.turn(after=300)
+    daemon.turn(after=1)
+    heard = [notice for _, notice in receiver.told("chat")]
+    assert heard[-2:] == [Notice.OPENED, Notice.RESOLVED]
+    assert Notice.RESOLVED not in heard[:-1]
+
+
+def test_a_receiver_that_answers_nothing_is_handed_few_messages_and_in_the_end_how_things_stand(start):
+    ids = [f"i{number}" for number in range(4 * MOST_FIXED)]
+    receiver = Choking(chokes_on=frozenset(ids))
+    daemon = start(line(AT_ONCE, Keyed(receiver=receiver)))
+    for id in ids:
+        daemon.turn(fires(id), after=300)
+        daemon.turn(after=300)
+    assert len({message.key for message in receiver.got}) == MOST_FIXED
+    tried = Counter(message.key for message in receiver.got[-2 * MOST_FIXED :])
+    assert set(tried.values()) == {2}, "they are tried in turn"
+    receiver.chokes_on = frozenset()
+    receiver.got.clear()
+    for _ in range(MOST_FIXED):
+        daemon.turn(after=300)
+    opened = Counter(id for id, notice in receiver.notices() if notice is Notice.OPENED)
+    assert opened == Counter(ids)
+    holding = [each for each in receiver.got if any(item.notice is Notice.OPENED for item in each.items)]
+    assert len(holding) == MOST_FIXED + 1, "all that had waited leave as one"
+
+
+def test_after_a_restart_too_newer_incidents_get_past_what_is_never_answered(start):
+    receiver = Choking()
+    daemon = start(line(AT_ONCE, Keyed(receiver=receiver)))
+    daemon.turn(fires("chat"))
+    now = daemon.now
+    daemon.close()
+    again = start(line(AT_ONCE, Keyed(receiver=receiver)))
+    again.now = now
+    again.turn(fires("draw"), after=300)
+    again.turn(ends("chat"), after=300)
+    assert [notice for _, notice in receiver.told("draw")] == [Notice.OPENED]
+    assert len({key for key, _ in receiver.told("chat")}) == 1
 
 
 # --- killed anywhere ------------------------------------------------------------------------------

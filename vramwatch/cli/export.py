@@ -63,14 +63,15 @@ def command(
     uuid = pick_gpu(gpu, history.gpus()).uuid if gpu is not None else None
     rows = export_rows(history, uuid, owner, *span)
     if output is None:
-        written = _write(sys.stdout, rows)
+        first, _ = _write(sys.stdout, rows)
     else:
         with _created(output) as stream:
-            written = _write(stream, rows)
-    if written is None:
+            first, count = _write(stream, rows)
+        click.echo(f"vramwatch: {output}: {count:,} row{'' if count == 1 else 's'}", err=True)
+    if first is None:
         click.echo("vramwatch: no sample is kept of that time; see vramwatch history", err=True)
-    elif written > _earliest(history, span[0]) + LATE:
-        since = show_when(written, time.time(), None)
+    elif first > _earliest(history, span[0]) + LATE:
+        since = show_when(first, time.time(), None)
         click.echo(f"vramwatch: samples are kept from {since} on; before it, see vramwatch history", err=True)
 
 
@@ -79,17 +80,18 @@ def _earliest(history: "History", since: float) -> float:
     return max(since, min(history.span() or (since,)))
 
 
-def _write(stream: TextIO, rows: "Iterator[Fields]") -> float | None:
-    """Write the header and ``rows``; return the time of the first; None: there was none."""
+def _write(stream: TextIO, rows: "Iterator[Fields]") -> tuple[float | None, int]:
+    """Write the header and ``rows``; return the time of the first, None: there was none, and their count."""
     from vramwatch.recording.export import HEADER
 
     table = csv.DictWriter(stream, HEADER, lineterminator="\n")
     table.writeheader()
-    first = None
+    first, count = None, 0
     for row in rows:
+        count += 1
         table.writerow(row)
         first = float(row["time"] or 0) if first is None else first
-    return first
+    return first, count
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TextIO, TypeVar
 
 import click
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vramwatch.systemd import Systemd
 
 LOG_FORMAT = "%(levelname)s %(name)s %(message)s"
-"""Without a time: journald and container runtimes put theirs before every line."""
+"""Without a time: journald and container runtimes put theirs before every line. Terminals do not."""
 
 logger = logging.getLogger("vramwatch")
 
@@ -76,11 +76,16 @@ def command(
     path = find(config_path)
     overrides = _overrides(files, source, settings, store_path)
     config = load(path, os.environ, overrides)
-    logging.basicConfig(level=config.log.level.upper(), format=LOG_FORMAT, stream=sys.stderr)
+    logging.basicConfig(level=config.log.level.upper(), format=log_format(sys.stderr), stream=sys.stderr)
     _refuse_mixed_history(config, store_path, source)
     _run(config, require_gpu, lambda: load(path, os.environ, overrides))
     if config.source_name == "replay" and config.store.path:
         _tell_what_was_played(config.store.path)
+
+
+def log_format(stream: TextIO) -> str:
+    """Return how lines of the log are written to ``stream``: with their times where a person reads along."""
+    return f"%(asctime)s {LOG_FORMAT}" if stream.isatty() else LOG_FORMAT
 
 
 def _overrides(

@@ -17,6 +17,11 @@ from vramwatch.core.policy import Channel, Notice
 MOST_ITEMS = 256
 """Incidents in one message; more leave in several, one after the other."""
 
+MOST_FIXED = 8
+"""Messages that a channel tries again as they are while newer ones leave. A receiver that has left so many
+unanswered is down: what is newer waits, and tells how things stand then.
+"""
+
 FIRST_AGAIN, LATEST_AGAIN = 2.0, 300.0
 """Seconds until the second attempt, and at most between two: doubled each time, shortened by chance."""
 
@@ -60,6 +65,15 @@ class Delivery:
     id: int = 0
     attempts: int = 0
     is_uncertain: bool = False
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it is tried again as it is and no other way.
+
+        What may have arrived would be told twice under another key; a digest or a test holds no notices that
+        could leave anew.
+        """
+        return self.is_uncertain or self.kind is not MessageKind.INCIDENTS
 
 
 @dataclass(frozen=True, slots=True)

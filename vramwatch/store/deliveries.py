@@ -17,10 +17,15 @@ from vramwatch.store.spans import listed
 from vramwatch.store.telling import DELIVERED, SUPERSEDED
 
 
-def waiting(connection: Connection, channel: str, most: int) -> list[Waiting]:
-    """Return the notices that have not left yet, the ``most`` that were decided first, in that order."""
+def waiting(connection: Connection, channel: str, most: int, besides: Collection[str] = ()) -> list[Waiting]:
+    """Return the notices that have not left yet, the ``most`` that were decided first, in that order.
+
+    ``besides``: of which incidents none is wanted.
+    """
     columns = t.step.c
-    is_waiting = columns.channel == channel, columns.delivery.is_(None), columns.withheld.is_(None)
+    is_waiting = [columns.channel == channel, columns.delivery.is_(None), columns.withheld.is_(None)]
+    if besides:
+        is_waiting.append(columns.incident.not_in(listed(besides)))
     return list(_notices(connection, select(t.step).where(*is_waiting).order_by(columns.id).limit(most)))
 
 

@@ -71,10 +71,13 @@ class Desk:
             has_observed = any(each.id == OBSERVE for each in silences)
             return Told(tuple(cases), accounts, standing, has_observed)
 
-    def waiting(self, channel: str, most: int) -> list[Waiting]:
-        """Return the notices that have not left yet, in the order in which they were decided."""
+    def waiting(self, channel: str, most: int, besides: Collection[str] = ()) -> list[Waiting]:
+        """Return the notices that have not left yet, in the order in which they were decided.
+
+        ``besides``: of which incidents none is wanted.
+        """
         with self._store.committing() as connection:
-            return deliveries.waiting(connection, channel, most)
+            return deliveries.waiting(connection, channel, most, besides)
 
     def under_way(self, channel: str) -> tuple[list[tuple[Delivery, float]], float | None]:
         """Return the deliveries that are not over, each with when it is due, and when one was made last.
