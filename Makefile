@@ -6,7 +6,9 @@
 # make probe  where the memory of a generate call goes: every variant on a tiny model, and a page in build/probe.html
 # make test-torch  the tests that need a real torch; both take one that can be imported, else fetch $(TORCH)
 # make check  format, lint, types, import contracts: what a change must pass before it is looked at
+# make audit  whether an advisory is known for a version in the locks; asks pypi.org
 # make test-systemd  the service on a machine that is booted for it: needs root, and takes what it boots from Debian
+# make test-image  the container image, built and run: needs root; takes its base from a registry, else from Debian
 # make sdk-wheel  what a model server imports, as a distribution of its own, into dist/
 # make bundle  one archive with all that a server without a package index needs
 # make docs   draw the plots of docs/ anew, and write what replay says into its pages
@@ -23,7 +25,7 @@ GPU_OUT ?= build/gpu
 TORCH  ?= torch==2.13.0
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: try run test test-torch probe test-services test-systemd sdk-wheel bundle check format docs bench gpu gpu-report bench-detection lock clean
+.PHONY: try run test test-torch probe test-services test-systemd test-image sdk-wheel bundle check audit format docs bench gpu gpu-report bench-detection lock clean
 
 try: $(VENV)/.base
 	@scripts/show simulated $(FOR)
@@ -58,6 +60,9 @@ check: $(VENV)/.dev
 	@scripts/check-units
 	@scripts/check-manifests
 
+audit: build/audit/.ready
+	@scripts/audit
+
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -66,6 +71,11 @@ test-systemd: $(VENV)/.dev bundle
 	$(MAKE) --no-print-directory -C tests/nvml
 	@scripts/systemd-root
 	$(BIN)/pytest tests/systemd
+
+test-image: $(VENV)/.dev
+	$(MAKE) --no-print-directory -C tests/nvml
+	@scripts/image
+	$(BIN)/pytest tests/image
 
 bundle: $(VENV)/.base
 	@scripts/bundle
@@ -94,7 +104,7 @@ bench-detection: $(VENV)/.dev
 # The locks name no index: pip takes the one that it is configured with, and compares the hashes.
 lock: $(VENV)/.dev
 	$(PIP) install uv
-	for name in base build dev peers; do \
+	for name in base build dev peers audit; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-annotate --no-header requirements/$$name.in -o requirements/$$name.txt; \
 	done
@@ -128,4 +138,9 @@ build/torch/.ready: requirements/dev.txt requirements/torch.txt scripts/torch
 $(VENV)/.peers: requirements/peers.txt $(VENV)/.dev
 	$(PYTHON) -m venv build/peers
 	build/peers/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/peers.txt
+	@touch $@
+
+build/audit/.ready: requirements/audit.txt
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/audit.txt
 	@touch $@

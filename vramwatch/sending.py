@@ -234,7 +234,7 @@ class Route:
         if delivery.id in self._doubtful:  # whether it is tried again the store says
             self._doubtful.discard(delivery.id)
             self.is_known = False
-        self.resume_at = now + next_attempt(attempts, outcome, random.random())  # noqa: S311
+        self.resume_at = now + next_attempt(attempts, outcome, random.random())  # noqa: S311 - a spread
         uncertain = delivery.is_uncertain or outcome.is_uncertain
         self.again.append(replace(delivery, attempts=attempts, is_uncertain=uncertain))
         return Ended(delivery, outcome, self.resume_at)

@@ -64,7 +64,7 @@ def run(experiment: Experiment, progress: Progress, python: str | None = None) -
 
 def _answer(child: "subprocess.Popen[str]", progress: Progress) -> Result | None:
     """Return the result that the child tells; None: it ended without one. Errors: UsageError."""
-    assert child.stdout  # noqa: S101
+    assert child.stdout  # noqa: S101 -- asked for above
     for row in child.stdout:
         message = json.loads(row)
         if "refused" in message:
@@ -97,6 +97,6 @@ class _draining:
         return next((row.strip() for row in reversed(self._rows) if row.strip()), "")
 
     def _drain(self) -> None:
-        assert self._child.stderr  # noqa: S101
+        assert self._child.stderr  # noqa: S101 -- asked for where it was started
         for row in self._child.stderr:
             self._rows = [*self._rows[-self.MOST :], row]
