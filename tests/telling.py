@@ -20,10 +20,14 @@ from vramwatch.core.cadence import Rates
 from vramwatch.core.incidents import Reason, State, Subject, Terms
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.ports import Feed
+from vramwatch.core.room import Need
 from vramwatch.core.scenes import Scene
+from vramwatch.core.units import GIB, Bytes
 from vramwatch.daemon import Daemon
 from vramwatch.pipeline import Pipeline
+from vramwatch.probing import Probing
 from vramwatch.store import Store
+from vramwatch.store.desk import Desk
 from vramwatch.watch import Watch
 
 SUBJECT = Subject("GPU-hand", SubjectKind.OWNER, "unit:chat.service")
@@ -111,7 +115,9 @@ class House:
         hidden = Surroundings(hidden_pids=False)
         pipeline = Pipeline(feed, engines=(), rules=(), rates=Rates(), owners={}, surroundings=hidden)
         alerting, outbox = tell(load(self.write_config(), {}, {}), store)
-        daemon = Daemon(feed, pipeline, Scripted(script), store, alerting=alerting, outbox=outbox)
+        probing = Probing(Desk(store), Need(None, Bytes(GIB), Bytes(GIB)))
+        parts = {"alerting": alerting, "outbox": outbox, "probing": probing}
+        daemon = Daemon(feed, pipeline, Scripted(script), store, **parts)
         replies: dict[int, object] = {}
         threads = []
 

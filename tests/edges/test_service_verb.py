@@ -116,6 +116,19 @@ def test_the_profile_identify_brings_a_helper_of_its_own_and_its_end_takes_it_aw
     assert removed == set(installing.IDENTIFY)
 
 
+def test_a_schedule_brings_the_timer_of_the_probe_with_its_bounds_and_its_end_takes_it_away(root, tmp_path):
+    scheduled = configured(tmp_path, "probe: {every: 12h, timeout: 10m, memory: 6GiB}")
+    install(root, scheduled)
+    timer, service = (root.place(UNITS / name).read_text() for name in installing.PROBE)
+    assert "\nOnUnitInactiveSec=43200s\n" in timer
+    assert "\nTimeoutStartSec=600s\n" in service
+    assert f"\nMemoryMax={6 * 1024**3}\n" in service
+    assert f"\nExecStart={PROGRAM} probe --scheduled\n" in service
+    assert "\nMemoryMax=256M\n" in root.place(UNITS / UNIT).read_text()
+    done = install(root, configured(tmp_path))
+    assert {done[UNITS / name] for name in installing.PROBE} == {Deed.REMOVE}
+
+
 def test_uninstalling_removes_what_was_written_and_leaves_what_was_changed(root, tmp_path):
     install(root, configured(tmp_path))
     root.place(CONFIGURATION).write_text("# mine\n")

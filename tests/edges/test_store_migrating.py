@@ -6,10 +6,12 @@ from importlib.resources import files
 
 import pytest
 
+from tests.drifting import probe_run
 from tests.polls import BOOT, START, gpu, instant
 from vramwatch.core.model import Explanation, FaultKind, Pace
 from vramwatch.core.units import GIB, MIB, Seconds
 from vramwatch.store import History, Store
+from vramwatch.store.desk import Desk
 from vramwatch.store.migrations import APPLICATION_ID, VERSION
 
 FIRST = (files("vramwatch.store.migrations") / "0001_first.sql").read_text()
@@ -93,6 +95,14 @@ def test_a_store_of_the_first_schema_answers_as_before(path, is_tended):
             assert changes == [(n, n * 2 * MIB) for n in lists]
             assert [point.wall - START for point in history.readings([row], 0, 2e9)] == lists
             assert [each.wall for each in history.events(0, 2e9)] == [START + 3]
+
+
+def test_a_migrated_store_keeps_runs_of_the_probe(path):
+    with closing(Store.open(path, "nvml", "0.2.0")) as store:
+        Desk(store).write_probe_run(probe_run(), POLLS)
+    with closing(History.open(path)) as history:
+        assert history.probe_runs() == [probe_run()]
+        assert history.span() == (START + 1, START + POLLS)
 
 
 def test_the_first_schemas_tables_are_gone_and_nothing_refers_to_them(path):

@@ -120,7 +120,8 @@ def run_scheduled(config_path: Path | None) -> None:
 
     No room is no failure. What keeps it from running is told to the daemon. Errors: VramwatchError.
     """
-    from vramwatch.cli.probing import measured
+    from vramwatch.cli.probing import Runs
+    from vramwatch.probe.results import Ended
     from vramwatch.probe.variants import VARIANTS
 
     options = settings(config_path).probe
@@ -132,7 +133,10 @@ def run_scheduled(config_path: Path | None) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(room["gpu"])
     _be_small(options)
     try:
-        result = measured(experiment_of(options), "", str(options.python) if options.python else None)
+        python = str(options.python) if options.python else None
+        result = Runs(1, python).result_of(experiment_of(options))
+        if result.ended is Ended.FAILED:
+            raise VramwatchError(f"{options.model}: the run failed: {result.why}")
     except VramwatchError as error:
         ask_daemon(config_path, "probed", {"failed": str(error)})
         raise
