@@ -1,4 +1,4 @@
-"""Runs go to the daemon that listens, else to a file; a schedule begins them; real torch, a simulated server."""
+"""Runs go to the daemon that listens, else to a file; a schedule begins them; with real torch."""
 
 import os
 import signal

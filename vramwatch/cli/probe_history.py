@@ -135,11 +135,13 @@ def run_scheduled(config_path: Path | None) -> None:
     try:
         python = str(options.python) if options.python else None
         result = Runs(1, python).result_of(experiment_of(options))
-        if result.ended is Ended.FAILED:
-            raise VramwatchError(f"{options.model}: the run failed: {result.why}")
     except VramwatchError as error:
         ask_daemon(config_path, "probed", {"failed": str(error)})
         raise
+    if result.ended is Ended.FAILED:
+        failed = VramwatchError(f"{options.model}: the run failed: {result.why}")
+        ask_daemon(config_path, "probed", {"failed": str(failed)})
+        raise failed
     hand_in({VARIANTS[0].name: result}, config_path, is_scheduled=True)
 
 
