@@ -27,12 +27,12 @@ from vramwatch.config.detection import DetectionOptions
 from vramwatch.core.diagnosis import Diagnosis
 from vramwatch.core.incidents import Terms
 from vramwatch.core.lanes import Lane
-from vramwatch.core.model import Poll
+from vramwatch.core.poll import Poll
 from vramwatch.core.units import GIB, KIB, MIB, Seconds
 from vramwatch.core.windows import Window
+from vramwatch.judging.watch import Watch
 from vramwatch.recording.progress import Progress
 from vramwatch.sources.replay import Replay
-from vramwatch.watch import Watch
 
 FOLD_GOAL = 5.0  # µs a sample
 EXAMINATION_GOAL = 1.0  # ms

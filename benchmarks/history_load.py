@@ -19,13 +19,12 @@ from vramwatch.core.model import (
     Memory,
     Owner,
     OwnerKind,
-    Pace,
-    Poll,
     ProcessFacts,
     ProcessKey,
     Reading,
     Tenant,
 )
+from vramwatch.core.poll import Pace, Poll
 from vramwatch.core.units import GIB, MIB, Bytes, Seconds
 
 BOOT = "7d0e6d5c-0000-4000-8000-00000000b00b"

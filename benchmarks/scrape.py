@@ -8,7 +8,8 @@ from statistics import median
 from benchmarks.findings import Figures, Finding, at_most, told
 from tests.polls import gpu, holding, instant, ledger, owner, tenant
 from tests.scrapes import OPENMETRICS, ask, board, serving
-from vramwatch.core.model import Holding, Instant, Ledger, Pod, Poll
+from vramwatch.core.model import Holding, Instant, Ledger, Pod
+from vramwatch.core.poll import Poll
 from vramwatch.core.units import GIB, Bytes
 
 GPUS, OWNERS = 8, 64

@@ -16,16 +16,16 @@ from pathlib import Path
 from benchmarks.findings import Figures, Finding, at_least, at_most, told
 from tests.polls import instant, poll
 from tests.verdicts import transition
-from vramwatch.alerting import Alerting
 from vramwatch.core.incidents import Reason, State, Transition
 from vramwatch.core.messages import Host
 from vramwatch.core.policy import Channel
+from vramwatch.couriers.posting import HttpCourier
 from vramwatch.notifiers.webhook import Webhook
-from vramwatch.outbox import Outbox
-from vramwatch.posting import HttpCourier
-from vramwatch.sending import Line
 from vramwatch.store import Store
 from vramwatch.store.desk import Desk
+from vramwatch.telling.alerting import Alerting
+from vramwatch.telling.outbox import Outbox
+from vramwatch.telling.sending import Line
 
 RUNS = 5
 AT_ONCE, SOONEST = 50, 1.0

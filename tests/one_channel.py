@@ -11,11 +11,11 @@ from vramwatch.core.messages import Host, Item, Message
 from vramwatch.core.policy import Channel, Notice, Notify
 from vramwatch.core.scenes import Scene
 from vramwatch.core.units import GIB
-from vramwatch.outbox import Outbox
-from vramwatch.posting import HttpCourier
-from vramwatch.sending import Line
+from vramwatch.couriers.posting import HttpCourier
 from vramwatch.store import Store
 from vramwatch.store.desk import Desk
+from vramwatch.telling.outbox import Outbox
+from vramwatch.telling.sending import Line
 
 HOST = Host("gpu7", {"rack": "b4"})
 SCENE = Scene(

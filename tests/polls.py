@@ -10,12 +10,12 @@ from vramwatch.core.model import (
     Missing,
     Owner,
     OwnerKind,
-    Poll,
     ProcessFacts,
     ProcessKey,
     Reading,
     Tenant,
 )
+from vramwatch.core.poll import Poll
 from vramwatch.core.units import GIB, MIB, Bytes
 
 BOOT = "5a0c1e3e-0000-4000-8000-000000000001"

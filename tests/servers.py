@@ -20,14 +20,14 @@ from vramwatch.core.model import (
     Origin,
     Owner,
     OwnerKind,
-    Poll,
     ProcessFacts,
     ProcessKey,
     Reading,
     Tenant,
 )
+from vramwatch.core.poll import Poll
 from vramwatch.core.units import MIB, Bytes
-from vramwatch.watch import Watch
+from vramwatch.judging.watch import Watch
 
 GPU = Gpu("GPU-00000000", "0", "NVIDIA GeForce RTX 4090")
 CARD = 24_000.0

@@ -11,10 +11,10 @@ from tests.edges.test_daemon import SEEING, Hand
 from tests.receivers import Receiver, answering, receiving
 from tests.verdicts import transition
 from tests.waiting import PATIENCE, wait_until
-from vramwatch import control
 from vramwatch.assembly import tell
 from vramwatch.config import load
-from vramwatch.control import ControlError, ControlServer
+from vramwatch.control import control
+from vramwatch.control.control import ControlError, ControlServer
 from vramwatch.core.attribution import Surroundings
 from vramwatch.core.cadence import Rates
 from vramwatch.core.incidents import Reason, State, Subject, Terms
@@ -24,11 +24,11 @@ from vramwatch.core.room import Need
 from vramwatch.core.scenes import Scene
 from vramwatch.core.units import GIB, Bytes
 from vramwatch.daemon import Daemon
+from vramwatch.judging.watch import Watch
 from vramwatch.pipeline import Pipeline
-from vramwatch.probing import Probing
+from vramwatch.probing.runs import Probing
 from vramwatch.store import Store
 from vramwatch.store.desk import Desk
-from vramwatch.watch import Watch
 
 SUBJECT = Subject("GPU-hand", SubjectKind.OWNER, "unit:chat.service")
 TELL = "{mode: tell, group_wait: 0s, group_interval: 0s}"

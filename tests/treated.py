@@ -5,10 +5,9 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from tests.telling import SCENE, Scripted, move
-from vramwatch.applying import Applier
 from vramwatch.assembly import open_courier, permit, rules, tell
 from vramwatch.config import load
-from vramwatch.control import ControlServer
+from vramwatch.control.control import ControlServer
 from vramwatch.core.attribution import Surroundings
 from vramwatch.core.cadence import Rates
 from vramwatch.core.incidents import Subject
@@ -35,7 +34,8 @@ from vramwatch.remedying import Hands
 from vramwatch.sdk.wire import Answer, Device, Hello, Report
 from vramwatch.store import History, Store
 from vramwatch.store.desk import Desk
-from vramwatch.treating import OFF_FILE, Treatment
+from vramwatch.treating.applying import Applier
+from vramwatch.treating.treatment import OFF_FILE, Treatment
 
 UUID = "GPU-hand"
 PID = 42

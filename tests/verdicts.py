@@ -18,7 +18,7 @@ from vramwatch.core.incidents import (
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.series import samples
 from vramwatch.core.verdicts import Cause, Evidence, Rate, RuledOut
-from vramwatch.watch import Watch
+from vramwatch.judging.watch import Watch
 
 RATE = Rate(1000.5, 1234.25, 1500.0)
 EVIDENCE = Evidence("grew by 3 MiB in 1 h", {"growth_bytes": 3145728.0, "votes": 7.0}, 100.0, 3700.5, 61)

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from vramwatch import families
-from vramwatch.alerting import Alerting
-from vramwatch.applying import Applier, Permit
 from vramwatch.clock import read_boot_id
 from vramwatch.config import Commands, Config
 from vramwatch.config.shape import DEFAULT_SOURCE
@@ -17,19 +15,19 @@ from vramwatch.core.attribution import Surroundings
 from vramwatch.core.couriers import Courier, Reach
 from vramwatch.core.digests import Period
 from vramwatch.core.metric_pages import Gauged
-from vramwatch.core.model import Owner, Poll, ProcessFacts, ProcessKey
+from vramwatch.core.model import Owner, ProcessFacts, ProcessKey
 from vramwatch.core.policy import Channel
+from vramwatch.core.poll import Poll
 from vramwatch.core.ports import Feed, Insides, Sightings, Workers
 from vramwatch.core.recognition import Engine
 from vramwatch.core.units import Bytes, Seconds
-from vramwatch.digesting import Digests, Plan
 from vramwatch.gauging import Gauging, Place, Terms
+from vramwatch.judging.watch import Detector, Watch
 from vramwatch.logs import LogWatch
-from vramwatch.outbox import Outbox
 from vramwatch.pipeline import Pipeline
-from vramwatch.probe_timer import PASSED_ON, ProbeTimer
-from vramwatch.probe_timer import Plan as ProbePlan
-from vramwatch.probing import Probing
+from vramwatch.probing.runs import Probing
+from vramwatch.probing.timer import PASSED_ON, ProbeTimer
+from vramwatch.probing.timer import Plan as ProbePlan
 from vramwatch.procfs import (
     Holder,
     IdentifySocket,
@@ -41,12 +39,15 @@ from vramwatch.procfs import (
 from vramwatch.procfs.identity import sees_every_process
 from vramwatch.reception import Admission, Bounds, Reception
 from vramwatch.remedying import Hands, NoVoices
-from vramwatch.sending import Line
-from vramwatch.sketching import Sketching
 from vramwatch.store import Store
 from vramwatch.store.desk import Desk
-from vramwatch.treating import OFF_FILE, NoWorkers, Rules, Treatment
-from vramwatch.watch import Detector, Watch
+from vramwatch.telling.alerting import Alerting
+from vramwatch.telling.digesting import Digests, Plan
+from vramwatch.telling.outbox import Outbox
+from vramwatch.telling.sending import Line
+from vramwatch.telling.sketching import Sketching
+from vramwatch.treating.applying import Applier, Permit
+from vramwatch.treating.treatment import OFF_FILE, NoWorkers, Rules, Treatment
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -241,7 +242,7 @@ def lines(config: Config) -> tuple[Line, ...]:
 
 def open_courier(reach: Reach, secrets: Iterable[str]) -> Courier:
     """Return who carries HTTP to whoever is reached so; ``secrets`` are taken out of what is quoted."""
-    from vramwatch.posting import HttpCourier  # noqa: PLC0415 - 139 ms and 19 MiB, for channels alone
+    from vramwatch.couriers.posting import HttpCourier  # noqa: PLC0415 - 139 ms and 19 MiB, for channels alone
 
     return HttpCourier(reach, secrets)
 

@@ -8,10 +8,11 @@ from collections import deque
 from dataclasses import replace
 
 from vramwatch.core.errors import StoreError
-from vramwatch.core.model import Fault, FaultKind, Instant, Missing, Poll
+from vramwatch.core.model import Fault, FaultKind, Instant, Missing
+from vramwatch.core.poll import Poll
 from vramwatch.core.units import MIB, Seconds
-from vramwatch.slate import Slate
 from vramwatch.store import Store
+from vramwatch.telling.slate import Slate
 
 LIMIT = 32 * MIB
 """Bytes of polls kept; the oldest are dropped first."""

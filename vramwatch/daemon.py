@@ -11,45 +11,36 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import inf
 
-from vramwatch.alerting import Alerting
 from vramwatch.backlog import Backlog
-from vramwatch.clerk import Clerk
 from vramwatch.cold import ColdJobs
-from vramwatch.control import ControlError, Request
+from vramwatch.control.clerk import Clerk
+from vramwatch.control.control import ControlError, Request
+from vramwatch.control.errands import Errands, Later, Reply
+from vramwatch.control.forgetting import Forgetting
+from vramwatch.control.releasing import RELEASED_INTERVAL, Releasing
 from vramwatch.core import oom_sightings
 from vramwatch.core.errors import NoDeviceError, StoreError
 from vramwatch.core.incidents import State
 from vramwatch.core.instants import kept_instant
-from vramwatch.core.model import (
-    Event,
-    EventKind,
-    Explanation,
-    Fault,
-    FaultKind,
-    Instant,
-    Ledger,
-    Missing,
-    Poll,
-)
+from vramwatch.core.model import Event, EventKind, Explanation, Fault, FaultKind, Instant, Ledger, Missing
+from vramwatch.core.poll import Poll
 from vramwatch.core.ports import Feed, Sightings, Workers
 from vramwatch.core.records import worker_record
 from vramwatch.core.troubles import CHANNEL, CONFIGURATION, STORE, Trouble, blindness
 from vramwatch.core.units import Seconds, show_seconds
-from vramwatch.digesting import Digests
-from vramwatch.errands import Errands, Later, Reply
-from vramwatch.forgetting import Forgetting
-from vramwatch.judging import Judge
+from vramwatch.judging.judge import Judge
+from vramwatch.judging.watch import Watch
 from vramwatch.logbook import Logbook
-from vramwatch.outbox import Outbox
 from vramwatch.pipeline import Pipeline
-from vramwatch.probe_timer import ProbeTimer
-from vramwatch.probing import Probing
-from vramwatch.releasing import RELEASED_INTERVAL, Releasing
+from vramwatch.probing.runs import Probing
+from vramwatch.probing.timer import ProbeTimer
 from vramwatch.store import Store
 from vramwatch.store.desk import Desk
 from vramwatch.systemd import Systemd
-from vramwatch.treating import Treatment
-from vramwatch.watch import Watch
+from vramwatch.telling.alerting import Alerting
+from vramwatch.telling.digesting import Digests
+from vramwatch.telling.outbox import Outbox
+from vramwatch.treating.treatment import Treatment
 from vramwatch.web.board import Board, Queue, Tally
 from vramwatch.web.health import Vitals
 

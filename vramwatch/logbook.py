@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.incidents import State, Subject, Transition
-from vramwatch.core.model import Fault, Poll
+from vramwatch.core.model import Fault
 from vramwatch.core.policy import Step, Withheld
+from vramwatch.core.poll import Poll
 
 HOUR = 3600
 

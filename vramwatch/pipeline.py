@@ -18,7 +18,6 @@ from vramwatch.core.model import (
     Ledger,
     Origin,
     Owner,
-    Poll,
     ProcessFacts,
     ProcessKey,
     Reading,
@@ -26,6 +25,7 @@ from vramwatch.core.model import (
     Tenant,
 )
 from vramwatch.core.owners import OwnerRule, owner_of, renewed
+from vramwatch.core.poll import Poll
 from vramwatch.core.ports import Feed, Insides
 from vramwatch.core.recognition import Engine, recognise
 from vramwatch.core.units import Bytes, Seconds

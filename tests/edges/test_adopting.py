@@ -9,12 +9,12 @@ import pytest
 from tests.polls import START
 from tests.servers import DAY, HOUR, STEP, Moment, Process, creeping, one, poll, watch
 from tests.verdicts import transition
-from vramwatch.control import Request
+from vramwatch.control.control import Request
+from vramwatch.control.forgetting import Forgetting
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import Reason, State
 from vramwatch.core.units import Seconds
-from vramwatch.forgetting import Forgetting
-from vramwatch.judging import Judge
+from vramwatch.judging.judge import Judge
 from vramwatch.store import History, Store
 
 GROWING = tuple(creeping(count=560, each=25.0))

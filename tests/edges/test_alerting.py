@@ -7,11 +7,11 @@ import pytest
 
 from tests.one_channel import CRITICAL, firing, resolved
 from tests.polls import instant, poll
-from vramwatch.alerting import ASKED_FOR, Alerting
 from vramwatch.core.errors import StoreError
 from vramwatch.core.policy import OBSERVE, Channel, Notice
 from vramwatch.store import Store
 from vramwatch.store.desk import Desk
+from vramwatch.telling.alerting import ASKED_FOR, Alerting
 
 CHANNEL = Channel("pager", group_wait=0.0)
 

@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from tests.telling import author, house, move
-from vramwatch.control import ControlError
+from vramwatch.control.control import ControlError
 from vramwatch.core.incidents import Reason, Severity, State, Subject
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.policy import OBSERVE

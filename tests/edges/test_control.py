@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from vramwatch import control
-from vramwatch.control import ControlError, ControlServer, Request
+from vramwatch.control import control
+from vramwatch.control.control import ControlError, ControlServer, Request
 
 
 @pytest.fixture

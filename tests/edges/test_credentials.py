@@ -12,8 +12,8 @@ from tests.notices import message
 from tests.receivers import receiving
 from vramwatch.config import effective, load
 from vramwatch.core.errors import ConfigError
+from vramwatch.couriers.posting import HttpCourier
 from vramwatch.credentials import MASKED, TELLING, Mask, Secret
-from vramwatch.posting import HttpCourier
 
 WORD = "hush-hush-0123456789"
 URL = f"https://hooks.example.com/services/{WORD}"

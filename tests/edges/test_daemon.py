@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from vramwatch.backlog import Backlog
-from vramwatch.control import ControlError, Request
+from vramwatch.control.control import ControlError, Request
 from vramwatch.core.attribution import Surroundings
 from vramwatch.core.cadence import Rates
 from vramwatch.core.errors import NoDeviceError, StoreError
@@ -21,20 +21,20 @@ from vramwatch.core.model import (
     Instant,
     Memory,
     Missing,
-    Poll,
     ProcessFacts,
     ProcessKey,
     Reading,
     Readings,
     SubjectKind,
 )
+from vramwatch.core.poll import Poll
 from vramwatch.core.ports import Feed
 from vramwatch.core.series import USED_BYTES
 from vramwatch.core.units import GIB, Bytes
 from vramwatch.daemon import Daemon
+from vramwatch.judging.watch import Watch
 from vramwatch.pipeline import Pipeline
 from vramwatch.store import History, Store
-from vramwatch.watch import Watch
 
 GPU = Gpu("GPU-hand", "0", "Hand-made")
 SEEING = Readings(

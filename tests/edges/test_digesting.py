@@ -16,14 +16,14 @@ from vramwatch.config import load
 from vramwatch.core.digests import Period
 from vramwatch.core.incidents import Reason, State
 from vramwatch.core.messages import Host, MessageKind
-from vramwatch.core.model import Poll
 from vramwatch.core.outgoing import Delivered, Delivery
 from vramwatch.core.policy import Notice, Withheld, Withholding
+from vramwatch.core.poll import Poll
 from vramwatch.core.units import GIB, Bytes
-from vramwatch.digesting import Digests, Plan, gather
-from vramwatch.outbox import Outbox
 from vramwatch.store import History, Store
 from vramwatch.store.desk import Changes, Desk
+from vramwatch.telling.digesting import Digests, Plan, gather
+from vramwatch.telling.outbox import Outbox
 
 MORNING = 1_700_035_200.0  # 2023-11-15 08:00 UTC
 HOUR = 3600.0

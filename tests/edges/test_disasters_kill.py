@@ -13,7 +13,8 @@ from pathlib import Path
 
 from tests.polls import BOOT, START, holding, ledger, owner
 from vramwatch.core.errors import StoreError
-from vramwatch.core.model import Instant, Poll
+from vramwatch.core.model import Instant
+from vramwatch.core.poll import Poll
 from vramwatch.core.units import MIB, Bytes, Seconds
 from vramwatch.store import History, Retention, Store
 

@@ -17,11 +17,12 @@ from tests.polls import holding, instant, ledger
 from tests.verdicts import EVIDENCE, transition
 from vramwatch.cli import main
 from vramwatch.clock import MonotonicClock
-from vramwatch.control import ControlServer
+from vramwatch.control.control import ControlServer
 from vramwatch.core.incidents import State, Subject
-from vramwatch.core.model import Poll, SubjectKind
-from vramwatch.sending import PROXY_VARIABLES
+from vramwatch.core.model import SubjectKind
+from vramwatch.core.poll import Poll
 from vramwatch.store import Store, location
+from vramwatch.telling.sending import PROXY_VARIABLES
 
 NOT_FOUND = 9
 """NVML_ERROR_DRIVER_NOT_LOADED (nvml.h)."""

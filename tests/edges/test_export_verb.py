@@ -23,11 +23,11 @@ from vramwatch.core.model import (
     Origin,
     Owner,
     OwnerKind,
-    Poll,
     ProcessFacts,
     ProcessKey,
     Tenant,
 )
+from vramwatch.core.poll import Poll
 from vramwatch.core.units import GIB, MIB, Bytes, Seconds
 from vramwatch.recording.export import HEADER
 from vramwatch.store import History, Retention, Store

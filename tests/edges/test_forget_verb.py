@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from tests.polls import holding, owner, poll, tenant
 from tests.verdicts import transition
 from vramwatch.cli import main
-from vramwatch.control import ControlError, ControlServer
+from vramwatch.control.control import ControlError, ControlServer
 from vramwatch.core.errors import StoreError
 from vramwatch.core.units import GIB, Bytes
 from vramwatch.store import History, Store

@@ -19,11 +19,11 @@ from vramwatch.core.errors import StoreError
 from vramwatch.core.messages import MessageKind
 from vramwatch.core.outgoing import Delivered, Rejected, Retry
 from vramwatch.core.policy import Channel
+from vramwatch.couriers.posting import HttpCourier
 from vramwatch.notifiers.heartbeat import Heartbeat
-from vramwatch.outbox import Outbox
-from vramwatch.posting import HttpCourier
-from vramwatch.sending import Line
 from vramwatch.store.desk import Desk
+from vramwatch.telling.outbox import Outbox
+from vramwatch.telling.sending import Line
 
 SECRET = "/ping/7f3a"
 
@@ -99,7 +99,7 @@ def test_a_clock_that_is_set_back_stops_no_beat(switch, path):
 
 
 def test_a_call_that_fails_is_told_once_and_that_it_works_again(switch, path, caplog):
-    caplog.set_level(logging.INFO, "vramwatch.outbox")
+    caplog.set_level(logging.INFO, "vramwatch.telling.outbox")
     with closing(Office(path, calling(switch))) as office:
         switch.answers(404, "no such check")
         office.turn(0)

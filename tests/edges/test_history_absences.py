@@ -7,7 +7,7 @@ import pytest
 
 from tests.histories import ask, whole
 from tests.polls import START, gpu, holding, instant, ledger, owner, poll
-from vramwatch.core.model import Poll
+from vramwatch.core.poll import Poll
 from vramwatch.core.units import GIB, Bytes
 from vramwatch.store import Store
 

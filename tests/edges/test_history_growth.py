@@ -11,7 +11,8 @@ from tests.histories import ask
 from tests.polls import BOOT, START, holding, ledger, owner
 from tests.verdicts import transition
 from vramwatch.core.incidents import Reason, Severity, State
-from vramwatch.core.model import Instant, Poll
+from vramwatch.core.model import Instant
+from vramwatch.core.poll import Poll
 from vramwatch.core.units import GIB, MIB, Bytes, Seconds
 from vramwatch.core.verdicts import Cause
 from vramwatch.store import Store, moments

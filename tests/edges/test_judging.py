@@ -16,12 +16,13 @@ from tests.verdicts import FULL, Chain, transition
 from vramwatch.backlog import LOST_TRANSITIONS_KEPT, Backlog
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import Reason, State, Terms
-from vramwatch.core.model import Claim, ClaimKind, FaultKind, Memory, Poll, Reading, Readings
+from vramwatch.core.model import Claim, ClaimKind, FaultKind, Memory, Reading, Readings
+from vramwatch.core.poll import Poll
 from vramwatch.core.units import GIB, MIB, Bytes, Seconds
-from vramwatch.judging import CHECKPOINT_EVERY, Judge
+from vramwatch.judging.judge import CHECKPOINT_EVERY, Judge
+from vramwatch.judging.watch import Watch
 from vramwatch.store import History, Store
 from vramwatch.store.damage import StoreDamaged
-from vramwatch.watch import Watch
 
 IDS = ("other", *(f"incident-{n}" for n in range(5)))
 PIDS = (41, 42, 43, 44)
@@ -221,7 +222,7 @@ def test_after_polls_were_dropped_a_checkpoint_is_written_at_once(path, monkeypa
 
 
 def test_polls_that_come_while_it_catches_up_wait_in_bounded_memory_and_none_is_missed(path, monkeypatch):
-    monkeypatch.setattr("vramwatch.judging.LONGEST_QUEUE", 10)
+    monkeypatch.setattr("vramwatch.judging.judge.LONGEST_QUEUE", 10)
     live(path, script(5, 60, {0}), 0, 60, Chain(), is_killed=True)
     with closing(Store.open(path, "nvml", "0.1.0")) as store:
         watch = Chain()

@@ -15,18 +15,8 @@ from tests.verdicts import FULL, RATE, transition
 from vramwatch.core.attempts import Apply, Ended, Outcome, RemedyName, Result
 from vramwatch.core.incidents import State
 from vramwatch.core.ladder import Hindrance, WithheldApply
-from vramwatch.core.model import (
-    Container,
-    Fault,
-    FaultKind,
-    Gauge,
-    GhostKind,
-    Missing,
-    Pace,
-    Pod,
-    Poll,
-    SlurmJob,
-)
+from vramwatch.core.model import Container, Fault, FaultKind, Gauge, GhostKind, Missing, Pod, SlurmJob
+from vramwatch.core.poll import Pace, Poll
 from vramwatch.core.units import GIB, MIB, Bytes
 from vramwatch.recording.long_form import GAUGES
 from vramwatch.web import metrics

@@ -9,8 +9,8 @@ from vramwatch.core.incidents import Severity
 from vramwatch.core.messages import Host
 from vramwatch.core.outgoing import Delivered, Rejected, Retry
 from vramwatch.core.policy import Notice
+from vramwatch.couriers.posting import HttpCourier
 from vramwatch.notifiers.ntfy import Ntfy
-from vramwatch.posting import HttpCourier
 
 ACCEPTED = answering(200, '{"id":"hwQ2YpKdmg","event":"message"}')
 

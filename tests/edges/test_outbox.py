@@ -15,25 +15,25 @@ from tests.polls import instant, poll
 from tests.receivers import answering, receiving
 from tests.slack_server import CHANNEL, TOKEN, Slack
 from tests.verdicts import transition
-from vramwatch.alerting import Alerting
 from vramwatch.backlog import Backlog
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import Reason, State
 from vramwatch.core.messages import Host, MessageKind
 from vramwatch.core.outgoing import MOST_FIXED, Delivered, Rejected, Retry
 from vramwatch.core.policy import Channel, Notice, Withholding
+from vramwatch.couriers.posting import HttpCourier
 from vramwatch.notifiers.email import Email
 from vramwatch.notifiers.pagerduty import Pagerduty
 from vramwatch.notifiers.slack import Slack as SlackNotifier
 from vramwatch.notifiers.webhook import Webhook
 from vramwatch.notifying import Notifier
-from vramwatch.outbox import Outbox
-from vramwatch.posting import HttpCourier
-from vramwatch.sending import Line
 from vramwatch.store import History, Store
 from vramwatch.store.desk import Desk
 from vramwatch.store.opening import driver
 from vramwatch.store.telling import steps_of
+from vramwatch.telling.alerting import Alerting
+from vramwatch.telling.outbox import Outbox
+from vramwatch.telling.sending import Line
 
 HOST = Host("gpu7")
 HOUR, DAY = 3600.0, 86400.0

@@ -13,13 +13,13 @@ from tests.waiting import PATIENCE, wait_until
 from vramwatch.core.messages import Host
 from vramwatch.core.outgoing import Waiting, deliveries
 from vramwatch.core.policy import Channel, Notice, Notify
+from vramwatch.couriers.posting import HttpCourier
 from vramwatch.notifiers import slack as module
 from vramwatch.notifiers.slack import Slack as Notifier
-from vramwatch.outbox import Outbox
-from vramwatch.posting import HttpCourier
-from vramwatch.sending import Line
 from vramwatch.store import Store
 from vramwatch.store.desk import Desk
+from vramwatch.telling.outbox import Outbox
+from vramwatch.telling.sending import Line
 
 
 class Played:

@@ -9,8 +9,8 @@ from tests.receivers import answering, receiving
 from vramwatch.core.incidents import Severity
 from vramwatch.core.outgoing import Delivered, Rejected, Retry
 from vramwatch.core.policy import Notice
+from vramwatch.couriers.posting import HttpCourier
 from vramwatch.notifiers.pagerduty import Pagerduty
-from vramwatch.posting import HttpCourier
 
 ROUTING = "R0UT1NGK3Y00000000000000000000ff"
 TAKEN = answering(202, '{"status":"success","message":"Event processed","dedup_key":"x"}')

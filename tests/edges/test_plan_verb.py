@@ -14,7 +14,7 @@ from tests.polls import holding, instant, ledger
 from vramwatch import models
 from vramwatch.cli.checking import expands_latent, missing
 from vramwatch.clock import MonotonicClock
-from vramwatch.core.model import Pace, Poll
+from vramwatch.core.poll import Pace, Poll
 from vramwatch.core.units import Bytes, Seconds
 from vramwatch.store import Store
 

@@ -12,9 +12,9 @@ import pytest
 from tests.receivers import answering, certificate, receiving, tls_of
 from vramwatch.core.couriers import Answer, Reach
 from vramwatch.core.outgoing import Delivered, Rejected, Retry
+from vramwatch.couriers.posting import ANSWER_MOST, HttpCourier, retry_after
 from vramwatch.notifiers.webhook import Webhook
-from vramwatch.posting import ANSWER_MOST, HttpCourier, retry_after
-from vramwatch.sending import unreachable
+from vramwatch.telling.sending import unreachable
 
 QUICK = Reach(connect=0.3, read=0.3, total=0.6)
 SLACK = 0.5

@@ -10,7 +10,7 @@ import pytest
 from tests.drifting import probe_run
 from tests.polls import START, poll
 from vramwatch.core.units import Seconds
-from vramwatch.probe_timer import Plan, ProbeTimer, _is_due
+from vramwatch.probing.timer import Plan, ProbeTimer, _is_due
 from vramwatch.store import Store
 from vramwatch.store.desk import Desk
 
@@ -30,7 +30,7 @@ def store(tmp_path):
 def said(monkeypatch):
     """What the child was, in place of a real one: told by name as it would be begun."""
     begun = []
-    monkeypatch.setattr("vramwatch.probe_timer.run_program", lambda argv, *rest: begun.append(argv))
+    monkeypatch.setattr("vramwatch.probing.timer.run_program", lambda argv, *rest: begun.append(argv))
     return begun
 
 
@@ -61,7 +61,7 @@ def test_one_that_came_to_nothing_is_tried_again_in_an_hour():
 
 
 def test_a_run_under_way_is_ended_with_the_daemon_and_is_no_failure(store, monkeypatch):
-    monkeypatch.setattr("vramwatch.probe_timer._PROGRAM", "import time; time.sleep(60)")
+    monkeypatch.setattr("vramwatch.probing.timer._PROGRAM", "import time; time.sleep(60)")
     timer, failures = ProbeTimer(store.path, PLAN), []
     thread = threading.Thread(target=timer.look, args=(failures.append,))
     thread.start()
@@ -74,7 +74,7 @@ def test_a_run_under_way_is_ended_with_the_daemon_and_is_no_failure(store, monke
 
 
 def test_one_that_takes_too_long_is_ended_and_told(store, monkeypatch):
-    monkeypatch.setattr("vramwatch.probe_timer._PROGRAM", "import time; time.sleep(60)")
+    monkeypatch.setattr("vramwatch.probing.timer._PROGRAM", "import time; time.sleep(60)")
     failures = []
     ProbeTimer(store.path, replace(PLAN, timeout=Seconds(0.5))).look(failures.append)
     (why,) = failures

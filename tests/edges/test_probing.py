@@ -9,7 +9,7 @@ import pytest
 
 from tests.drifting import FIGURES, probe_run
 from tests.telling import author, house
-from vramwatch.control import ControlError
+from vramwatch.control.control import ControlError
 from vramwatch.core.incidents import State
 from vramwatch.core.probe_runs import to_json
 from vramwatch.core.units import MIB

@@ -10,7 +10,7 @@ from vramwatch.core.attempts import Apply, RemedyName
 from vramwatch.core.model import ProcessKey
 from vramwatch.core.parties import Offer, Party, Unfit
 from vramwatch.core.units import GIB
-from vramwatch.posting import HttpCourier
+from vramwatch.couriers.posting import HttpCourier
 from vramwatch.remedies import engine
 from vramwatch.remedies.engine import CALLS, Engine
 from vramwatch.remedying import Hands

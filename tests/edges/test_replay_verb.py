@@ -26,8 +26,8 @@ from vramwatch.core.model import SubjectKind
 from vramwatch.core.units import GIB, MIB, Bytes
 from vramwatch.core.verdicts import Cause, Evidence, Rate, RuledOut
 from vramwatch.core.wording import forecast_words
+from vramwatch.judging.watch import Watch
 from vramwatch.store import Store
-from vramwatch.watch import Watch
 
 HEADER = "time,gpu,pid,used_bytes,total_bytes,owner"
 SMI = "timestamp, index, uuid, memory.used [MiB], memory.total [MiB], utilization.gpu [%]"

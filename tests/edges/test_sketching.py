@@ -13,8 +13,8 @@ from vramwatch.core.messages import COURSE_SPAN, COURSE_STEPS, Item
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.policy import Notice
 from vramwatch.core.units import GIB, MIB, Bytes
-from vramwatch.sketching import STEP, Sketching
 from vramwatch.store import Store
+from vramwatch.telling.sketching import STEP, Sketching
 
 CHAT = owner("chat")
 

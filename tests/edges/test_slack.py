@@ -20,9 +20,9 @@ from vramwatch.core.incidents import Reason, Severity, State
 from vramwatch.core.messages import Host, Message, MessageKind
 from vramwatch.core.outgoing import Delivered, Rejected, Retry
 from vramwatch.core.policy import Notice
+from vramwatch.couriers.posting import HttpCourier
 from vramwatch.notifiers import slack as module
 from vramwatch.notifiers.slack import Slack as Notifier
-from vramwatch.posting import HttpCourier
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from vramwatch.cli.views.status import Status, status_lines
 from vramwatch.cli.views.terminal import tell
 from vramwatch.cli.views.text import UNICODE, line
 from vramwatch.cli.views.words import join_sentences
-from vramwatch.core.model import Poll
+from vramwatch.core.poll import Poll
 from vramwatch.core.units import GIB
 
 AT = instant(1)

@@ -25,7 +25,8 @@ from vramwatch.cli.views.text import UNICODE, plain
 from vramwatch.clock import MonotonicClock
 from vramwatch.core.errors import NoDeviceError, UsageError
 from vramwatch.core.incidents import State, Subject
-from vramwatch.core.model import Fault, FaultKind, Gpu, Instant, Missing, Pace, Poll, SeriesKey, SubjectKind
+from vramwatch.core.model import Fault, FaultKind, Gpu, Instant, Missing, SeriesKey, SubjectKind
+from vramwatch.core.poll import Pace, Poll
 from vramwatch.core.series import USED_BYTES
 from vramwatch.core.silences import Silence
 from vramwatch.core.units import GIB, Bytes, Seconds

@@ -36,8 +36,6 @@ from vramwatch.core.model import (
     Missing,
     Owner,
     OwnerKind,
-    Pace,
-    Poll,
     ProcessFacts,
     ProcessKey,
     Reading,
@@ -45,6 +43,7 @@ from vramwatch.core.model import (
     SubjectKind,
     Tenant,
 )
+from vramwatch.core.poll import Pace, Poll
 from vramwatch.core.texts import clean
 from vramwatch.core.units import GIB, MIB, Bytes, Seconds
 from vramwatch.core.verdicts import Cause

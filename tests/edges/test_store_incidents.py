@@ -234,7 +234,7 @@ import sqlalchemy.dialects.sqlite.pysqlite
 from tests.polls import holding, owner, poll
 from tests.verdicts import Chain
 from vramwatch.core.units import Bytes, Seconds
-from vramwatch.judging import Judge
+from vramwatch.judging.judge import Judge
 from vramwatch.store import Store
 
 

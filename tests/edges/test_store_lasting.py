@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.polls import BOOT, START, gpu, holding, instant, ledger, owner, poll, tenant
-from vramwatch.core.model import Fault, FaultKind, Instant, Missing, Poll, SubjectKind
+from vramwatch.core.model import Fault, FaultKind, Instant, Missing, SubjectKind
+from vramwatch.core.poll import Poll
 from vramwatch.core.series import USED_BYTES, samples
 from vramwatch.core.units import GIB, MIB, Bytes, Seconds
 from vramwatch.store import History, Retention, Store

@@ -8,7 +8,8 @@ import pytest
 
 from tests.drifting import probe_run
 from tests.polls import BOOT, START, gpu, instant
-from vramwatch.core.model import Explanation, FaultKind, Pace
+from vramwatch.core.model import Explanation, FaultKind
+from vramwatch.core.poll import Pace
 from vramwatch.core.units import GIB, MIB, Seconds
 from vramwatch.store import History, Store
 from vramwatch.store.desk import Desk

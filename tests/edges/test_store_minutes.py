@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 
 from tests.edges.test_store_lasting import MIDNIGHT, at, opened, pasts, polls_at, tended
 from tests.polls import gpu, holding, ledger, owner
-from vramwatch.core.model import Event, EventKind, Fault, FaultKind, Gauge, Missing, Poll, SubjectKind
+from vramwatch.core.model import Event, EventKind, Fault, FaultKind, Gauge, Missing, SubjectKind
+from vramwatch.core.poll import Poll
 from vramwatch.core.series import samples
 from vramwatch.core.units import GIB, Bytes, Seconds
 from vramwatch.store import History

@@ -12,7 +12,8 @@ from tests.edges.test_store_lasting import DAY, MIDNIGHT, hourly_polls, opened, 
 from tests.edges.test_store_lasting import pasts as long_pasts
 from tests.edges.test_store_reading import pasts as rich_pasts
 from tests.polls import START, gpu, holding, instant, ledger, poll
-from vramwatch.core.model import Event, EventKind, Origin, Poll
+from vramwatch.core.model import Event, EventKind, Origin
+from vramwatch.core.poll import Poll
 from vramwatch.core.series import samples
 from vramwatch.core.units import GIB, Bytes, Seconds
 from vramwatch.store import History

@@ -18,12 +18,11 @@ from vramwatch.core.model import (
     Gauge,
     GhostKind,
     Missing,
-    Pace,
-    Poll,
     ProcessState,
     SeriesKey,
     SubjectKind,
 )
+from vramwatch.core.poll import Pace, Poll
 from vramwatch.core.series import USED_BYTES
 from vramwatch.core.units import GIB, MIB, Bytes
 from vramwatch.store import History, Point, Store

@@ -19,13 +19,12 @@ from vramwatch.core.model import (
     FaultKind,
     Gauge,
     GhostKind,
-    Pace,
     Pod,
-    Poll,
     ProcessState,
     SlurmJob,
     Tenant,
 )
+from vramwatch.core.poll import Pace, Poll
 from vramwatch.core.units import GIB, Bytes
 from vramwatch.store import GapRow, History, Store
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tests.treated import GROWTH, HELLO, IDLE, KEY, PID, UUID, Ward, grown
-from vramwatch import control
+from vramwatch.control import control
 from vramwatch.core.attempts import RemedyName, Result
 from vramwatch.core.errors import StoreError
 from vramwatch.core.ladder import Hindrance
@@ -18,7 +18,7 @@ from vramwatch.core.verdicts import Cause
 from vramwatch.sdk.wire import Device
 from vramwatch.store import Store
 from vramwatch.store.desk import Desk
-from vramwatch.treating import Treatment
+from vramwatch.treating.treatment import Treatment
 
 
 @pytest.fixture

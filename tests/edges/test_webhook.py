@@ -13,8 +13,8 @@ from tests.receivers import answering, receiving
 from vramwatch.core.messages import Host
 from vramwatch.core.outgoing import Delivered, Rejected
 from vramwatch.core.policy import Notice
+from vramwatch.couriers.posting import HttpCourier
 from vramwatch.notifiers.webhook import Webhook
-from vramwatch.posting import HttpCourier
 
 
 def send(told, script=None, **options):

@@ -22,9 +22,9 @@ from vramwatch.core.ports import Feed
 from vramwatch.core.units import GIB, Seconds
 from vramwatch.daemon import Daemon
 from vramwatch.gauging import Gauging, Terms
+from vramwatch.judging.watch import Watch
 from vramwatch.pipeline import Pipeline
 from vramwatch.store import Store
-from vramwatch.watch import Watch
 
 MINUTE, HALF_HOUR, HOURS = 60.0, 30, 60
 

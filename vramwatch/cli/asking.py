@@ -75,7 +75,7 @@ def pick_incident(casebook: "Casebook", written: str, config_path: Path | None) 
 
 def ask_daemon(config_path: Path | None, verb: str, arguments: Mapping[str, object]) -> Mapping[str, Any]:
     """Return the reply of the daemon of this configuration. Errors: ControlError."""
-    from vramwatch import control
+    from vramwatch.control import control
 
     given = {name: value for name, value in arguments.items() if value is not None}
     return control.request(control_socket(config_path), verb, given)

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from vramwatch.core.model import Holding, Poll, ProcessKey, Tenant
+from vramwatch.core.model import Holding, ProcessKey, Tenant
 from vramwatch.core.owners import OwnerRule, Reassigned, reassign
+from vramwatch.core.poll import Poll
 
 
 class Assigner:

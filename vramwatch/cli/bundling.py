@@ -19,7 +19,7 @@ from vramwatch.cli.installing import UNIT
 from vramwatch.cli.redacting import redactor
 from vramwatch.config import Config, effective
 from vramwatch.core.errors import StoreError, VramwatchError
-from vramwatch.core.model import Poll
+from vramwatch.core.poll import Poll
 from vramwatch.procfs.redaction import redact_text
 from vramwatch.store import History
 

@@ -88,7 +88,7 @@ def _print_table(config: "Config") -> None:
 def _send(config: "Config", config_path: Path | None, channel: str) -> int:
     """Have a test message sent through ``channel`` and print what came of it; return the exit code."""
     from vramwatch.cli.asking import control_socket
-    from vramwatch.control import NoDaemonError, request
+    from vramwatch.control.control import NoDaemonError, request
     from vramwatch.core.texts import clean
 
     try:
@@ -106,10 +106,10 @@ def _send(config: "Config", config_path: Path | None, channel: str) -> int:
 def _send_from_here(config: "Config", channel: str) -> Mapping[str, Any]:
     """Send as the daemon would, with the rights and the network of this shell. Errors: UsageError."""
     from vramwatch.assembly import lines
-    from vramwatch.clerk import no_channel, outcome_record, test_words
-    from vramwatch.control import author
+    from vramwatch.control.clerk import no_channel, outcome_record, test_words
+    from vramwatch.control.control import author
     from vramwatch.core.messages import Message, MessageKind
-    from vramwatch.sending import attempt
+    from vramwatch.telling.sending import attempt
 
     line = next((each for each in lines(config) if each.channel.name == channel), None)
     if line is None:

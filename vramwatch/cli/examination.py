@@ -7,7 +7,6 @@ from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 
-from vramwatch import control
 from vramwatch.assembly import look_once, surroundings
 from vramwatch.cli import machine
 from vramwatch.cli.findings import Finding, Grade
@@ -17,19 +16,21 @@ from vramwatch.cli.views.status import OVER, standing_words
 from vramwatch.cli.views.words import pids
 from vramwatch.clock import MonotonicClock
 from vramwatch.config import Config
-from vramwatch.control import ControlError
+from vramwatch.control import control
+from vramwatch.control.control import ControlError
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import Incident, Transition
-from vramwatch.core.model import FaultKind, MemoryBasis, Poll, SubjectKind
+from vramwatch.core.model import FaultKind, MemoryBasis, SubjectKind
+from vramwatch.core.poll import Poll
 from vramwatch.core.texts import clean
 from vramwatch.core.troubles import BLIND, CHANNEL, CONFIGURATION, PROBE, STORE
 from vramwatch.core.units import MIB, show_bytes, show_seconds
 from vramwatch.core.wording import clock
 from vramwatch.driver.survey import survey
 from vramwatch.procfs import IdentifySocket
-from vramwatch.sending import unreachable
 from vramwatch.store import History
 from vramwatch.store.location import locate
+from vramwatch.telling.sending import unreachable
 
 LITTLE_SPACE = 512 * MIB
 """Below this a busy server's history may fill the disk within days."""

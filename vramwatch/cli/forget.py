@@ -108,7 +108,7 @@ def _forget(path: Path, socket: Path | None, deletions: Sequence[Wanted]) -> lis
     ``socket``: of the daemon whose store this is; None: not known, and no other may be asked.
     Errors: StoreError, ControlError.
     """
-    from vramwatch import control
+    from vramwatch.control import control
     from vramwatch.store import Store
 
     try:

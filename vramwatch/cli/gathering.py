@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from vramwatch.core.incidents import State, Subject, Transition
-from vramwatch.core.model import Gpu, Poll, SubjectKind
+from vramwatch.core.model import Gpu, SubjectKind
+from vramwatch.core.poll import Poll
 from vramwatch.store import Chain, EventRow, GapRow, History, SeriesRow, Step
 
 LEAST_BEFORE, LEAST_AFTER = 3600.0, 600.0

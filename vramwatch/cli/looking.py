@@ -19,7 +19,8 @@ from vramwatch.cli.views.status import (
 )
 from vramwatch.cli.views.words import blame, join_sentences
 from vramwatch.core.errors import NoDeviceError, StoreError, VramwatchError
-from vramwatch.core.model import FaultKind, Gpu, Instant, Poll, SeriesKey, SubjectKind
+from vramwatch.core.model import FaultKind, Gpu, Instant, SeriesKey, SubjectKind
+from vramwatch.core.poll import Poll
 from vramwatch.core.records import Json
 from vramwatch.core.texts import clean
 from vramwatch.core.units import Seconds

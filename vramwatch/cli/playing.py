@@ -10,8 +10,9 @@ from vramwatch.config import Config
 from vramwatch.core.episodes import MERGED_WITHIN
 from vramwatch.core.incidents import Subject, Transition
 from vramwatch.core.marks import Score, scores
-from vramwatch.core.model import Gpu, Poll
+from vramwatch.core.model import Gpu
 from vramwatch.core.owners import OwnerRule
+from vramwatch.core.poll import Poll
 from vramwatch.core.ports import Feed
 from vramwatch.core.sufficiency import Lack
 from vramwatch.core.units import Seconds

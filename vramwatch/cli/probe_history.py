@@ -30,7 +30,7 @@ def hand_in(results: "Mapping[str, Result]", config_path: Path | None, *, is_sch
 
     Errors: VramwatchError where they can be kept in neither place.
     """
-    from vramwatch.control import ControlError
+    from vramwatch.control.control import ControlError
     from vramwatch.probe import keeping
     from vramwatch.probe.summing import summed
 

@@ -7,8 +7,9 @@ from enum import Enum
 from typing import Any
 
 from vramwatch.cli.gathering import Case
-from vramwatch.core.model import Holding, Poll
+from vramwatch.core.model import Holding
 from vramwatch.core.policy import Withheld, Withholding
+from vramwatch.core.poll import Poll
 from vramwatch.store import StepRow
 
 _PATH = re.compile(r"(?<![\w/])/(?:[\w.@+:-]+/)*[\w.@+:-]+")

@@ -31,7 +31,7 @@ from vramwatch.remedies.command import Command
 from vramwatch.remedies.signal import Signal
 from vramwatch.remedying import Hands, Remedy
 from vramwatch.sdk.wire import Clear
-from vramwatch.treating import FAST
+from vramwatch.treating.treatment import FAST
 
 HELD = 64 * MIB
 """What the worker holds, and gives back when asked."""

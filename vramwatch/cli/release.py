@@ -17,8 +17,8 @@ def command(span: str, config_path: Path | None) -> None:
     An open client blocks all three. History keeps the time as a gap. The GPUs are taken up again by
     `vramwatch resume`, or when the time has passed.
     """
-    from vramwatch import control
     from vramwatch.cli.asking import control_socket
+    from vramwatch.control import control
 
     socket = control_socket(config_path)
     reply = control.request(socket, "release", {"for": span})

@@ -8,16 +8,16 @@ from vramwatch.core.errors import ConfigError
 from vramwatch.core.model import Event, EventKind
 
 if TYPE_CHECKING:
-    from vramwatch.alerting import Alerting
     from vramwatch.config import Config
     from vramwatch.daemon import Daemon
-    from vramwatch.digesting import Digests
-    from vramwatch.outbox import Outbox
+    from vramwatch.judging.watch import Watch
     from vramwatch.pipeline import Pipeline
-    from vramwatch.probe_timer import ProbeTimer
-    from vramwatch.probing import Probing
-    from vramwatch.treating import Treatment
-    from vramwatch.watch import Watch
+    from vramwatch.probing.runs import Probing
+    from vramwatch.probing.timer import ProbeTimer
+    from vramwatch.telling.alerting import Alerting
+    from vramwatch.telling.digesting import Digests
+    from vramwatch.telling.outbox import Outbox
+    from vramwatch.treating.treatment import Treatment
 
 logger = logging.getLogger("vramwatch")
 

@@ -107,7 +107,7 @@ def _asked(
 
     Without a daemon the second is why nobody knows.
     """
-    from vramwatch.control import ControlError
+    from vramwatch.control.control import ControlError
 
     try:
         said = ask_daemon(config_path, "remedies", {})

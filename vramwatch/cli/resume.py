@@ -11,8 +11,8 @@ from vramwatch.cli.options import config_option
 @config_option
 def command(config_path: Path | None) -> None:
     """Take the GPUs up again after `vramwatch release`."""
-    from vramwatch import control
     from vramwatch.cli.asking import control_socket
+    from vramwatch.control import control
 
     control.request(control_socket(config_path), "resume", {})
     click.echo("the GPUs are being read again")

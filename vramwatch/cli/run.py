@@ -198,7 +198,7 @@ def _open_store(config: "Config", house: contextlib.ExitStack) -> "Store":
 
 def _listen(config: "Config", place: Path, daemon: "Daemon", house: contextlib.ExitStack) -> None:
     """Answer on the control socket at ``place``, and over HTTP where that is wanted."""
-    from vramwatch.control import ControlServer
+    from vramwatch.control.control import ControlServer
     from vramwatch.web.server import Shown, WebServer
 
     _closed_with(house, ControlServer(place, config.control.group, daemon.answer))

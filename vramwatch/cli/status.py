@@ -15,7 +15,8 @@ from vramwatch.core.errors import UsageError
 if TYPE_CHECKING:
     from vramwatch.cli.looking import Looking
     from vramwatch.cli.views.status import Status
-    from vramwatch.core.model import Instant, Poll
+    from vramwatch.core.model import Instant
+    from vramwatch.core.poll import Poll
 
 
 @click.command()

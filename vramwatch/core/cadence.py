@@ -8,7 +8,8 @@ every poll, lists seldom or when memory has moved, and the whole stays within a 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vramwatch.core.model import Ask, Pace, Readings
+from vramwatch.core.model import Ask, Readings
+from vramwatch.core.poll import Pace
 from vramwatch.core.units import MIB, Seconds
 
 MOVED = 2 * MIB

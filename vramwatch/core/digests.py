@@ -1,6 +1,6 @@
 """What a channel is told once a day or a week, in words: what fired, who grows, who idles, what room is left.
 
-Pure; ``vramwatch.digesting`` gathers it from history.
+Pure; ``vramwatch.telling.digesting`` gathers it from history.
 """
 
 from collections.abc import Sequence

@@ -7,15 +7,8 @@ Readings become a ledger, the ledger becomes history. The words are those of doc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from vramwatch.core.units import Bytes, Seconds
-
-if TYPE_CHECKING:
-    from vramwatch.core.attempts import Ended
-    from vramwatch.core.incidents import Transition
-    from vramwatch.core.ladder import Action
-    from vramwatch.core.policy import Step
 
 # --- time ---------------------------------------------------------------------------------------
 
@@ -462,33 +455,3 @@ class SeriesKey:
 class Sample:
     series: SeriesKey
     value: float
-
-
-@dataclass(frozen=True, slots=True)
-class Poll:
-    """What one turn of the loop leaves to remember; stored in one transaction."""
-
-    at: Instant
-    ledgers: tuple[Ledger, ...] = ()
-    missing: tuple[Missing, ...] = ()
-    events: tuple[Event, ...] = ()
-    pace: "Pace | None" = None
-    transitions: tuple["Transition", ...] = ()  # of incidents, judged by this very poll
-    steps: tuple["Step", ...] = ()  # whom to tell of incidents, decided at this very poll
-    actions: tuple["Action", ...] = ()  # what to do about memory, decided at this very poll
-    endings: tuple["Ended", ...] = ()  # what came of earlier attempts, known at this very poll
-
-    @property
-    def is_starting(self) -> bool:
-        """Whether its source is still getting ready, so that nothing read says nothing yet."""
-        return any(missing.fault.kind is FaultKind.STARTING for missing in self.missing)
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How fast vramwatch is reading, and why not faster. Seconds."""
-
-    interval: Seconds
-    list_interval: Seconds
-    driver_share: float  # of wall time inside driver calls, smoothed; 0..1
-    lowered_because: str | None = None

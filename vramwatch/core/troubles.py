@@ -19,7 +19,8 @@ from vramwatch.core.incidents import (
     Transition,
     advance,
 )
-from vramwatch.core.model import FaultKind, Instant, Poll, SubjectKind
+from vramwatch.core.model import FaultKind, Instant, SubjectKind
+from vramwatch.core.poll import Poll
 from vramwatch.core.verdicts import Cause, Evidence
 
 BLIND, CHANNEL, CONFIGURATION, PROBE, STORE = "blind", "channel", "configuration", "probe", "store"

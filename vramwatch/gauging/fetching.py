@@ -8,7 +8,7 @@ import ssl
 from urllib.parse import urlsplit
 
 from vramwatch import __version__
-from vramwatch.wire import BoundedResponse, Leash
+from vramwatch.couriers.wire import BoundedResponse, Leash
 
 PAGE_MOST = 2 << 20
 """Bytes of an answer: vLLM's page of one engine has some 100 KiB, and more with each engine and model."""

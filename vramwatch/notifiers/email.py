@@ -96,7 +96,7 @@ class Email(Notifier):
 
     def send(self, message: Message, courier: Courier) -> Outcome:
         # What MIME and SMTP import costs time and memory, for whoever has this channel alone.
-        from vramwatch.mailing import Relay, compose, thread_of  # noqa: PLC0415
+        from vramwatch.couriers.mailing import Relay, compose, thread_of  # noqa: PLC0415
 
         relay = Relay(
             self.host,

@@ -16,10 +16,10 @@ from vramwatch.core.messages import Message
 from vramwatch.core.outgoing import Delivered, Outcome, Retry
 from vramwatch.core.records import iso
 from vramwatch.core.units import Seconds
+from vramwatch.couriers.wire import Leash
 from vramwatch.notifying import Notifier
 from vramwatch.options import Text
 from vramwatch.quantities import Duration
-from vramwatch.wire import Leash
 
 FACILITIES = {"user": 1, "daemon": 3} | {f"local{number}": 16 + number for number in range(8)}
 """RFC 5424, 6.2.1, as far as they fit."""

@@ -23,13 +23,12 @@ from vramwatch.core.model import (
     Instant,
     Ledger,
     Missing,
-    Pace,
-    Poll,
     ProcessKey,
     ProcessState,
     SubjectKind,
     Tenant,
 )
+from vramwatch.core.poll import Pace, Poll
 from vramwatch.core.units import Seconds
 from vramwatch.store import tables as t
 from vramwatch.store.gpu_ledgers import GpuLedgers, Stretches

@@ -20,12 +20,12 @@ from vramwatch.core.model import (
     Gpu,
     Instant,
     Missing,
-    Poll,
     ProcessFacts,
     ProcessKey,
     SeriesKey,
     SubjectKind,
 )
+from vramwatch.core.poll import Poll
 from vramwatch.core.probe_runs import ProbeRun
 from vramwatch.store import incidents, probes
 from vramwatch.store import tables as t

@@ -26,14 +26,13 @@ from vramwatch.core.model import (
     Memory,
     MemoryBasis,
     Missing,
-    Pace,
-    Poll,
     ProcessKey,
     ProcessState,
     Reading,
     SubjectKind,
     Tenant,
 )
+from vramwatch.core.poll import Pace, Poll
 from vramwatch.core.series import PEAK_BYTES, USED_BYTES
 from vramwatch.core.units import Bytes, Seconds
 from vramwatch.store import tables as t

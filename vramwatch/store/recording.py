@@ -9,7 +9,8 @@ which an incident moved changed something.
 from sqlalchemy import Connection, insert, update
 
 from vramwatch.core.instants import kept_instant, to_ms
-from vramwatch.core.model import Fault, FaultKind, Instant, Pace, Poll
+from vramwatch.core.model import Fault, FaultKind, Instant
+from vramwatch.core.poll import Pace, Poll
 from vramwatch.store import attempts, incidents, telling
 from vramwatch.store import tables as t
 from vramwatch.store.bookkeeping import Book

@@ -12,8 +12,9 @@ from sqlalchemy import Connection, select
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import Incident, Transition
 from vramwatch.core.instants import kept_instant
-from vramwatch.core.model import Instant, Owner, Poll, ProcessKey
+from vramwatch.core.model import Instant, Owner, ProcessKey
 from vramwatch.core.outgoing import Carried
+from vramwatch.core.poll import Poll
 from vramwatch.core.units import Seconds
 from vramwatch.store import checkpoints, deliveries, incidents
 from vramwatch.store import tables as t

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from vramwatch.core.attempts import Apply, Result
 from vramwatch.core.incidents import State, Transition
 from vramwatch.core.ladder import WithheldApply
-from vramwatch.core.model import Fault, Gpu, Poll
+from vramwatch.core.model import Fault, Gpu
+from vramwatch.core.poll import Poll
 
 ATTEMPTS_KNOWN = 1000
 """Attempts of which it is known by which remedy they were made; budgets allow far fewer in a day."""

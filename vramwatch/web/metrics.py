@@ -16,8 +16,9 @@ from prometheus_client.registry import Collector
 from vramwatch import __version__
 from vramwatch.core.forecast import Exhaustion
 from vramwatch.core.incidents import Transition
-from vramwatch.core.model import Gpu, Holding, Ledger, Poll, SubjectKind
+from vramwatch.core.model import Gpu, Holding, Ledger, SubjectKind
 from vramwatch.core.owners import told_owner
+from vramwatch.core.poll import Poll
 from vramwatch.core.texts import clean
 from vramwatch.web import catalogue as of
 from vramwatch.web.board import Board, Remedies

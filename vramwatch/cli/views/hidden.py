@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from vramwatch.cli.views.text import Line, Tone, wrap
 from vramwatch.cli.views.words import pids
-from vramwatch.core.model import Holding, Ledger, Poll
+from vramwatch.core.model import Holding, Ledger
+from vramwatch.core.poll import Poll
 from vramwatch.core.texts import clean
 
 ID_SHOWN = 12

@@ -6,16 +6,8 @@ from vramwatch.cli.views.gpu import ghost_since
 from vramwatch.cli.views.silences import silence_record
 from vramwatch.cli.views.status import Status, age, in_order
 from vramwatch.cli.views.words import because, explain
-from vramwatch.core.model import (
-    Gpu,
-    Holding,
-    Ledger,
-    Missing,
-    Pace,
-    SeriesKey,
-    SubjectKind,
-    Tenant,
-)
+from vramwatch.core.model import Gpu, Holding, Ledger, Missing, SeriesKey, SubjectKind, Tenant
+from vramwatch.core.poll import Pace
 from vramwatch.core.records import Json, iso, moment
 from vramwatch.core.series import USED_BYTES
 from vramwatch.core.texts import clean

@@ -11,8 +11,9 @@ from vramwatch.cli.views.page import document, section, text
 from vramwatch.core.forecast import Exhaustion
 from vramwatch.core.incidents import State, Transition
 from vramwatch.core.messages import Host, Item, full_id, sentences, title
-from vramwatch.core.model import Ledger, Poll
+from vramwatch.core.model import Ledger
 from vramwatch.core.policy import Notice, Withheld
+from vramwatch.core.poll import Poll
 from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes, show_seconds
 from vramwatch.core.verdicts import OUT_OF_MEMORY

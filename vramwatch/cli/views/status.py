@@ -17,7 +17,8 @@ from vramwatch.cli.views.workers import worker_lines
 from vramwatch.cli.when import show_when
 from vramwatch.core.attempts import Attempt
 from vramwatch.core.incidents import Transition
-from vramwatch.core.model import Fault, FaultKind, Gpu, Instant, Ledger, Missing, Pace, Poll, SeriesKey
+from vramwatch.core.model import Fault, FaultKind, Gpu, Instant, Ledger, Missing, SeriesKey
+from vramwatch.core.poll import Pace, Poll
 from vramwatch.core.records import Json
 from vramwatch.core.silences import Silence
 from vramwatch.core.texts import clean

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vramwatch.control import ControlError
+from vramwatch.control.control import ControlError
 
 PATIENCE = 10.0
 """Seconds that whoever asks waits for the turn to end."""

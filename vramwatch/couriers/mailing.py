@@ -15,9 +15,9 @@ from email.utils import format_datetime
 from vramwatch.core.messages import Message, MessageKind, headline, plain
 from vramwatch.core.outgoing import Delivered, Outcome, Rejected, Retry
 from vramwatch.core.texts import clean
+from vramwatch.couriers.smtp import Conversation, is_taken
+from vramwatch.couriers.wire import Leash
 from vramwatch.credentials import Mask
-from vramwatch.smtp import Conversation, is_taken
-from vramwatch.wire import Leash
 
 SUBJECT_MOST = 250
 REFERENCES_MOST = 20

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import Reason, State, Transition
-from vramwatch.core.model import Instant, Poll
+from vramwatch.core.model import Instant
 from vramwatch.core.policy import (
     OBSERVE,
     Account,
@@ -23,6 +23,7 @@ from vramwatch.core.policy import (
     decide,
     openings_after,
 )
+from vramwatch.core.poll import Poll
 from vramwatch.core.scenes import remembering
 from vramwatch.core.silences import Silence
 from vramwatch.core.troubles import Trouble, Troubles

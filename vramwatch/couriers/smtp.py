@@ -6,7 +6,7 @@ import socket
 import ssl
 from typing import Any
 
-from vramwatch.wire import Leash, metered
+from vramwatch.couriers.wire import Leash, metered
 
 REPLIES_MOST = 64 * 1024
 """Bytes of all that a server says; RFC 5321, 4.5.3.1.5, gives a line of it 512."""

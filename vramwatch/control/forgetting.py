@@ -4,10 +4,10 @@ import logging
 from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
-from vramwatch.control import ControlError, Request
+from vramwatch.control.control import ControlError, Request
+from vramwatch.control.errands import Reply
 from vramwatch.core.errors import StoreError
-from vramwatch.errands import Reply
-from vramwatch.judging import Judge
+from vramwatch.judging.judge import Judge
 from vramwatch.store import Store
 
 logger = logging.getLogger("vramwatch.daemon")

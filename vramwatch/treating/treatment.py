@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vramwatch.applying import Applier, Permit, Said
-from vramwatch.control import ControlError, Request
+from vramwatch.control.control import ControlError, Request
+from vramwatch.control.errands import Reply
 from vramwatch.core import verification
 from vramwatch.core.attempts import Apply, Attempt, Ended, Outcome, Result
 from vramwatch.core.errors import StoreError
@@ -25,18 +25,19 @@ from vramwatch.core.ladder import (
     decide,
     is_recovered,
 )
-from vramwatch.core.model import Ledger, Poll, ProcessKey, SubjectKind
+from vramwatch.core.model import Ledger, ProcessKey, SubjectKind
 from vramwatch.core.parties import party_of
 from vramwatch.core.policy import Case
+from vramwatch.core.poll import Poll
 from vramwatch.core.ports import Workers
 from vramwatch.core.texts import clean
 from vramwatch.core.units import Seconds
 from vramwatch.core.verification import Trial
 from vramwatch.core.workers import Worker
-from vramwatch.errands import Reply
 from vramwatch.remedying import Remedy
 from vramwatch.sdk.wire import Answer, Clear
 from vramwatch.store.desk import Desk
+from vramwatch.treating.applying import Applier, Permit, Said
 
 OFF_FILE = "remedies.off"
 """In the runtime directory: while it is there nothing is done to any process."""

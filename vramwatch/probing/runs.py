@@ -4,7 +4,8 @@ import logging
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
-from vramwatch.control import ControlError, Request
+from vramwatch.control.control import ControlError, Request
+from vramwatch.control.errands import Reply
 from vramwatch.core.drifts import Drift, drift, standing
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import Reason, Transition
@@ -13,7 +14,6 @@ from vramwatch.core.probe_runs import read
 from vramwatch.core.room import Need, NoRoom, find_room
 from vramwatch.core.texts import clean
 from vramwatch.core.troubles import PROBE, Trouble
-from vramwatch.errands import Reply
 from vramwatch.store.desk import Desk
 
 logger = logging.getLogger("vramwatch.daemon")

@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vramwatch.control import ControlError, Request
-from vramwatch.core.model import Event, EventKind, Fault, FaultKind, Instant, Missing, Pace, Poll
+from vramwatch.control.control import ControlError, Request
+from vramwatch.control.errands import Reply
+from vramwatch.core.model import Event, EventKind, Fault, FaultKind, Instant, Missing
+from vramwatch.core.poll import Pace, Poll
 from vramwatch.core.ports import Source
 from vramwatch.core.units import Seconds, parse_seconds, show_seconds
-from vramwatch.errands import Reply
 
 RELEASE_DEFAULT, RELEASE_LONGEST = Seconds(900.0), Seconds(86400.0)
 """How long the GPUs are let go of when nobody says, and at most."""

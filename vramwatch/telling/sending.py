@@ -43,7 +43,7 @@ FOLLOWED = 16
 
 Batch = tuple[tuple[Delivery, Message], ...]
 
-logger = logging.getLogger("vramwatch.outbox")
+logger = logging.getLogger("vramwatch.telling.outbox")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from vramwatch.alerting import Alerting
-from vramwatch.control import ControlError, Request
+from vramwatch.control.control import ControlError, Request
+from vramwatch.control.errands import Later, Reply
 from vramwatch.core.addressing import AMBIGUOUS, SHOWN, bare_id, which
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import State
@@ -18,11 +18,11 @@ from vramwatch.core.policy import Acknowledgement, Case
 from vramwatch.core.silences import Matcher, Silence
 from vramwatch.core.texts import clean
 from vramwatch.core.units import parse_seconds, show_seconds
-from vramwatch.errands import Later, Reply
-from vramwatch.judging import Judge
-from vramwatch.outbox import Outbox
+from vramwatch.judging.judge import Judge
 from vramwatch.store import Remark, RemarkKind
 from vramwatch.store.desk import Desk
+from vramwatch.telling.alerting import Alerting
+from vramwatch.telling.outbox import Outbox
 
 LONGEST_TEXT = 500
 """Characters of a note or a reason."""

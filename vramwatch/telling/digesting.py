@@ -15,8 +15,8 @@ from vramwatch.core.model import Gpu, Owner, SubjectKind
 from vramwatch.core.policy import Withheld
 from vramwatch.core.series import USED_BYTES
 from vramwatch.core.units import MIB
-from vramwatch.outbox import Outbox
 from vramwatch.store import Chain, Entry, History, Step
+from vramwatch.telling.outbox import Outbox
 
 GROWN = 64 * MIB
 """Bytes by which an Owner must have grown to be named."""

@@ -23,9 +23,9 @@ from vramwatch.core.outgoing import (
     newest_of_each,
 )
 from vramwatch.core.policy import Notice, Notify, Step
-from vramwatch.sending import Line, Pending, Route, Sketch
-from vramwatch.slate import Slate
 from vramwatch.store.desk import Changes, Desk
+from vramwatch.telling.sending import Line, Pending, Route, Sketch
+from vramwatch.telling.slate import Slate
 
 HANDED_OUT = 2
 """Messages of one flush that a channel's thread is given at once; of each it is kept that it began."""

@@ -32,15 +32,8 @@ from vramwatch.core.incidents import (
     severity,
 )
 from vramwatch.core.load import gone_with_load
-from vramwatch.core.model import (
-    EventKind,
-    Instant,
-    Ledger,
-    OutOfMemory,
-    Poll,
-    ProcessKey,
-    SubjectKind,
-)
+from vramwatch.core.model import EventKind, Instant, Ledger, OutOfMemory, ProcessKey, SubjectKind
+from vramwatch.core.poll import Poll
 from vramwatch.core.scenes import scene_of
 from vramwatch.core.sufficiency import Lack
 from vramwatch.core.traits import Traits

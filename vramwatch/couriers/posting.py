@@ -25,8 +25,8 @@ from vramwatch import __version__
 from vramwatch.core.couriers import Answer, Reach, place_of
 from vramwatch.core.outgoing import Delivered, Outcome, Rejected, Retry
 from vramwatch.core.texts import clean
+from vramwatch.couriers.wire import BoundedResponse, Leash
 from vramwatch.credentials import Mask
-from vramwatch.wire import BoundedResponse, Leash
 
 ANSWER_MOST = 64 * 1024
 """Bytes of an answer that are read; no receiver has more to say that matters."""

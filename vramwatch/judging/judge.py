@@ -15,10 +15,11 @@ from dataclasses import replace
 
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import Incident, Transition
-from vramwatch.core.model import Instant, Poll, ProcessKey
+from vramwatch.core.model import Instant, ProcessKey
+from vramwatch.core.poll import Poll
 from vramwatch.core.units import Seconds
+from vramwatch.judging.watch import Watch
 from vramwatch.store import Stand, Store, stand_of
-from vramwatch.watch import Watch
 
 CHECKPOINT_EVERY, CHECKPOINT_AGAIN = 3600.0, 60.0
 """Seconds of boot time from one checkpoint to the next, and until one that failed is tried again."""

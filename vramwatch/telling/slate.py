@@ -18,9 +18,9 @@ from vramwatch.core.attempts import Attempt
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import State, Transition
 from vramwatch.core.messages import Heard, MessageKind
-from vramwatch.core.model import Poll
 from vramwatch.core.outgoing import Carried, Course, Delivered, Delivery, Retry, Waiting
 from vramwatch.core.policy import TOOK_ITS_PLACE, Notice, Notify, Step, Withheld, Withholding
+from vramwatch.core.poll import Poll
 from vramwatch.store.desk import Changes, Desk, Ended
 
 COURSES_KEPT = 10_000

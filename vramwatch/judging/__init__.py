@@ -1,0 +1,1 @@
+"""Every poll judged once and in its order: folded, examined, its incidents moved."""
