@@ -132,14 +132,15 @@ def run_scheduled(config_path: Path | None) -> None:
             return
         os.environ["CUDA_VISIBLE_DEVICES"] = str(room["gpu"])
     _be_small(options)
+    python = str(options.python) if options.python else None
     try:
-        python = str(options.python) if options.python else None
         result = Runs(1, python).result_of(experiment_of(options))
-        if result.ended is Ended.FAILED:
-            raise VramwatchError(f"{options.model}: the run failed: {result.why}")
     except VramwatchError as error:
         ask_daemon(config_path, "probed", {"failed": str(error)})
         raise
+    if result.ended is Ended.FAILED:
+        ask_daemon(config_path, "probed", {"failed": f"the run failed: {result.why}"})
+        raise VramwatchError(f"{options.model}: the run failed: {result.why}")
     hand_in({VARIANTS[0].name: result}, config_path, is_scheduled=True)
 
 
