@@ -17,5 +17,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_state(tmp_path, monkeypatch) -> None:
-    """Runs are kept in a folder of the test's."""
+    """Runs are kept in a folder of the test's, and no daemon of this machine is handed any."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("VRAMWATCH_CONTROL__SOCKET", str(tmp_path / "control.sock"))
+    monkeypatch.setenv("VRAMWATCH_STORE__PATH", str(tmp_path / "vramwatch.db"))

@@ -1,6 +1,5 @@
 """Runs go to the daemon that listens, else to a file; a schedule begins them; with real torch."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -31,11 +30,7 @@ def daemon(tmp_path):
             f"source: {{simulated: {{}}}}\nstore: {{path: {store}}}\nprobe: {probe}\n"
         )
         argv = [sys.executable, "-m", "vramwatch", "run", "--config", str(config), "--source", "simulated"]
-        running.append(
-            subprocess.Popen(
-                [*argv, "--store", str(store)], stderr=subprocess.PIPE, text=True, env=os.environ
-            )
-        )
+        running.append(subprocess.Popen([*argv, "--store", str(store)], stderr=subprocess.DEVNULL))
         wait_until((tmp_path / "control.sock").exists, 30.0)
         return config, store
 

@@ -132,8 +132,8 @@ def run_scheduled(config_path: Path | None) -> None:
             return
         os.environ["CUDA_VISIBLE_DEVICES"] = str(room["gpu"])
     _be_small(options)
+    python = str(options.python) if options.python else None
     try:
-        python = str(options.python) if options.python else None
         result = Runs(1, python).result_of(experiment_of(options))
     except VramwatchError as error:
         ask_daemon(config_path, "probed", {"failed": str(error)})
