@@ -231,5 +231,5 @@ def test_what_was_forgotten_and_still_runs_is_met_anew(path, fired):
 def test_the_reply_counts_and_names_nothing_of_what_was_deleted(path, fired):
     with judging(path) as (judge, store):
         reply = forget(judge, store, owner="serve")
-    assert reply.keys() == {"owners", "processes", "series", "samples", "incidents"}
+    assert reply.keys() == {"owners", "processes", "series", "samples", "incidents", "probes"}
     assert reply["incidents"] == 1

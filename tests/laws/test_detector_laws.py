@@ -33,7 +33,7 @@ from vramwatch.core.verdicts import Clear, Evidence, Found, Unknown
 
 DETECTORS = DetectionOptions().detectors.on()
 
-UNITS = ("_bytes", "_seconds", "_second", "_share", "_requests")
+UNITS = ("_bytes", "_seconds", "_second", "_share", "_requests", "_restart", "_cycle")
 COUNTS = frozenset(
     {
         "accidents",
