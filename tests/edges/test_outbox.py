@@ -110,14 +110,17 @@ class Daemon:
             self.settle()
 
     def settle(self):
-        for route in self.outbox._routes.values():
+        """Wait until all that left has been answered, what leaves upon an answer too."""
+        while self._awaited():
             until = time.monotonic() + 10
-            while (
-                route._handed and route.sender.sent.qsize() < len(route._handed) and route.sender.is_alive()
-            ):
+            while any(route.sender.sent.qsize() < len(route._handed) for route in self._awaited()):
                 assert time.monotonic() < until, "the sender does not answer"
                 time.sleep(0.0002)
-        self.outbox.turn(self.now)
+            self.outbox.turn(self.now)
+
+    def _awaited(self):
+        routes = self.outbox._routes.values()
+        return [each for each in routes if each._handed and each.sender.is_alive()]
 
     def lock(self, *, is_locked=True):
         """Let the store be read and not written, as on a disk that is full; or let it be written again."""
@@ -134,6 +137,7 @@ class Daemon:
         self.store._lock = None
         for route in self.outbox._routes.values():
             route.sender.stop()
+            route.sender.join(10)
 
     def close(self):
         self.outbox.close()
@@ -462,36 +466,46 @@ class Fragile(Desk):
     is_calm: ClassVar[bool] = False  # from here on nobody is killed, and every receiver takes what it is told
 
     def keep(self, changes, now):
-        self.maybe_die()
+        self.maybe_die(self.chance)
         kept = super().keep(changes, now)
-        self.maybe_die()
+        self.maybe_die(self.chance)
         return kept
 
     @classmethod
-    def maybe_die(cls):
-        if cls.chance.random() < cls.risk:
+    def maybe_die(cls, chance):
+        if chance.random() < cls.risk:
             raise Killed
 
 
 @dataclass
 class Fatal(Receiver):
-    """A receiver at which the process may be killed before, or after, a message arrives."""
+    """A receiver at which the process may be killed before, or after, a message arrives.
+
+    Its chances are its own: which thread comes first must decide nothing.
+    """
+
+    chance: random.Random = field(kw_only=True)
 
     def take(self, message):
         if Fragile.is_calm:
             return super().take(message)
-        Fragile.maybe_die()
-        if Fragile.chance.random() < 0.1:
+        Fragile.maybe_die(self.chance)
+        if self.chance.random() < 0.1:
             return Retry("busy")
         answer = super().take(message)
-        Fragile.maybe_die()
-        if Fragile.chance.random() < 0.05:
+        Fragile.maybe_die(self.chance)
+        if self.chance.random() < 0.05:
             return Retry("no answer", is_uncertain=True)
         return answer
 
 
+def fatal(seed):
+    return {name: Fatal(chance=random.Random(f"{name} {seed}")) for name in ("hook", "mail")}
+
+
 def lives(path, seed, receivers, turns=100):
     """Run ``turns`` polls at which incidents come and go, killed and started again; return the kills."""
+    random.seed(seed)  # the outbox spreads its attempts by it
     chance = Fragile.chance = random.Random(seed)
     Fragile.is_calm = False
     lines = (
@@ -535,9 +549,9 @@ def _moves(chance, stands):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # that is the kill
 @pytest.mark.parametrize("seed", range(12))
 def test_killed_anywhere_between_decision_and_delivery_nothing_is_lost(tmp_path, seed):
-    receivers = {"hook": Fatal(), "mail": Fatal()}
+    receivers = fatal(seed)
     kills, stands = lives(tmp_path / "history.db", seed, receivers)
-    assert kills >= 5  # how many there are hangs on the machine; that there are, must not
+    assert kills >= 5
     for channel, receiver in receivers.items():
         _assert_nothing_is_lost(tmp_path / "history.db", channel, receiver, stands)
         _assert_repetitions_are_known(channel, receiver)

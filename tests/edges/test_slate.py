@@ -10,7 +10,6 @@ import pytest
 from tests.edges.test_outbox import (
     AT_ONCE,
     Daemon,
-    Fatal,
     Fragile,
     Keyed,
     Keyless,
@@ -18,6 +17,7 @@ from tests.edges.test_outbox import (
     Receiver,
     chain,
     ends,
+    fatal,
     fires,
     line,
 )
@@ -264,7 +264,7 @@ class Moody(Receiver):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # that is the kill
 @pytest.mark.parametrize("seed", range(6))
 def test_killed_while_the_store_comes_and_goes_what_is_stored_is_told_and_repeated_by_its_key(path, seed):
-    receivers = {"hook": Fatal(), "mail": Fatal()}
+    receivers = fatal(seed)
     kills = _lives(path, seed, receivers)
     assert kills >= 5
     for channel, receiver in receivers.items():
@@ -278,13 +278,15 @@ def test_killed_while_the_store_comes_and_goes_what_is_stored_is_told_and_repeat
         for message in receiver.got:
             for item in message.items:
                 under[item.incident.id, item.notice, item.transition.at].add(message.key)
-        # one that left without a notice that a newer one had replaced may leave with that notice after a kill
-        assert sum(len(keys) > 1 for keys in under.values()) <= max(1, len(under) // 20)
+        # what left while nothing could be stored may leave in other company after a kill, see decision 0006
+        assert sum(len(keys) > 1 for keys in under.values()) <= 2
 
 
 def _lives(path, seed, receivers, turns=120):
     """Run ``turns`` polls in which the store cannot be written at times, killed and started again."""
+    random.seed(seed)  # the outbox spreads its attempts by it
     chance = Fragile.chance = random.Random(seed)
+    Fragile.is_calm = False
     lines = (
         line(AT_ONCE, Keyed(receiver=receivers["hook"])),
         line(replace(AT_ONCE, name="mail", group_wait=3.0), Keyless(receiver=receivers["mail"])),
