@@ -35,7 +35,7 @@ def write_until_killed(path):
     while True:
         crowd = [holding(pid, Bytes(seq * pid), owner(str(pid % 3))) for pid in range(seq % 5, 9)]
         store.write(poll(seq, *crowd))
-        print(f"{seq}\n", end="", flush=True)  # at once, so that no kill parts the line
+        print(f"{seq}\\n", end="", flush=True)  # at once, so that no kill parts the line
         seq += 1
 
 
