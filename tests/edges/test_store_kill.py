@@ -14,8 +14,11 @@ from vramwatch.core.model import FaultKind
 from vramwatch.store import History, Store
 
 KILLS = 20
-LONGEST = 0.15
-"""Seconds from a daemon's start to its end: opening, its first poll, and some fifty more."""
+POLLS = (0, 1, 5, 20)
+"""After how many polls a daemon may be killed: as it opens the store, at its first poll, or among many."""
+
+LONGEST = 0.03
+"""Seconds from there to its end."""
 
 DAEMONS = """
 import os
@@ -48,14 +51,15 @@ for _ in sys.stdin:
 """
 
 
-def one_life(daemons, seconds):
-    """Return the polls that one daemon was told are stored before it was killed."""
+def one_life(daemons, polls, seconds):
+    """Return the polls that one daemon was told are stored before it was killed: ``polls`` at least."""
     daemons.stdin.write("begin\n")
     daemons.stdin.flush()
     pid = int(daemons.stdout.readline())
+    told = [int(daemons.stdout.readline()) for _ in range(polls)]
     time.sleep(seconds)
     os.kill(pid, signal.SIGKILL)
-    return [int(line) for line in iter(daemons.stdout.readline, "over\n")]
+    return told + [int(line) for line in iter(daemons.stdout.readline, "over\n")]
 
 
 def newest_stored(path):
@@ -78,7 +82,7 @@ def test_a_daemon_killed_at_any_moment_loses_nothing_and_the_gap_is_known(tmp_pa
     command = [sys.executable, "-c", DAEMONS, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as daemons:
         for _ in range(KILLS):
-            told = one_life(daemons, moments.random() * LONGEST)
+            told = one_life(daemons, moments.choice(POLLS), moments.random() * LONGEST)
             stored = newest_stored(path)
             assert stored - max([ends[-1], *told]) in (0, 1)  # the last may be stored and not yet told
             ends.append(stored)
