@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 import vramwatch
-
 from tests.drifting import probe_run
 from tests.polls import START, poll
 from vramwatch.core.units import Seconds
