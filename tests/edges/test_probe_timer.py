@@ -1,12 +1,17 @@
 """The probe as a child of the daemon: begun when it is due, bounded, ended with the daemon."""
 
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+import vramwatch
 from tests.drifting import probe_run
 from tests.polls import START, poll
 from vramwatch.core.units import Seconds
@@ -15,6 +20,7 @@ from vramwatch.store import Store
 from vramwatch.store.desk import Desk
 
 HOUR = 3600.0
+SLEEPER = (sys.executable, "-c", "import time; time.sleep(60)")
 PLAN = Plan(Seconds(24 * HOUR), Seconds(60.0), {"PATH": "/usr/bin:/bin"})
 
 
@@ -61,7 +67,7 @@ def test_one_that_came_to_nothing_is_tried_again_in_an_hour():
 
 
 def test_a_run_under_way_is_ended_with_the_daemon_and_is_no_failure(store, monkeypatch):
-    monkeypatch.setattr("vramwatch.probing.timer._PROGRAM", "import time; time.sleep(60)")
+    monkeypatch.setattr("vramwatch.probing.timer.THIS_PROGRAM", SLEEPER)
     timer, failures = ProbeTimer(store.path, PLAN), []
     thread = threading.Thread(target=timer.look, args=(failures.append,))
     thread.start()
@@ -74,8 +80,22 @@ def test_a_run_under_way_is_ended_with_the_daemon_and_is_no_failure(store, monke
 
 
 def test_one_that_takes_too_long_is_ended_and_told(store, monkeypatch):
-    monkeypatch.setattr("vramwatch.probing.timer._PROGRAM", "import time; time.sleep(60)")
+    monkeypatch.setattr("vramwatch.probing.timer.THIS_PROGRAM", SLEEPER)
     failures = []
     ProbeTimer(store.path, replace(PLAN, timeout=Seconds(0.5))).look(failures.append)
     (why,) = failures
     assert "did not end within" in why
+
+
+def test_the_child_is_the_vramwatch_that_begins_it_and_no_other_that_is_installed(tmp_path):
+    own = tmp_path / "vramwatch"
+    shutil.copytree(Path(vramwatch.__file__).parent, own, ignore=shutil.ignore_patterns("__pycache__"))
+    (own / "__init__.py").write_text('__version__ = "9.9.9"\n')
+    begins = (
+        "import subprocess, sys; sys.path.insert(0, sys.argv[1]); from vramwatch.probing import timer; "
+        "subprocess.run([*timer.THIS_PROGRAM, '--version'], cwd='/', check=True)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-P", "-c", begins, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.split()[-1] == "9.9.9"

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import vramwatch
 from vramwatch.core.errors import StoreError
 from vramwatch.core.units import Seconds
 from vramwatch.remedying import end_group, run_program
@@ -23,8 +24,9 @@ PASSED_ON = (
 )
 """What of the daemon's environment the child gets: the rest may hold secrets."""
 
-_PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from vramwatch.cli import main; main()"
-"""Starts this very vramwatch, from wherever it lies, in whatever folder."""
+_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from vramwatch.cli import main; main()"
+THIS_PROGRAM = (sys.executable, "-P", "-c", _START, str(Path(vramwatch.__file__).parents[1]))
+"""Starts this very vramwatch, from wherever it lies, in whatever folder; a verb follows."""
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +70,9 @@ class ProbeTimer:
         if span is None or not _is_due(plan, span[1], max(made, default=None), self._tried):
             return
         self._tried = span[1]
-        argv = (sys.executable, "-P", "-c", _PROGRAM, str(Path(__file__).parents[1]), "probe", "--scheduled")
-        why = run_program(argv, plan.environment, plan.timeout, self._begun)
+        why = run_program(
+            (*THIS_PROGRAM, "probe", "--scheduled"), plan.environment, plan.timeout, self._begun
+        )
         self._program = None
         if why and not self._is_closed:
             tell(why.removeprefix(f"{sys.executable} "))
