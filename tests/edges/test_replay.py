@@ -316,6 +316,15 @@ def test_a_gpu_log_of_nvidia_smi_is_read_with_units_and_without(tmp_path: Path, 
     assert (reading.memory.used, reading.memory.total, reading.utilization) == (GIB, 24 * GIB, 0.5)
 
 
+def test_a_log_may_name_the_gpu_by_its_place_on_the_bus(tmp_path: Path) -> None:
+    header = "timestamp, name, pci.bus_id, memory.total [MiB], memory.free [MiB], memory.used [MiB]"
+    row = "NVIDIA A100, 00000000:1A:00.0, 24576 MiB, 23552 MiB, 1024 MiB"
+    ((_, readings),) = play(written(tmp_path, header, f"2026/03/01 12:00:00.000, {row}"), tz="UTC")
+    reading = only(readings)
+    assert (reading.gpu.uuid, reading.gpu.name) == ("00000000:1A:00.0", "NVIDIA A100")
+    assert reading.memory.used == GIB
+
+
 def test_both_logs_of_nvidia_smi_together_tell_who_holds_what(tmp_path: Path) -> None:
     gpus = written(
         tmp_path,
@@ -412,7 +421,15 @@ def test_a_log_that_was_begun_again_has_its_header_twice(tmp_path: Path) -> None
         ((PLAIN, "x" * (3 * BLOCK)), "2: a line of more than"),
         (
             ("timestamp, uuid, memory.used [MiB]",),
-            "1: the columns memory.total are missing; log with nvidia-smi",
+            "1: the column is missing: memory.total; log with nvidia-smi",
+        ),
+        (
+            ("timestamp, name, memory.used [MiB], memory.total [MiB]",),
+            "1: none of uuid, index, pci.bus_id names the GPU; log with nvidia-smi",
+        ),
+        (
+            ("index, memory.used [MiB], memory.total [MiB]",),
+            "1: the column is missing: timestamp; log with nvidia-smi",
         ),
         (
             ("timestamp, uuid, memory.used [GiB], memory.total [GiB]",),

@@ -205,7 +205,7 @@ def test_json_is_one_list_and_csv_a_row_a_transition(growth, tmp_path):
 
 def test_people_read_how_each_incident_went_and_ended(growth, tmp_path):
     text = replay(recorded(tmp_path, 5, 6, 7, 8, 5)).stdout
-    assert "1 GPU, 10 rows, 2023-11-14 22:13 .. 2023-11-14 22:17 (4m)" in text
+    assert "1 GPU, 10 rows, 2023-11-14 22:13 .. 2023-11-14 22:17 UTC (4m)" in text
     assert "CRITICAL  chat on GPU 0: a leak" in text
     assert "+2.0 GiB an hour (80 %: +1.0 GiB to +3.0 GiB), pid 7." in text
     assert "Opened 2023-11-14 22:14, fired 2023-11-14 22:15, resolved 2023-11-14 22:17: " in text
@@ -262,8 +262,26 @@ def test_a_log_of_nvidia_smi_is_all_that_it_takes(tmp_path):
         f"2026/01/31 {hour:02}:00:00.000, 0, GPU-1, {9000 + hour} MiB, 81559 MiB, 3 %" for hour in range(24)
     ]
     text = replay("--tz", "Europe/Berlin", written(tmp_path, SMI, *rows)).stdout
-    assert "1 GPU, 24 rows, 2026-01-31 00:00 .. 2026-01-31 23:00 (23h)" in text
+    assert "1 GPU, 24 rows, 2026-01-31 00:00 .. 2026-01-31 23:00 CET (23h)" in text
     assert "out-of-memory in 23 GPU-hours." in text
+
+
+def test_of_memory_that_a_log_does_not_tell_nothing_is_judged_and_people_read_why(tmp_path):
+    unread = [f"2026/01/31 00:{minute:02}:00.000, 0, GPU-1, [N/A], 81559 MiB, 3 %" for minute in range(12)]
+    read = [f"2026/01/31 01:{minute:02}:00.000, 0, GPU-1, 9000 MiB, 81559 MiB, 3 %" for minute in range(3)]
+    blind = replay("--tz", "UTC", written(tmp_path, SMI, *unread)).stdout
+    assert "GPU 0 could not be read 12 times: memory.used is [N/A].\n" in blind
+    assert "No memory was read, so nothing is judged.\n" in blind
+    assert "No growth" not in blind
+    partly = replay("--tz", "UTC", written(tmp_path, SMI, *unread, *read)).stdout
+    assert "GPU 0 could not be read 12 times" in partly
+    assert "Nothing fired in 2 GPU-minutes" in partly
+
+
+def test_people_read_how_long_memory_lasts_after_the_last_reading(growth, tmp_path):
+    text = " ".join(replay(recorded(tmp_path, 5, 6, 7, 8)).stdout.split())
+    assert "Memory is exhausted at 2023-11-15 22:13 (80 %: " in text
+    assert "), 23h 57m after the last reading." in text
 
 
 def test_a_packed_recording_and_standard_input_are_read_alike(growth, tmp_path):

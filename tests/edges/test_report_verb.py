@@ -1,14 +1,22 @@
 """``report``: an incident as a page of its own."""
 
 import re
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC
 from html.parser import HTMLParser
 
 import pytest
 from click.testing import CliRunner
 
-from tests.edges.test_incident_verbs import ID, PAST
-from tests.telling import house
+from tests.edges.test_incident_verbs import EVIDENCE, ID, LEAK, PAST
+from tests.telling import house, move
 from vramwatch.cli import main
+from vramwatch.cli.gathering import OWNER, Curve, gather
+from vramwatch.cli.views.report_page import Origin, page
+from vramwatch.core.messages import Host
+from vramwatch.core.units import GIB
+from vramwatch.store import History, Step
 
 
 @pytest.fixture
@@ -73,6 +81,37 @@ def test_a_report_tells_what_is_known_and_every_tag_in_it_is_closed(service):
 def test_the_forecast_is_drawn_from_where_memory_stood_to_where_it_ends(service):
     text = report(service)
     assert text.count('class="band forecast"') == text.count('class="line forecast"') == 1
+
+
+def figure(folder, words, *curves, **told):
+    """The figure whose title has ``words`` in the report of a growth that was ``told`` so."""
+    with house(folder) as there:
+        there.life({5: (move(**LEAK | told),)}, 16)
+    with closing(History.open(there.store)) as history:
+        case = gather(history, history.casebook.chain(ID))
+    at = (case.newest.at.wall - 1, case.newest.at.wall)
+    drawn = [
+        Curve(name, quantity, tuple(Step(wall, 1, held, held, held, held) for wall in at))
+        for name, quantity, held in curves
+    ]
+    text = page(replace(case, curves=(*case.curves, *drawn)), Origin(Host("gpu7"), "test", 0.0, ""), UTC)
+    (found,) = [each for each in re.findall("<figure>.*?</figure>", text, re.S) if words in each]
+    assert text.count('class="line forecast"') == found.count('class="line forecast"')
+    return found
+
+
+def test_the_forecast_of_a_budget_is_drawn_where_its_owner_rises_towards_it(tmp_path):
+    evidence = replace(EVIDENCE, numbers={**EVIDENCE.numbers, "budget_bytes": 20.0 * GIB})
+    drawn = figure(tmp_path, "all together", (OWNER, "used_bytes", 17.0 * GIB), evidence=evidence)
+    assert drawn.count('class="line forecast"') == 1
+    assert "its budget: 20.0 GiB" in drawn
+
+
+def test_the_forecast_of_a_pool_is_drawn_among_the_layers_of_its_process(tmp_path):
+    kept = ("pid 4711", "engine_kv_bytes", 3.0 * GIB)
+    size = ("pid 4711", "engine_pool_bytes", 12.0 * GIB)
+    drawn = figure(tmp_path, "pid 4711", kept, size, pattern="pool_leak", pid=4711)
+    assert drawn.count('class="line forecast"') == 1
 
 
 def test_a_report_made_long_after_the_last_move_says_of_when_its_figures_are(service):

@@ -19,6 +19,9 @@ LONGEST = 14 * 86400.0
 STEPS = 360
 """Points of a curve: as many as a report's width shows."""
 
+OWNER = "owner"
+"""The name of the curve of what an Owner's processes hold together."""
+
 LAYERS = (
     "used_bytes",
     "torch_reserved_bytes",
@@ -45,8 +48,8 @@ class Curve:
 class Case:
     """One incident with what stood around it. Times are unix seconds.
 
-    ``curves``: of the Gpu, then of the Subject, then of its processes. ``before``, ``after``: the polls
-    when it opened, and when it ended or now.
+    ``curves``: of the Gpu, then of the Subject, then of its processes; by name GPU, OWNER, "pid 7" and so on.
+    ``before``, ``after``: the polls when it opened, and when it ended or now.
     """
 
     chain: Chain
@@ -108,6 +111,8 @@ def _is_shown(row: SeriesRow, subject: Subject) -> bool:
         return True
     if kind is SubjectKind.GHOST:
         return subject.kind is SubjectKind.UNATTRIBUTED
+    if kind is SubjectKind.OWNER:
+        return row.key.subject == subject.owner and quantity == "used_bytes"
     is_theirs = row.owner is not None and row.owner.key == subject.owner
     return is_theirs and kind is SubjectKind.PROCESS and quantity in (*LAYERS, *LOAD)
 
@@ -115,6 +120,8 @@ def _is_shown(row: SeriesRow, subject: Subject) -> bool:
 def _name(row: SeriesRow) -> str:
     if row.key.kind is SubjectKind.GPU:
         return "GPU"
+    if row.key.kind is SubjectKind.OWNER:
+        return OWNER
     if row.process is not None:
         return f"pid {row.process.key.pid}"
     return "ghosts" if row.key.kind is SubjectKind.GHOST else str(row.key.kind)

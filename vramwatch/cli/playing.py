@@ -1,7 +1,8 @@
 """Recordings and stored history, played through what judges them."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vramwatch import assembly
@@ -10,7 +11,7 @@ from vramwatch.config import Config
 from vramwatch.core.episodes import MERGED_WITHIN
 from vramwatch.core.incidents import Subject, Transition
 from vramwatch.core.marks import Score, scores
-from vramwatch.core.model import Gpu
+from vramwatch.core.model import Fault, Gpu
 from vramwatch.core.owners import OwnerRule
 from vramwatch.core.poll import Poll
 from vramwatch.core.ports import Feed
@@ -40,6 +41,7 @@ class Run:
     transitions: tuple[Transition, ...]
     lacking: tuple[tuple[Subject, Lack], ...] = ()  # of whom there was too little to judge at the end
     minutes_until: float | None = None  # unix seconds; up to then minutes alone were left of history
+    unread: Mapping[tuple[Gpu | None, Fault], int] = field(default_factory=dict)  # how often; None: all Gpus
     doubt: str | None = None  # what could not be told of its owners, as a sentence
     scores: tuple[Score, ...] = ()  # how it does on what people have marked; of files nobody has
 
@@ -126,6 +128,7 @@ class _Seen:
         self.polls = 0
         self.transitions: list[Transition] = []
         self.lacking: tuple[tuple[Subject, Lack], ...] = ()
+        self._unread: Counter[tuple[Gpu | None, Fault]] = Counter()
         self._gpus: dict[str, Gpu] = {}
         self._read: dict[str, float] = {}  # UUID -> when it was read last
         self._watched = 0.0
@@ -137,6 +140,8 @@ class _Seen:
         self.polls += 1
         self._first = wall if self._first is None else self._first
         self._last = wall
+        if poll.missing:
+            self._unread.update((each.gpu, each.fault) for each in poll.missing)
         for ledger in poll.ledgers:
             gpu = ledger.reading.gpu
             since = wall - self._read.get(gpu.uuid, wall)
@@ -147,4 +152,14 @@ class _Seen:
     def run(self, name: str, rows: int | None) -> Run:
         span = None if self._first is None else (self._first, self._last)
         moves = tuple(self.transitions)
-        return Run(name, self._gpus, span, self.polls, rows, self._watched, moves, self.lacking)
+        return Run(
+            name,
+            self._gpus,
+            span,
+            self.polls,
+            rows,
+            self._watched,
+            moves,
+            self.lacking,
+            unread=self._unread,
+        )

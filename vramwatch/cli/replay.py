@@ -182,7 +182,13 @@ def _print_text(runs: "Sequence[Run]", then: "Sequence[Transition] | None", zone
     from vramwatch.cli.views.scores import score_lines
     from vramwatch.cli.views.terminal import terminal
     from vramwatch.cli.views.text import Tone, line, wrap
-    from vramwatch.cli.views.verdict import compared_lines, minutes_words, played_line, verdict_lines
+    from vramwatch.cli.views.verdict import (
+        compared_lines,
+        minutes_words,
+        played_line,
+        unread_lines,
+        verdict_lines,
+    )
     from vramwatch.core.texts import clean
 
     target = terminal(sys.stdout)
@@ -191,11 +197,14 @@ def _print_text(runs: "Sequence[Run]", then: "Sequence[Transition] | None", zone
         lines = [line("")] * bool(place) + [
             line(clean(run.name), Tone.STRONG),
             *wrap(played, target.width, 0),
+            *unread_lines(run.unread, target.width),
         ]
         if run.minutes_until is not None:
             lines += wrap(minutes_words(run.minutes_until, zone), target.width, 0)
         if run.span is not None:
-            lines += verdict_lines(run.transitions, run.gpus, run.watched, target.width, zone, run.lacking)
+            lines += verdict_lines(
+                run.transitions, run.gpus, run.watched, target.width, zone, run.lacking, run.span[1]
+            )
         if then is not None:
             lines += compared_lines(then, run.transitions, run.gpus, target.width, zone)
         lines += score_lines(run.scores, run.gpus, target.width, zone)

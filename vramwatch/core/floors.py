@@ -135,11 +135,11 @@ def judge_floor(
         return Clear()
     if rules_out_load and _load_rose(times, works):
         return Unknown("the load rose too")
+    deepest = f" by more than {scale.show(seen.fall)}" if seen.fall else ""
     return Found(
         Evidence(
             f"what is held {what} rose by {scale.show(seen.growth)} in "
-            f"{show_seconds(times[-1] - times[0])}, in {seen.steps} steps, and never fell by more than "
-            f"{scale.show(seen.fall)}",
+            f"{show_seconds(times[-1] - times[0])}, in {seen.steps} steps, and never fell{deepest}",
             {
                 f"growth_{scale.unit}": seen.growth,
                 "z": test.z,

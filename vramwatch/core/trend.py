@@ -9,22 +9,12 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations, groupby
+from itertools import combinations
 from math import copysign, sqrt
-from operator import mul
 from statistics import NormalDist, median
 
 EXACT_UP_TO = 60
 """Samples up to which every pair gives a slope: 1,770 of them, which cost what 1,440 half-lag pairs do."""
-
-SIGNIFICANT = NormalDist().inv_cdf(0.975)
-"""An autocorrelation counts beyond so many standard errors: 95 %, two-sided, as Hamed & Rao have it."""
-
-LAGS_SHARE = 4
-"""Autocorrelations are looked at up to a lag of a quarter of the series (Box & Jenkins' rule of thumb)."""
-
-ROUNDING = 1e-9
-"""Residuals this close, as a share of the series' range, differ by floating-point rounding alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +46,6 @@ def mann_kendall(values: Sequence[float]) -> MannKendall:
     """
     s = _rises_less_falls(values)
     return _test(s, _variance(len(values), values), len(values))
-
-
-def modified_mann_kendall(values: Sequence[float]) -> MannKendall:
-    """Return Mann-Kendall's test with its variance corrected for autocorrelation. No errors.
-
-    ``values`` are equally spaced (in time, or one a release cycle) and may be empty. The variance is
-    that of ``mann_kendall`` times n/n*, where n* is how many independent samples the series is worth;
-    n/n* is never below 1, so the test never grows bolder than the plain one.
-
-    Source: Hamed & Rao, "A modified Mann-Kendall trend test for autocorrelated data", Journal of
-    Hydrology 204 (1998). Theirs, and not the effective size of Yue & Wang (2004),
-    because it takes the autocorrelation of *ranks*: one arena of a gigabyte among steps of 2 MiB would
-    decide the other alone. Only the leading run of significant lags is summed, where the paper takes
-    every significant one: on a plateau they follow each other, and a later one is chance. Ten samples
-    are too few for a correlation to show: there the test is nearly the plain one.
-    """
-    plain = mann_kendall(values)
-    if plain.variance == 0:
-        return plain
-    return _test(plain.s, plain.variance * _inflation(values), plain.count)
 
 
 def theil_sen(times: Sequence[float], values: Sequence[float], confidence: float = 0.8) -> Slope | None:
@@ -172,42 +142,3 @@ def _term(n: int) -> int:
 def _test(s: int, variance: float, count: int) -> MannKendall:
     z = (s - copysign(1, s)) / sqrt(variance) if s and variance > 0 else 0.0
     return MannKendall(s, variance, z, count)
-
-
-def _inflation(values: Sequence[float]) -> float:
-    """Return n/n* of Hamed & Rao, at least 1: by how much autocorrelation widens the variance of S."""
-    n = len(values)
-    ranks = _centred_ranks(_residuals(values))
-    power = sum(map(mul, ranks, ranks))
-    if n < 3 or power == 0:
-        return 1.0
-    weighted = 0.0
-    for lag in range(1, max(2, n // LAGS_SHARE)):
-        correlation = sum(map(mul, ranks, ranks[lag:])) / power
-        if correlation <= SIGNIFICANT / sqrt(n):
-            break
-        weighted += (n - lag) * (n - lag - 1) * (n - lag - 2) * correlation
-    return 1 + 2 * weighted / (n * (n - 1) * (n - 2))
-
-
-def _residuals(values: Sequence[float]) -> list[int]:
-    """Return what ``values``, not all equal, leave beside their Theil-Sen line, in grains of ROUNDING."""
-    slope = theil_sen(range(len(values)), values)
-    rise = slope.median if slope else 0.0
-    first = values[0]
-    grain = (max(values) - min(values)) * ROUNDING
-    return [round((value - first - rise * i) / grain) for i, value in enumerate(values)]
-
-
-def _centred_ranks(values: Sequence[float]) -> list[float]:
-    """Return each value's rank less the mean rank; equal values share the mean of theirs."""
-    order = sorted(range(len(values)), key=values.__getitem__)
-    ranks = [0.0] * len(values)
-    below = 0
-    for _, group in groupby(order, key=values.__getitem__):
-        tied = list(group)
-        shared = below + (len(tied) - len(values)) / 2
-        for i in tied:
-            ranks[i] = shared
-        below += len(tied)
-    return ranks

@@ -66,7 +66,10 @@ def _remember(known: dict[str, Said], rest: str, said: Said) -> None:
 
 def _check_width(fields: list[str], header: list[str]) -> None:
     if len(fields) != len(header):
-        raise ValueError(f"{len(fields)} fields under a header of {len(header)}: {','.join(fields)[:80]!r}")
+        raise ValueError(
+            f"{len(fields)} fields under a header of {len(header)}: {','.join(fields)[:80]!r}; "
+            "take the line out if it was cut off, or is no row"
+        )
 
 
 def _parser(file: str, header: list[str], zone: tzinfo | None) -> Parser:

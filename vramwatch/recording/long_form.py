@@ -9,6 +9,7 @@ from logging import getLogger
 from operator import itemgetter
 
 from vramwatch.core.units import MIB
+from vramwatch.recording.nvidia_smi import GPU_LOG
 from vramwatch.recording.row import (
     EVENTS,
     EXIT,
@@ -58,7 +59,8 @@ class LongForm:
         names = [name.strip() for name in header]
         if missing := [name for name in REQUIRED if name not in names]:
             raise ValueError(
-                f"the columns {', '.join(missing)} are missing; needed are {', '.join(REQUIRED)}"
+                f"the columns {', '.join(missing)} are missing; needed are {', '.join(REQUIRED)}, "
+                f"or the log of {GPU_LOG}"
             )
         known = (*REQUIRED, *FACTS, *GAUGES)
         if twice := sorted({name for name in names if names.count(name) > 1}):

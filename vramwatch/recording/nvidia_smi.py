@@ -23,7 +23,16 @@ _UNITS = {
     "used_gpu_memory": "MiB",
     "utilization.gpu": "%",
 }
-_ALIASES = {"gpu_uuid": "uuid", "gpu_name": "name", "used_memory": "used_gpu_memory"}
+_SIGNS = frozenset({"timestamp", "memory.used", "memory.total", "used_gpu_memory", "used_memory"})
+"""Columns that nothing but a log of nvidia-smi has."""
+_ALIASES = {
+    "gpu_uuid": "uuid",
+    "gpu_name": "name",
+    "gpu_bus_id": "pci.bus_id",
+    "used_memory": "used_gpu_memory",
+}
+_NAMING = ("uuid", "index", "pci.bus_id")
+"""Columns that tell one GPU from another; the first that a log has names it."""
 
 
 class GpuLog:
@@ -31,19 +40,19 @@ class GpuLog:
 
     def __init__(self, file: str, header: list[str], zone: tzinfo | None) -> None:
         self._columns = _columns(header)
-        if "uuid" not in self._columns and "index" not in self._columns:
-            raise ValueError(f"neither uuid nor index names the GPU; log with {GPU_LOG}")
-        if missing := [name for name in ("memory.used", "memory.total") if name not in self._columns]:
-            raise ValueError(f"the columns {', '.join(missing)} are missing; log with {GPU_LOG}")
+        self._name = next((name for name in _NAMING if name in self._columns), "")
+        if not self._name:
+            raise ValueError(f"none of {', '.join(_NAMING)} names the GPU; log with {GPU_LOG}")
+        _check_columns(self._columns, ("timestamp", "memory.used", "memory.total"), GPU_LOG)
         self.time_place = self._columns["timestamp"]
         self.time = _Stamps(zone).read
 
     def said(self, fields: list[str]) -> Said:
         """Return what a line says beside its time. Errors: ValueError with reason and accepted form."""
         told = {name: fields[place].strip() for name, place in self._columns.items()}
-        gpu = read_text("uuid", told.get("uuid") or told.get("index", ""))
+        gpu = read_text(self._name, told[self._name])
         if not gpu:
-            raise ValueError("the GPU has neither a uuid nor an index")
+            raise ValueError(f"{self._name} is empty; it names the GPU")
         used, total = _mebibytes("memory.used", told), _mebibytes("memory.total", told)
         if used is None or total is None:
             reason = read_text("memory.used", f"memory.used is {told['memory.used']}")
@@ -67,8 +76,7 @@ class AppsLog:
 
     def __init__(self, file: str, header: list[str], zone: tzinfo | None) -> None:
         self._columns = _columns(header)
-        if missing := [name for name in ("uuid", "pid", "used_gpu_memory") if name not in self._columns]:
-            raise ValueError(f"the columns {', '.join(missing)} are missing; log with {APPS_LOG}")
+        _check_columns(self._columns, ("timestamp", "uuid", "pid", "used_gpu_memory"), APPS_LOG)
         self.time_place = self._columns["timestamp"]
         self.time = _Stamps(zone).read
 
@@ -110,8 +118,8 @@ class _Stamps:
 
 
 def is_log(header: list[str]) -> bool:
-    """Return whether ``header`` is one of nvidia-smi's."""
-    return "timestamp" in (name.strip() for name in header)
+    """Return whether ``header`` is one of nvidia-smi's, be it without the column that it needs most."""
+    return not _SIGNS.isdisjoint(name.strip().partition(" [")[0] for name in header)
 
 
 def is_apps_log(header: list[str]) -> bool:
@@ -128,6 +136,12 @@ def _columns(header: list[str]) -> dict[str, int]:
             raise ValueError(f"the column {title.strip()!r} counts another unit than {_UNITS[name]}")
         places[name] = place
     return places
+
+
+def _check_columns(columns: dict[str, int], needed: tuple[str, ...], log: str) -> None:
+    if missing := [name for name in needed if name not in columns]:
+        are = "column is" if len(missing) == 1 else "columns are"
+        raise ValueError(f"the {are} missing: {', '.join(missing)}; log with {log}")
 
 
 def _is_unavailable(text: str) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from html import escape
 
-from vramwatch.cli.gathering import LAYERS, LOAD, Case, Curve
+from vramwatch.cli.gathering import LAYERS, LOAD, OWNER, Case, Curve
 from vramwatch.cli.views.chart import Chart, Cone, ShownPoint, draw
 from vramwatch.cli.views.page import document, section, text
 from vramwatch.core.forecast import Exhaustion
@@ -96,44 +96,83 @@ def _marks(case: Case) -> list[tuple[float, str]]:
     return marks
 
 
+@dataclass(frozen=True, slots=True)
+class _End:
+    """What was told last, before it was over, of what will be exhausted.
+
+    ``chart``: the name of the curves that rise towards it; ``curve``: of the one among them that does.
+    ``full``: bytes of all the Gpu, of the Owner's budget, or of the process's pool.
+    """
+
+    told: Transition
+    chart: str
+    curve: str
+    full: float
+
+
 def _memory(case: Case, zone: tzinfo | None) -> str:
-    span, marks = (case.since, case.until), _marks(case)
+    marks, end = _marks(case), _end(case)
+    gpu = f"GPU {case.gpu.ordinal}, {case.gpu.name}" if case.gpu else "GPU"
     scene = case.newest.scene
-    total = scene.total_bytes if scene else None
-    level = (float(total), f"all of it: {show_bytes(total)}") if total else None
-    whole = {
-        f"{curve.name} {_layer(curve.quantity)}".strip(): _points(curve)
-        for curve in case.curves
-        if not curve.name.startswith("pid") and curve.quantity.endswith("_bytes")
-    }
-    name = f"GPU {case.gpu.ordinal}, {case.gpu.name}" if case.gpu else "GPU"
-    cone = _cone(case, whole.get("GPU used", ()))
-    ahead = (case.since, _shown_until(case, cone))
-    charts = [Chart(clean(name), whole, ahead, case.step, marks, level, cone=cone)]
-    by_process: dict[str, dict[str, list[ShownPoint]]] = {}
-    for curve in case.curves:
-        if curve.name.startswith("pid") and curve.quantity in LAYERS:
-            by_process.setdefault(curve.name, {})[_layer(curve.quantity)] = _points(curve)
-    charts += [Chart(name, layers, span, case.step, marks) for name, layers in by_process.items()]
+    owner = (scene.owner if scene else None) or case.newest.incident.subject.owner or OWNER
+    charts = []
+    for name, curves in _by_chart(case).items():
+        if name == OWNER and (end is None or end.chart != OWNER):
+            continue  # without a budget what its processes hold says as much
+        cone = _cone(end, curves.get(end.curve, ())) if end and end.chart == name else None
+        span = (case.since, _shown_until(case, cone))
+        shown = clean({"GPU": gpu, OWNER: f"{owner}, all together"}.get(name, name))
+        charts.append(Chart(shown, curves, span, case.step, marks, _level(case, name, end), cone=cone))
     return "\n".join(filter(None, (draw(chart, zone) for chart in charts)))
 
 
-def _cone(case: Case, used: Sequence[ShownPoint]) -> Cone | None:
-    """Return the newest forecast of a full GPU that was told before it was over, from what was held then.
+def _by_chart(case: Case) -> dict[str, dict[str, list[ShownPoint]]]:
+    """Return the curves of bytes that are drawn together: those of the Gpu, of the Owner, of each process."""
+    charts: dict[str, dict[str, list[ShownPoint]]] = {"GPU": {}}
+    for curve in case.curves:
+        if curve.name.startswith("pid"):
+            if curve.quantity in LAYERS:
+                charts.setdefault(curve.name, {})[_layer(curve.quantity)] = _points(curve)
+        elif curve.name == OWNER:
+            charts[OWNER] = {"used": _points(curve)}
+        elif curve.quantity.endswith("_bytes"):
+            charts["GPU"][f"{curve.name} {_layer(curve.quantity)}".strip()] = _points(curve)
+    return charts
 
-    None: there is none, or it is a budget or a pool that will be exhausted.
-    """
-    told = [each for each in case.chain.transitions if each.incident.state is not State.RESOLVED]
-    if not told or (scene := told[-1].scene) is None or scene.total_bytes is None:
+
+def _end(case: Case) -> _End | None:
+    """Return what will be exhausted as it was told last before it was over; None: its size is not known."""
+    standing = [each for each in case.chain.transitions if each.incident.state is not State.RESOLVED]
+    if not standing:
         return None
-    judgement, made = told[-1].incident.judgement, told[-1].at.wall
-    forecast = judgement.forecast
-    before = [high for wall, _, high in used if wall <= made]
+    told = standing[-1]
+    judgement = told.incident.judgement
+    if judgement.pattern == POOL_LEAK:
+        pid = f"pid {judgement.pid}"
+        sizes = [each for each in case.curves if (each.name, each.quantity) == (pid, "engine_pool_bytes")]
+        return _End(told, pid, "engine kv", sizes[0].steps[-1].last) if sizes else None
+    if (budget := judgement.evidence.numbers.get("budget_bytes")) is not None:
+        return _End(told, OWNER, "used", budget)
+    total = told.scene.total_bytes if told.scene else None
+    return None if total is None else _End(told, "GPU", "GPU used", float(total))
+
+
+def _level(case: Case, name: str, end: _End | None) -> tuple[float, str] | None:
+    """Return the line across a chart: all of the Gpu's memory, or the budget; a pool is a curve by itself."""
+    if name == OWNER and end is not None:
+        return end.full, f"its budget: {show_bytes(round(end.full))}"
+    scene = case.newest.scene
+    total = scene.total_bytes if scene and name == "GPU" else None
+    return (float(total), f"all of it: {show_bytes(total)}") if total else None
+
+
+def _cone(end: _End, curve: Sequence[ShownPoint]) -> Cone | None:
+    """Return the forecast that was told, from what ``curve`` held then; None: there is none to draw."""
+    made, forecast = end.told.at.wall, end.told.incident.judgement.forecast
+    before = [high for wall, _, high in curve if wall <= made]
     if not isinstance(forecast, Exhaustion) or not before or forecast.low <= made:
         return None
-    if "budget_bytes" in judgement.evidence.numbers or judgement.pattern == POOL_LEAK:
-        return None
-    return Cone(made, before[-1], forecast.low, forecast.at, forecast.high, float(scene.total_bytes))
+    return Cone(made, before[-1], forecast.low, forecast.at, forecast.high, end.full)
 
 
 def _shown_until(case: Case, cone: Cone | None) -> float:

@@ -8,8 +8,9 @@ from vramwatch.cli.views.history import readable_width
 from vramwatch.cli.views.text import Line, Tone, columns, left, line, wrap
 from vramwatch.cli.views.words import join_sentences
 from vramwatch.core.episodes import Tally
+from vramwatch.core.forecast import Exhaustion
 from vramwatch.core.incidents import Incident, Severity, State, Subject, Transition
-from vramwatch.core.model import Gpu
+from vramwatch.core.model import Fault, Gpu
 from vramwatch.core.sufficiency import Lack
 from vramwatch.core.texts import clean
 from vramwatch.core.units import show_seconds
@@ -23,6 +24,7 @@ from vramwatch.core.wording import (
     forecast_words,
     rate_words,
     subject_words,
+    zone_name,
 )
 
 LITTLE = 3600.0
@@ -32,6 +34,9 @@ _GPU_TIME = ((86400.0, "GPU-day"), (3600.0, "GPU-hour"), (60.0, "GPU-minute"))
 
 SUBJECTS_NAMED = 4
 """So many subjects that lack the same are written out; the rest are counted."""
+
+Unread = Mapping[tuple[Gpu | None, Fault], int]
+"""How often a Gpu, or all of them (None), could not be read, and why."""
 
 Lacking = Sequence[tuple[Subject, Lack]]
 """Of whom there was too little to judge, and what was missing."""
@@ -87,14 +92,31 @@ def _turns(told: Sequence[Transition]) -> Iterator[Transition]:
 
 
 def played_line(gpus: int, rows: int | None, span: tuple[float, float] | None, zone: tzinfo | None) -> str:
-    """Return "1 GPU, 1,440 rows, 2026-11-20 03:11 .. 2026-11-21 03:11 (1d)"."""
+    """Return "1 GPU, 1,440 rows, 2026-11-20 03:11 .. 2026-11-21 03:11 CET (1d)"."""
     if span is None:
         return "No reading is in it"
     counted = [f"{gpus:,} GPU{'' if gpus == 1 else 's'}"]
     if rows is not None:
         counted.append(f"{rows:,} row{'' if rows == 1 else 's'}")
     since, until = (clock(wall, zone) for wall in span)
-    return f"{', '.join(counted)}, {since} .. {until} ({show_seconds(span[1] - span[0])})"
+    lasts = show_seconds(span[1] - span[0])
+    return f"{', '.join(counted)}, {since} .. {until} {zone_name(span[1], zone)} ({lasts})"
+
+
+def unread_lines(unread: Unread, width: int) -> list[Line]:
+    """Return "GPU 1 could not be read 12 times: memory.used is [N/A].", what failed most often first."""
+    often = sorted(unread.items(), key=lambda each: -each[1])
+    left = len(often) - SUBJECTS_NAMED
+    told = [
+        f"{_unread_what(gpu)} {count:,} time{'' if count == 1 else 's'}: {clean(fault.detail)}"
+        for (gpu, fault), count in often[:SUBJECTS_NAMED]
+    ]
+    rest = [f"{left} more reasons are left out"] if left > 0 else []
+    return [each for words in (*told, *rest) for each in wrap(f"{words}.", readable_width(width), 0)]
+
+
+def _unread_what(gpu: Gpu | None) -> str:
+    return f"GPU {clean(gpu.ordinal)} could not be read" if gpu else "Nothing could be read"
 
 
 def minutes_words(until: float, zone: tzinfo | None) -> str:
@@ -111,15 +133,19 @@ def verdict_lines(
     width: int,
     zone: tzinfo | None,
     lacking: Lacking = (),
+    until: float | None = None,
 ) -> list[Line]:
     """Return every incident that fired or was seen; where none fired, a line that says so.
 
+    ``until``: the last reading, unix seconds, from which the time left is told; None: it is not told.
     ``lacking``: of whom there was too little to judge, which is told last and is no all-clear.
     """
     width = readable_width(width)
     found = courses(transitions)
-    lines = [each for course in found for each in _course_lines(course, gpus, width, zone)]
-    if not any(course.fired is not None for course in found):
+    lines = [each for course in found for each in _course_lines(course, gpus, width, zone, until)]
+    if not gpus and not found:
+        lines += wrap("No memory was read, so nothing is judged.", width, 0)
+    elif not any(course.fired is not None for course in found):
         nothing = "Nothing fired" if found or lacking else "No growth that ends in out-of-memory"
         little = "So short a time says little" if watched < LITTLE else ""
         lines += wrap(join_sentences(f"{nothing} in {gpu_time(watched)}", little), width, 0)
@@ -139,7 +165,9 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:SUBJECTS_NAMED]) + (f" and {left} more" if left > 0 else "")
 
 
-def _course_lines(course: Course, gpus: Mapping[str, Gpu], width: int, zone: tzinfo | None) -> list[Line]:
+def _course_lines(
+    course: Course, gpus: Mapping[str, Gpu], width: int, zone: tzinfo | None, until: float | None
+) -> list[Line]:
     judgement = course.worst.judgement
     grade = str(judgement.severity).upper() if course.fired is not None else "seen"
     what = [f"{grade}  {subject_words(course.worst.subject, gpus)}", CAUSES[judgement.cause]]
@@ -149,7 +177,7 @@ def _course_lines(course: Course, gpus: Mapping[str, Gpu], width: int, zone: tzi
         _times(course, zone),
         f"{judgement.pattern}: {clean(judgement.evidence.sentence)}",
         _beside_words(judgement.others),
-        forecast_words(judgement, course.resolved is not None, zone),
+        forecast_words(judgement, course.resolved is not None, zone) + _left_words(course, until),
         *(
             f"{clock(each.at.wall, zone)}: {clean(each.incident.judgement.evidence.sentence)}"
             for each in course.accidents
@@ -161,6 +189,15 @@ def _course_lines(course: Course, gpus: Mapping[str, Gpu], width: int, zone: tzi
         *wrap(": ".join(what), width, 0, _tone(course)),
         *(each for words in told if words for each in wrap(join_sentences(words), width, 4)),
     ]
+
+
+def _left_words(course: Course, until: float | None) -> str:
+    """Return ", 19h after the last reading" for memory that was still growing then."""
+    forecast = course.worst.judgement.forecast
+    if until is None or course.resolved is not None or not isinstance(forecast, Exhaustion):
+        return ""
+    left = forecast.at - until
+    return f", {show_seconds(left)} after the last reading" if left > 0 else ""
 
 
 def _beside_words(others: Sequence[str]) -> str:
