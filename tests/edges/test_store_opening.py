@@ -8,15 +8,17 @@ import stat
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.polls import holding, instant, poll
+from tests.polls import holding, instant, owner, poll
 from vramwatch.core.errors import StoreError
 from vramwatch.core.units import GIB, Bytes, Seconds
 from vramwatch.store import History, Store, tables
 from vramwatch.store.migrations import APPLICATION_ID, VERSION
+from vramwatch.store.opening import driver
 
 NOBODY = 65534
 
@@ -165,6 +167,37 @@ def test_a_store_that_is_found_damaged_while_it_is_written_is_set_aside(path):
     assert History.open(path).latest().at.seq == 4
     assert len(list(path.parent.glob("vramwatch.db.corrupt-*"))) == 1
     store.close()
+
+
+def test_a_store_that_cannot_grow_says_that_its_disk_is_full_and_what_to_do(path):
+    with closing(opened(path)) as store:
+        store.write(poll(1, holding(7)))
+        connection = driver(store._connection)
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        crowd = poll(2, *(holding(pid, of=owner(str(pid))) for pid in range(100, 1100)))
+        said = r"vramwatch\.db: the store cannot be used: its disk is full; make room"
+        with pytest.raises(StoreError, match=said):
+            store.write(crowd)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "make room on its disk"),
+        (errno.EROFS, "mount its disk for writing"),
+        (errno.EACCES, "make its directory writable for this user"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_told_with_what_to_do_about_it(path, monkeypatch, number, remedy):
+    def refuse(place, *options, **more):
+        raise OSError(number, os.strerror(number), str(place))
+
+    monkeypatch.setattr(os, "open", refuse)
+    said = rf"{os.strerror(number)} \(.*vramwatch\.db\.lock\); {remedy}, or choose another with --store"
+    with pytest.raises(StoreError, match=said) as refused:
+        opened(path)
+    assert refused.value.exit_code == 74
 
 
 def test_a_disk_that_gives_no_locks_is_refused_with_what_to_do(path, monkeypatch):

@@ -1,5 +1,6 @@
 """Opening the file: who may, what it is, and how SQLite is to treat it. Faults become plain words."""
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -25,6 +26,18 @@ _NO_LOCKS = (
     "{}: its disk gives no locks, as network disks may not, and without them the store would be damaged; "
     "choose a local disk with --store"
 )
+
+_FULL = "its disk is full; make room, or choose another with --store"
+
+_REMEDIES = {
+    errno.ENOSPC: "make room on its disk",
+    errno.EDQUOT: "make room within this user's quota",
+    errno.EROFS: "mount its disk for writing",
+}
+"""Why its place cannot be written -> what to do; else its directory is closed to this user."""
+
+_LEAST_ROOM = 1024**2
+"""Bytes that are free on a disk that is not full: the log needs its index (32 KiB), SQLite some pages."""
 
 BUSY_TIMEOUT_MS = 5000  # a checkpoint of a large log on a slow disk lasts a second or two
 POLL_BUSY_TIMEOUT_MS = 200  # what cannot be written by then waits in memory: no poll may be late for it
@@ -55,7 +68,25 @@ def _fault(path: Path, told: BaseException | None) -> StoreError:
         return StoreDamaged(f"{path}: the store cannot be used, it is damaged: {told}")
     if code == sqlite3.SQLITE_PROTOCOL:
         return StoreError(_NO_LOCKS.format(path))
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _has_no_room(path)):
+        return StoreError(f"{path}: the store cannot be used: {_FULL}")
     return StoreError(f"{path}: the store cannot be used: {told}")
+
+
+def _has_no_room(path: Path) -> bool:
+    """Whether the disk is full, which SQLite calls an I/O error where the index of the log is to grow."""
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < _LEAST_ROOM
+
+
+def _cannot_be_written(path: Path, error: OSError) -> StoreError:
+    where = f" ({error.filename})" if error.filename else ""
+    what = _REMEDIES.get(error.errno or 0, "make its directory writable for this user")
+    said = f"{error.strerror}{where}; {what}, or choose another with --store"
+    return StoreError(f"{path}: the store cannot be written: {said}")
 
 
 @contextmanager
@@ -82,10 +113,7 @@ def lock(path: Path) -> tuple[int, bool]:
         path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
         descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
     except OSError as error:
-        raise StoreError(
-            f"{path}: the store cannot be written: {error.strerror} ({error.filename}); "
-            "make its directory writable for this user, or choose another with --store"
-        ) from error
+        raise _cannot_be_written(path, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -104,9 +132,7 @@ def lock(path: Path) -> tuple[int, bool]:
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     except OSError as error:
         os.close(descriptor)
-        raise StoreError(
-            f"{path}: the store cannot be written: {error.strerror}; make room, or use --store"
-        ) from error
+        raise _cannot_be_written(path, error) from error
     return descriptor, had_store
 
 
@@ -269,9 +295,7 @@ def _create(path: Path) -> None:
             ) from error
         return
     except OSError as error:
-        raise StoreError(
-            f"{path}: the store cannot be made: {error.strerror}; choose another with --store"
-        ) from error
+        raise _cannot_be_written(path, error) from error
     os.fchmod(descriptor, FILE_MODE)
     os.close(descriptor)
 
