@@ -56,7 +56,7 @@ def house(tmp_path, scenario):
 
 
 def configure(house, scenario, channels):
-    source = f"{{simulated: {{scenario: {scenario}, speed: 1500, start: 4h}}}}"
+    source = f"{{simulated: {{scenario: {scenario}, speed: 1500, start: 12h}}}}"
     house.write_config(
         "5s",
         source=source,
