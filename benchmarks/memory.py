@@ -114,7 +114,7 @@ def _run(store_path: Path, between: Callable[[int], None]) -> int:
     """Let the daemon take all polls; return the bytes of its store."""
     config = load(None, {}, {})
     store = Store.open(store_path, config.source_name, __version__)
-    live = config.source.open(store.next_seq())
+    live = config.source.open(store.newest())
     feed = Feed(live.source, live.people, HandClock(store.next_seq(), POLLS, between), live=True)
     Daemon(feed, assemble(config, feed, {}), watch(config), store).run()
     return store_path.stat().st_size

@@ -15,7 +15,7 @@ from vramwatch.core.attribution import Surroundings
 from vramwatch.core.couriers import Courier, Reach
 from vramwatch.core.digests import Period
 from vramwatch.core.metric_pages import Gauged
-from vramwatch.core.model import Owner, ProcessFacts, ProcessKey
+from vramwatch.core.model import Instant, Owner, ProcessFacts, ProcessKey
 from vramwatch.core.policy import Channel
 from vramwatch.core.poll import Poll
 from vramwatch.core.ports import Feed, Insides, Sightings, Workers
@@ -65,9 +65,12 @@ def engines() -> tuple[Engine, ...]:
     return tuple(engine() for engine in families.discover("vramwatch.engines").values())
 
 
-def open_feed(config: Config, first_seq: int) -> Feed:
-    """Return the feed of the configured source; its people keep secrets unless told otherwise."""
-    feed = config.source.open(first_seq)
+def open_feed(config: Config, newest: Instant | None) -> Feed:
+    """Return the feed of the configured source; its people keep secrets unless told otherwise.
+
+    ``newest``: the poll of the store that it goes on after; None: there is none.
+    """
+    feed = config.source.open(newest)
     if feed.live and config.store.commands is Commands.FULL:
         return replace(feed, people=ProcessTable(redacts=False, others=IdentifySocket()))
     return feed
@@ -266,7 +269,7 @@ def look_once(config: Config) -> Poll:
 
     Returns the first Poll with readings, else the last one, whose Missing say what is wrong.
     """
-    feed = open_feed(config, 1)
+    feed = open_feed(config, None)
     pipeline = assemble(config, feed, {})
     deadline = time.monotonic() + FIRST_LOOK
     try:

@@ -238,7 +238,7 @@ class _Readings:
         file = folder / "look.yaml"
         file.write_text(f"store: {{path: {folder / 'none.db'}}}\n")
         self._uuid = rig.uuid
-        self._feed = open_feed(load(file, {}, {}), 1)
+        self._feed = open_feed(load(file, {}, {}), None)
         self._births: dict[int, float] = {}
 
     def close(self) -> None:

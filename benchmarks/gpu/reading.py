@@ -138,7 +138,7 @@ def looking(rig: Rig, folder: Path) -> Iterator[Callable[[], Ledger]]:
     file = folder / "look.yaml"
     file.write_text(f"store: {{path: {folder / 'none.db'}}}\npoll: {{driver_share: 0.1}}\n")
     config = load(file, {}, {})
-    feed = open_feed(config, 1)
+    feed = open_feed(config, None)
 
     def look() -> Ledger:
         """Every look is by a pipeline of its own, which begins with every list."""

@@ -150,7 +150,7 @@ class Clinic:
         )
         config = load(file, {}, {})
         store = Store.open(self._store, "nvml", "gpu")
-        feed = open_feed(config, store.next_seq())
+        feed = open_feed(config, store.newest())
         alerting, outbox = tell(config, store) or (None, None)
         daemon = Daemon(
             feed,

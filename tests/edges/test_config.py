@@ -17,6 +17,7 @@ from vramwatch.config.shape import OwnerMatch
 from vramwatch.core.cadence import Rates
 from vramwatch.core.errors import ConfigError
 from vramwatch.core.incidents import Terms
+from vramwatch.core.model import Instant
 from vramwatch.core.owners import CONDITIONS, OwnerRule
 from vramwatch.core.ports import Feed
 from vramwatch.core.units import GIB, parse_bytes, parse_seconds
@@ -646,7 +647,7 @@ class Guarded(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     token: SecretStr
 
-    def open(self, first_seq: int) -> Feed:
+    def open(self, newest: Instant | None) -> Feed:
         raise NotImplementedError
 
 

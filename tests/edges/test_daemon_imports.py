@@ -11,7 +11,7 @@ from vramwatch.config import load
 config = load(None, {}, {})
 assembly.watch(config)
 assembly.engines()
-assembly.open_feed(config, 1).source.close()
+assembly.open_feed(config, None).source.close()
 print(*{name.partition('.')[0] for name in sys.modules})
 """
 

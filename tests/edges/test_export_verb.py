@@ -28,7 +28,7 @@ from vramwatch.core.model import (
     Tenant,
 )
 from vramwatch.core.poll import Poll
-from vramwatch.core.units import GIB, MIB, Bytes, Seconds
+from vramwatch.core.units import GIB, MIB, Bytes, Seconds, show_bytes
 from vramwatch.recording.export import HEADER
 from vramwatch.store import History, Retention, Store
 
@@ -286,10 +286,11 @@ def test_where_samples_are_gone_it_says_from_when_on_there_are_some(tmp_path):
     assert 0 < result.stdout.count("\n") < 6 * 60
 
 
-def test_what_was_written_to_a_file_is_told_with_its_rows(path, tmp_path):
+def test_what_was_written_to_a_file_is_told_with_its_rows_its_span_and_its_size(path, tmp_path):
     file = tmp_path / "day.csv"
     result = call("export", path, "--since", str(START), "-o", str(file))
     rows = len(file.read_text().splitlines()) - 1
     assert rows > 100
-    assert f"{file}: {rows:,} rows" in result.stderr
+    size = show_bytes(file.stat().st_size)
+    assert f"{file}: {rows:,} rows, 2023-11-14 22:13 to 2023-11-14 22:16, {size}" in result.stderr
     assert result.stdout == ""

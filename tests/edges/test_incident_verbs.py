@@ -160,6 +160,7 @@ def test_one_incident_is_shown_by_how_its_id_begins_and_with_its_host(past):
         (("silence", "add", "--all", "--for", "soon", "--reason", "x"), "--for: 'soon' is not a duration"),
         (("silence", "add", "--gpu", "7", "--for", "1h", "--reason", "x"), "there are: 0 (GPU-hand)"),
         (("silence", "add", "--all", "--until", "yesterday", "--reason", "x"), "no moment to come"),
+        (("silence", "add", "--cause", "leek", "--for", "1h", "--reason", "x"), "there are: leak, kv_cache"),
         (("check", "--send", "pager"), "no channel 'pager'; there are: hook"),
     ],
 )
@@ -324,6 +325,21 @@ def test_one_incident_is_silenced_by_how_its_id_begins_and_what_begins_none_is_r
     added, refused = service.life(PAST, 16, between)
     assert added.stdout.startswith(f"s1 silences incident={ID} until ")
     assert "no incident 'ffff'" in refused.stderr
+
+
+def test_a_silence_for_an_owner_that_nobody_knows_is_set_and_those_that_are_known_are_named(service):
+    silence = "silence", "add", "--for", "2h", "--reason", "to come", "--owner"
+    unknown, known = service.life(PAST, 16, {6: calls(*silence, "chta*"), 8: calls(*silence, "server")})
+    assert unknown.stdout.startswith("s1 silences owner=chta* until ")
+    assert unknown.stderr == "vramwatch: no owner is called 'chta*' so far; there are: server\n"
+    assert known.stderr == ""
+
+
+@pytest.mark.parametrize("span", ["0s", "400d"])
+def test_a_silence_that_lasts_too_long_or_not_at_all_is_refused_with_what_is_allowed(service, span):
+    silence = calls("silence", "add", "--all", "--reason", "x", "--for", span, code=1)
+    (refused,) = service.life(PAST, 8, {6: silence})
+    assert f"more than 0 and at most 365d, as in 2h; this is {span}" in refused.stderr
 
 
 # --- check --send -------------------------------------------------------------------------------

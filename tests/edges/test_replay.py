@@ -36,7 +36,7 @@ def written(folder: Path, *lines: str, name: str = "a.csv") -> Path:
 
 
 def play(*files: Path, tz: str | None = None) -> Played:
-    feed = Replay(files=files, tz=tz).open(1)
+    feed = Replay(files=files, tz=tz).open(None)
     played = []
     while at := feed.clock.wait(Seconds(1)):
         played.append((at, feed.source.read(at, Ask())))
@@ -45,7 +45,7 @@ def play(*files: Path, tz: str | None = None) -> Played:
 
 def refusal(*files: Path) -> str:
     with pytest.raises(UsageError) as refused:
-        Replay(files=files).open(1)
+        Replay(files=files).open(None)
     return str(refused.value)
 
 
@@ -61,7 +61,7 @@ def claims(readings: Readings) -> dict[int, int | None] | None:
 
 def states(folder: Path, *lines: str, pid: int = 7) -> list[tuple[ProcessState, int]]:
     """(state, start ticks) of ``pid`` at each time that is recorded."""
-    feed = Replay(files=(written(folder, *lines),)).open(1)
+    feed = Replay(files=(written(folder, *lines),)).open(None)
     found = []
     while at := feed.clock.wait(Seconds(1)):
         facts = feed.people.facts([pid], at)[pid]
@@ -85,7 +85,7 @@ def test_each_distinct_time_is_one_instant_in_replayed_time(tmp_path: Path) -> N
         f"160.5,a,,3,{TOTAL}",
         f"160.5,b,,4,{TOTAL}",
     )
-    feed = Replay(files=(file,)).open(5)
+    feed = Replay(files=(file,)).open(Instant(4, 90.0, 90.0, "replay:a.csv"))
     first, second, end = (feed.clock.wait(Seconds(1)) for _ in range(3))
     assert first == Instant(seq=5, wall=100, boottime=100, boot_id="replay:a.csv")
     assert second == Instant(seq=6, wall=160.5, boottime=160.5, boot_id="replay:a.csv")
@@ -119,7 +119,7 @@ def test_a_time_is_unix_seconds_or_iso_8601_and_utc_without_a_zone(tmp_path: Pat
 
 
 def test_stop_ends_the_recording(tmp_path: Path) -> None:
-    feed = Replay(files=(written(tmp_path, PLAIN, f"100,a,,1,{TOTAL}", f"160,a,,2,{TOTAL}"),)).open(1)
+    feed = Replay(files=(written(tmp_path, PLAIN, f"100,a,,1,{TOTAL}", f"160,a,,2,{TOTAL}"),)).open(None)
     assert feed.clock.wait(Seconds(1)) is not None
     feed.clock.stop()
     assert feed.clock.wait(Seconds(1)) is None
@@ -141,7 +141,7 @@ def test_a_gpu_has_its_own_figures_and_its_processes_claims(tmp_path: Path) -> N
         f"chat,,,7,a,100,,{8 * GIB},{7 * GIB}",
         ",,,8,a,100,,,",
     )
-    feed = Replay(files=(file,)).open(1)
+    feed = Replay(files=(file,)).open(None)
     at = feed.clock.wait(Seconds(1))
     assert at is not None
     reading = only(feed.source.read(at, Ask(lists=frozenset(), slow=False)))
@@ -339,7 +339,7 @@ def test_both_logs_of_nvidia_smi_together_tell_who_holds_what(tmp_path: Path) ->
         "2026/03/01 12:00:01.003, GPU-1, 7, /usr/bin/python3, [N/A]",
         name="apps.csv",
     )
-    feed = Replay(files=(gpus, apps), tz="UTC").open(1)
+    feed = Replay(files=(gpus, apps), tz="UTC").open(None)
     found = []
     while at := feed.clock.wait(Seconds(1)):
         readings = feed.source.read(at, Ask())
@@ -468,7 +468,7 @@ def test_a_file_that_is_not_there_is_refused_and_so_is_no_file(tmp_path: Path) -
 
 def test_a_time_zone_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'Mars/Olympus' is no time zone"):
-        Replay(files=(written(tmp_path, PLAIN),), tz="Mars/Olympus").open(1)
+        Replay(files=(written(tmp_path, PLAIN),), tz="Mars/Olympus").open(None)
 
 
 def test_columns_that_are_not_known_are_named_in_a_warning(
@@ -484,7 +484,7 @@ def test_a_pipe_is_played_up_to_the_time_before_its_first_bad_line(tmp_path: Pat
     text = f"{PLAIN}\n100,a,,1,{TOTAL}\n160,a,,2,{TOTAL}\n220,a,,x,{TOTAL}\n"
     writer = threading.Thread(target=pipe.write_text, args=(text,))
     writer.start()
-    feed = Replay(files=(pipe,)).open(1)
+    feed = Replay(files=(pipe,)).open(None)
     assert feed.clock.wait(Seconds(1)) is not None
     with pytest.raises(UsageError, match=r"pipe\.csv:4: used_bytes is 'x'"):
         feed.clock.wait(Seconds(1))

@@ -650,7 +650,7 @@ def test_two_services_on_one_card_are_two_subjects_and_only_the_one_that_grows_i
 
 def test_six_hours_of_the_simulated_server_come_to_the_present_while_memory_runs_away():
     config = load(None, {}, {})
-    feed = Simulated(start=6 * HOUR, speed=inf, duration=6 * HOUR).open(1)
+    feed = Simulated(start=6 * HOUR, speed=inf, duration=6 * HOUR).open(None)
     pipeline, judge = assembly.assemble(config, feed, {}), assembly.watch(config)
     told, last = [], None
     while at := feed.clock.wait(10.0):

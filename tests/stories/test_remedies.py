@@ -117,7 +117,7 @@ class Town:
         )
         config = load(file, {}, {})
         store = Store.open(config.store.path, "nvml", "test")
-        feed = open_feed(config, store.next_seq())
+        feed = open_feed(config, store.newest())
         script = {6: tuple(self.growth(name) for name in self.pids)}
         alerting, outbox = tell(config, store)
         daemon = Daemon(

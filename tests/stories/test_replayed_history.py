@@ -73,7 +73,7 @@ def lived(folder, name, raw, configuration="", hours=HOURS):
     span = Seconds(hours * HOUR)
     clock = SimulatedClock(
         begin=MIDNIGHT, boot_id="simulated", first_seq=1, speed=inf,
-        start=span, duration=Seconds(span - 1), monotonic=lambda: 0.0,
+        start=span, end=Seconds(span - 1), monotonic=lambda: 0.0,
     )  # fmt: skip
     feed = Feed(source=server, people=server, clock=clock, live=False)
     with closing(Store.open(path, "simulated", "test", Retention(raw=Seconds(raw)))) as store:

@@ -55,8 +55,8 @@ def house(tmp_path, scenario):
     return House(tmp_path, {})
 
 
-def configure(house, scenario, channels):
-    source = f"{{simulated: {{scenario: {scenario}, speed: 1500, start: 4h}}}}"
+def configure(house, scenario, channels, start="4h"):
+    source = f"{{simulated: {{scenario: {scenario}, speed: 1500, start: {start}}}}}"
     house.write_config(
         "5s",
         source=source,
@@ -147,7 +147,7 @@ def test_growth_is_told_once_and_its_end_once_though_the_daemon_is_killed_in_bet
     house, scenario, killed_when
 ):
     with town() as (told, channels):
-        configure(house, scenario, channels)
+        configure(house, scenario, channels, start="12h")  # time is left after the kill to see its end in
         scenario.write_text(RUNAWAY)
         is_time = told.is_told if killed_when.startswith("all") else lambda: told.hook.got
         with house.running() as daemon:

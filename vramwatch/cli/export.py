@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -17,6 +18,7 @@ from vramwatch.cli.asking import open_history
 from vramwatch.cli.options import config_option, store_option
 from vramwatch.cli.when import parse_span, show_when
 from vramwatch.core.errors import VramwatchError
+from vramwatch.core.units import show_bytes
 
 if TYPE_CHECKING:
     from vramwatch.recording.export import Fields
@@ -27,6 +29,15 @@ LATE = 3600.0
 
 PRIVATE = 0o600
 """Who held what is no business of others on a shared machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """So many rows, and the times of the first and the last, unix seconds; None: there was none."""
+
+    rows: int
+    first: float | None
+    last: float | None
 
 
 @click.command(short_help="History as CSV, to be replayed.")
@@ -63,15 +74,15 @@ def command(
     uuid = pick_gpu(gpu, history.gpus()).uuid if gpu is not None else None
     rows = export_rows(history, uuid, owner, *span)
     if output is None:
-        first, _ = _write(sys.stdout, rows)
+        written = _write(sys.stdout, rows)
     else:
         with _created(output) as stream:
-            first, count = _write(stream, rows)
-        click.echo(f"vramwatch: {output}: {count:,} row{'' if count == 1 else 's'}", err=True)
-    if first is None:
+            written = _write(stream, rows)
+        click.echo(f"vramwatch: {output}: {_written_words(written, output, time.time())}", err=True)
+    if written.first is None:
         click.echo("vramwatch: no sample is kept of that time; see vramwatch history", err=True)
-    elif first > _earliest(history, span[0]) + LATE:
-        since = show_when(first, time.time(), None)
+    elif written.first > _earliest(history, span[0]) + LATE:
+        since = show_when(written.first, time.time(), None)
         click.echo(f"vramwatch: samples are kept from {since} on; before it, see vramwatch history", err=True)
 
 
@@ -80,18 +91,26 @@ def _earliest(history: "History", since: float) -> float:
     return max(since, min(history.span() or (since,)))
 
 
-def _write(stream: TextIO, rows: "Iterator[Fields]") -> tuple[float | None, int]:
-    """Write the header and ``rows``; return the time of the first, None: there was none, and their count."""
+def _write(stream: TextIO, rows: "Iterator[Fields]") -> Written:
+    """Write the header and ``rows``; return what was written."""
     from vramwatch.recording.export import HEADER
 
     table = csv.DictWriter(stream, HEADER, lineterminator="\n")
     table.writeheader()
-    first, count = None, 0
+    count, first, last = 0, None, None
     for row in rows:
-        count += 1
         table.writerow(row)
-        first = float(row["time"] or 0) if first is None else first
-    return first, count
+        count, last = count + 1, row["time"]
+        first = last if first is None else first
+    return Written(count, *(None if each is None else float(each) for each in (first, last)))
+
+
+def _written_words(written: Written, path: Path, now: float) -> str:
+    """Return "6,848 rows, 06:21 to 07:21, 512 KiB"."""
+    told = [f"{written.rows:,} row{'' if written.rows == 1 else 's'}"]
+    if written.first is not None and written.last is not None:
+        told.append(" to ".join(show_when(each, now, None) for each in (written.first, written.last)))
+    return ", ".join([*told, show_bytes(path.stat().st_size)])
 
 
 @contextmanager

@@ -132,7 +132,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
     systemd = Systemd(os.environ)
     with contextlib.ExitStack() as house:
         store = _open_store(config, house)
-        feed = open_feed(config, store.next_seq())
+        feed = open_feed(config, store.newest())
         house.callback(feed.source.close)
         place = config.control.place(os.environ, os.geteuid())
         reception = _closed_with(house, _receive(config, feed, place))

@@ -71,6 +71,8 @@ def add(
             raise UsageError(f"--for: {error}") from None
     if "gpu" in written:
         _refuse_unknown(written["gpu"], config_path)
+    if "cause" in written:
+        _refuse_no_cause(written["cause"])
     now = time.time()
     end = None if until is None else parse_end(until, now, None)
     asked = {"globs": written, "for": span, "until": end, "reason": reason}
@@ -80,6 +82,8 @@ def add(
         f"{reply['id']} silences {reply['silences']} until {at}; end it earlier with: "
         f"vramwatch silence expire {reply['id']}"
     )
+    if "owner" in written:
+        _warn_of_unknown(written["owner"], config_path)
 
 
 def _refuse_unknown(glob: str, config_path: Path | None) -> None:
@@ -93,6 +97,29 @@ def _refuse_unknown(glob: str, config_path: Path | None) -> None:
     if gpus and not any(fnmatchcase(name, glob) for gpu in gpus for name in (gpu.ordinal, gpu.uuid)):
         there = ", ".join(f"{gpu.ordinal} ({gpu.uuid})" for gpu in gpus)
         raise UsageError(f"--gpu: no GPU is called {glob!r}; there are: {there}")
+
+
+def _refuse_no_cause(glob: str) -> None:
+    """Refuse what no cause of ours is called. Errors: UsageError."""
+    from fnmatch import fnmatchcase
+
+    from vramwatch.core.verdicts import Cause
+
+    if not any(fnmatchcase(cause, glob) for cause in Cause):
+        raise UsageError(f"--cause: no cause is called {glob!r}; there are: {', '.join(Cause)}")
+
+
+def _warn_of_unknown(glob: str, config_path: Path | None) -> None:
+    """Say that history knows no such owner; one that is yet to come may be silenced all the same."""
+    from vramwatch.cli.selection import is_owner, owners_there
+
+    try:
+        series = open_history(config_path, None).series()
+    except StoreError:
+        return
+    if not any(row.owner and is_owner(glob, row.owner) for row in series):
+        there = owners_there(series) or "none"
+        click.echo(f"vramwatch: no owner is called {glob!r} so far; there are: {there}", err=True)
 
 
 @command.command("list")

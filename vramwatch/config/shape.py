@@ -22,6 +22,7 @@ from vramwatch.config.remedies import RemediesOptions
 from vramwatch.config.telling import AlertingOptions, ChannelOptions, HostOptions
 from vramwatch.config.workers import WorkersOptions
 from vramwatch.core.cadence import Rates
+from vramwatch.core.model import Instant
 from vramwatch.core.owners import OwnerRule
 from vramwatch.core.ports import Feed
 from vramwatch.core.units import GIB, Bytes, Seconds
@@ -46,7 +47,7 @@ MAX_OWNERS = 1000
 class SourceOptions(Protocol):
     """A plug-in of ``vramwatch.sources`` with its options filled in."""
 
-    def open(self, first_seq: int) -> Feed: ...
+    def open(self, newest: Instant | None) -> Feed: ...
 
 
 class PollOptions(Section):

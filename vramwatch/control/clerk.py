@@ -146,7 +146,7 @@ class Clerk:
         if not 0 < span <= LONGEST_SILENCE:
             most = show_seconds(LONGEST_SILENCE)
             raise ControlError(
-                f"a silence lasts more than 0 and at most {most}; this is {show_seconds(span)}"
+                f"a silence lasts more than 0 and at most {most}, as in 2h; this is {show_seconds(span)}"
             )
         return self._now + span
 

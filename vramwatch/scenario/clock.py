@@ -12,11 +12,11 @@ from vramwatch.scenario.server import UPTIME
 
 
 class SimulatedClock:
-    """A core.ports.Clock that begins ``start`` seconds ago and runs at ``speed`` until it has caught up.
+    """A core.ports.Clock that is behind the present at first and runs at ``speed`` until it has caught up.
 
     In the past no moment is missed: each wait moves the time by exactly its interval and lasts at
     least ``interval / speed``, so what is polled does not depend on the machine. Once the present is
-    reached the time goes on as a real one and is never ahead of it. After ``duration`` it has ended.
+    reached the time goes on as a real one and is never ahead of it. After ``end`` it has ended.
     """
 
     lag = Seconds(0.0)  # simulated time is late for nobody
@@ -29,20 +29,26 @@ class SimulatedClock:
         first_seq: int,
         speed: float = 1.0,
         start: Seconds = Seconds(0),
-        duration: Seconds | None = None,
+        reached: Seconds = Seconds(0),
+        is_read: bool = False,
+        end: Seconds | None = None,
         monotonic: Callable[[], float] = monotonic,
     ) -> None:
-        """``begin``: unix seconds at which the simulated time begins; ``monotonic``: the real seconds."""
+        """``begin``: unix seconds at which the simulated time begins, from which all others count.
+
+        ``start``: the present; ``reached``: from when on it is to be read; ``is_read``: that moment itself
+        was read before; ``monotonic``: the real seconds.
+        """
         self._begin = begin
         self._boot_id = boot_id
         self._seq = first_seq
         self._speed = speed
         self._start = start
-        self._end = inf if duration is None else duration
+        self._end = inf if end is None else end
         self._monotonic = monotonic
         self._opened = self._due = monotonic()
-        self._time = Seconds(0)
-        self._polled = False
+        self._time = reached
+        self._polled = is_read
         self._caught_up = False
         self._stopped = False
         self._calls: SimpleQueue[None] = SimpleQueue()  # put() is reentrant, so a signal may call it

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from vramwatch.clock import MonotonicClock
+from vramwatch.core.model import Instant
 from vramwatch.core.ports import Feed
 from vramwatch.core.units import Seconds
 from vramwatch.driver.keeper import Keeper
@@ -26,7 +27,8 @@ class Nvml(BaseModel):
         description="How long the driver may take to open every GPU; slow without persistence mode.",
     )
 
-    def open(self, first_seq: int) -> Feed:
+    def open(self, newest: Instant | None) -> Feed:
         """Return the feed of this machine's GPUs; the first poll starts the reader."""
         keeper = Keeper(self.deadline, self.start_deadline)
-        return Feed(keeper, ProcessTable(others=IdentifySocket()), MonotonicClock(first_seq), live=True)
+        clock = MonotonicClock(newest.seq + 1 if newest else 1)
+        return Feed(keeper, ProcessTable(others=IdentifySocket()), clock, live=True)

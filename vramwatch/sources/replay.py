@@ -35,7 +35,7 @@ class Replay(BaseModel):
         None, description="The time zone of nvidia-smi logs, e.g. Europe/Berlin; none: that of this machine."
     )
 
-    def open(self, first_seq: int) -> Feed:
+    def open(self, newest: Instant | None) -> Feed:
         """Return the feed of the recording: one Instant for each distinct time, then the end.
 
         Regular files are read through once before anything is played, so that nothing of a malformed
@@ -46,7 +46,7 @@ class Replay(BaseModel):
             lives = Lives(boot_id="")
             for moment in _moments(self.files, zone_of(self.tz), Progress()):
                 lives.follow(moment)
-        return self.play(first_seq, Progress())
+        return self.play(newest.seq + 1 if newest else 1, Progress())
 
     def play(self, first_seq: int, progress: Progress) -> Feed:
         """Return the feed of the recording, read but once: for who tells nothing before its end is reached.

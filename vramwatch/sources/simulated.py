@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from time import time
 
@@ -11,7 +12,7 @@ from vramwatch.core.model import Ask, Fault, FaultKind, Instant, Missing, Proces
 from vramwatch.core.ports import Feed
 from vramwatch.core.units import Seconds
 from vramwatch.scenario.clock import SimulatedClock
-from vramwatch.scenario.schema import Duration, load_scenario
+from vramwatch.scenario.schema import Duration, Scenario, load_scenario
 from vramwatch.scenario.server import UPTIME, Server
 
 
@@ -31,30 +32,58 @@ class Simulated(BaseModel):
         gt=0,
         description="Simulated seconds per second while it is behind the present; inf: without waiting.",
     )
-    start: Duration = Field(Seconds(0), description="How long before now the simulated time begins, e.g. 2h.")
+    start: Duration = Field(
+        Seconds(0),
+        description="How long before now it begins, e.g. 2h; what is stored is not played again.",
+    )
     duration: Duration | None = Field(
         None, description="How much simulated time there is; none: without end."
     )
 
-    def open(self, first_seq: int) -> Feed:
-        """Return the feed of a server that has just been started.
+    def open(self, newest: Instant | None) -> Feed:
+        """Return the feed of the server that the poll ``newest`` was read from, else of one just started.
 
-        Errors: UsageError, when the scenario file cannot be read or is not a scenario.
+        A server lives on while its scenario and seed are the same, also while nobody looks; no moment up to
+        ``newest`` is read again. Errors: UsageError, when the scenario file cannot be read or is none.
         """
         scenario = load_scenario(self.scenario)
         seed = scenario.seed if self.seed is None else self.seed
-        begin = time() - self.start
-        boot_id = f"simulated:{seed}:{begin:.3f}"
+        kind = f"simulated:{seed}:{_fingerprint(scenario)}"
+        now = time()
+        first = round(now - self.start, 3)  # from when on it is to be played, unix seconds
+        known = _begun(newest, kind)
+        begin = _after(newest, first, now) if known is None else known
+        asked = Seconds(first - begin)
+        read = Seconds(newest.boottime - UPTIME) if newest and known is not None else Seconds(0)
+        boot_id = f"{kind}:{begin:.3f}"
         server = _Reads(Server(scenario, seed, boot_id, booted=begin - UPTIME))
         clock = SimulatedClock(
             begin=begin,
             boot_id=boot_id,
-            first_seq=first_seq,
+            first_seq=newest.seq + 1 if newest else 1,
             speed=self.speed,
-            start=self.start,
-            duration=self.duration,
+            start=Seconds(now - begin),
+            reached=max(asked, read),
+            is_read=known is not None and read >= asked,
+            end=None if self.duration is None else Seconds(asked + self.duration),
         )
         return Feed(source=server, people=server, clock=clock, live=False)
+
+
+def _fingerprint(scenario: Scenario) -> str:
+    """Return what tells one scenario from another, that a changed one is no server that was seen before."""
+    return sha256(scenario.model_dump_json().encode()).hexdigest()[:8]
+
+
+def _begun(newest: Instant | None, kind: str) -> float | None:
+    """Return when the server of ``newest`` began, unix seconds; None: it is none of ``kind``."""
+    its_kind, _, begin = newest.boot_id.rpartition(":") if newest else ("", "", "")
+    return float(begin) if its_kind == kind else None
+
+
+def _after(newest: Instant | None, first: float, now: float) -> float:
+    """Return when another server may begin: at ``first``, and not before what is stored."""
+    return first if newest is None else max(first, round(min(newest.wall, now), 3))
 
 
 @dataclass(slots=True)
