@@ -16,10 +16,10 @@ from typing import Any
 import psutil
 
 from benchmarks.findings import Finding
-from benchmarks.gpu.acting import SERVES
 from benchmarks.gpu.actors import Actor, Mirror
 from benchmarks.gpu.rig import Rig
 from benchmarks.gpu.roles import ROLES
+from benchmarks.gpu.stage import SERVES
 from benchmarks.gpu.steps import Measured, Step
 from benchmarks.gpu.traces import Deed, Part, Truth, judged, write
 from vramwatch.assembly import open_feed

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.acting import Mirrored, Stage
+from benchmarks.gpu.stage import Mirrored, Stage
 from vramwatch.probe.experiment import Experiment
 from vramwatch.probe.models import build, config_of
 from vramwatch.sdk.caches import measure
