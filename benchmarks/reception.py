@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.findings import Figures, Finding, at_most, told
-from tests.floods import flood
+from tests.floods import ATTACKERS, busy, flood
 from tests.pid_reuse import cycles
 from vramwatch.core.units import MIB
 
@@ -21,6 +21,8 @@ def measure() -> Iterator[Finding]:
     yield at_most(f"{name}: memory", Figures((cost["grown_bytes"] / MIB,)), GROWN_MIB, "MiB")
     before = Figures((cost["late_before_seconds"] * 1000,))
     yield told("without them: 99th percentile of a poll's delay", before, "ms")
+    beside = f"beside {ATTACKERS} processes that only take processor time: the same"
+    yield told(beside, Figures((busy() * 1000,)), "ms")
     late = Figures((cost["late_seconds"] * 1000,))
     yield at_most(f"{name}: 99th percentile of a poll's delay", late, LATE_MILLISECONDS, "ms")
     kept = bool(cost["enrolled"])

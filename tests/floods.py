@@ -17,6 +17,9 @@ ATTACKERS = 3
 QUIET = 2.0
 """Seconds for which the same is measured without attackers."""
 
+BESIDE = 15.0
+"""Seconds for which it is measured beside processes that only take processor time."""
+
 TICK = 0.005
 """Seconds after which the thread that stands for the polls wants to run again."""
 
@@ -53,6 +56,21 @@ def flood(path: Path, connections: int) -> dict[str, float]:
             }
     finally:
         reception.close()
+
+
+def busy() -> float:
+    """Return how late the same thread is beside as many processes that take processor time and connect to
+    nothing, 99th percentile in seconds: what a flood would cost a reception that did not exist.
+    """
+    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(ATTACKERS)]
+    try:
+        until = time.monotonic() + BESIDE
+        late, _ = _poll(lambda: time.monotonic() < until)
+    finally:
+        for each in hogs:
+            each.kill()
+            each.wait()
+    return late
 
 
 def _poll(goes_on) -> tuple[float, int]:

@@ -7,7 +7,7 @@ newest polls in bounded memory and says so.
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from math import inf
 
@@ -22,10 +22,11 @@ from vramwatch.core import oom_sightings
 from vramwatch.core.errors import NoDeviceError, StoreError
 from vramwatch.core.incidents import State
 from vramwatch.core.instants import kept_instant
+from vramwatch.core.metric_pages import Loaded
 from vramwatch.core.model import Event, EventKind, Explanation, Fault, FaultKind, Instant, Ledger, Missing
 from vramwatch.core.poll import Poll
 from vramwatch.core.ports import Feed, Sightings, Workers
-from vramwatch.core.records import worker_record
+from vramwatch.core.records import loaded_record, worker_record
 from vramwatch.core.troubles import CHANNEL, CONFIGURATION, STORE, Trouble, blindness
 from vramwatch.core.units import Seconds, show_seconds
 from vramwatch.judging.judge import Judge
@@ -92,6 +93,7 @@ class Daemon:
         digests: Digests | None = None,
         systemd: Systemd | None = None,
         workers: Workers | None = None,
+        loaded: Callable[[], Iterable[Loaded]] | None = None,
         treatment: Treatment | None = None,
         probing: Probing | None = None,
         probe_timer: ProbeTimer | None = None,
@@ -111,6 +113,7 @@ class Daemon:
         self._digests = digests
         self._systemd = systemd or Systemd({})
         self._workers = workers
+        self._loaded = loaded
         self._treatment = treatment if alerting else None
         self._clerk = Clerk(Desk(store), self._judge, alerting, outbox) if alerting and outbox else None
         self._lost = 0  # polls, as the backlog counted them when the judge heard of it
@@ -145,12 +148,14 @@ class Daemon:
 
     def answer(self, request: Request) -> Reply:
         """Carry out a verb between two turns and return its reply. Errors: ControlError refuses it."""
+        # Whoever looks every second must not cause a poll each time.
+        at_once = {"workers": self._tell_workers, "models": self._tell_models}
         verbs: dict[str, Callable[[Request], Reply | Later]] = {
+            **at_once,
             "ping": self._say_hello,
             "release": lambda asked: self._releasing.let_go(asked, self._now),
             "resume": self._releasing.take_up,
             "forget": self._forgetting.forget,
-            "workers": self._tell_workers,
         }
         if treatment := self._treatment:
             verbs["remedies"] = treatment.set
@@ -159,8 +164,8 @@ class Daemon:
             verbs["probed"] = lambda asked: probing.hand_in(asked, self._now)
         if clerk := self._clerk:
             verbs |= dict.fromkeys(clerk.verbs, lambda asked: clerk.do(asked, self._now.wall))
-        if request.verb == "workers":
-            return self._tell_workers(request)  # whoever looks every second must not cause a poll each time
+        if request.verb in at_once:
+            return at_once[request.verb](request)
         if request.verb not in verbs:
             raise ControlError(f"the daemon knows no verb {request.verb!r}; it knows {', '.join(verbs)}")
         return self._errands.ask(lambda: verbs[request.verb](request))
@@ -400,6 +405,10 @@ class Daemon:
         ledgers = self._before.ledgers if self._before else ()
         enrolled = self._workers.enrolled().values()
         return {"workers": [worker_record(each, ledgers, self._now.boottime) for each in enrolled]}
+
+    def _tell_models(self, request: Request) -> Reply:
+        """Return what engines say that they have loaded, model by model; "models" null: none is asked."""
+        return {"models": None if self._loaded is None else [loaded_record(each) for each in self._loaded()]}
 
     def note(self, event: Event) -> None:
         """Have ``event`` stored with the next poll; called between two turns."""

@@ -54,6 +54,34 @@ def test_what_vllm_says_of_its_pool_stands_in_status_and_history(house, driver, 
     assert ",0.125" in history
 
 
+def test_each_model_that_ollama_has_loaded_is_named_in_status_with_its_bytes(house, driver, tmp_path):
+    sizes = {"gemma4:12b": (9 * GIB, 6 * GIB), "nomic-embed": (GIB, GIB)}
+    models = [{"name": name, "size": size, "size_vram": vram} for name, (size, vram) in sizes.items()]
+    port = free_port()
+    pages = {"/api/ps": json.dumps({"models": models})}
+
+    def loaded():
+        return json.loads(house.say("status", "--format", "json").stdout)["models"]
+
+    with serving(tmp_path / "ollama", "ollama", "serve", "--port", str(port), pages=pages) as server:
+        driver.gpus[0].set_processes([Process(server.inner, 8 * GIB)])
+        with house.running() as daemon:
+            house.until_ready()
+            wait_until(loaded, "the engine's models are known")
+            (big, small), seen = loaded(), house.say("status").stdout
+            stop(daemon)
+    assert big == {
+        "engine": "ollama",
+        "pids": [server.inner],
+        "model": "gemma4:12b",
+        "bytes": 9 * GIB,
+        "gpu_bytes": 6 * GIB,
+    }
+    assert small["gpu_bytes"] == GIB
+    assert f"gemma4:12b  9.0 GiB, 6.0 GiB of it on GPUs, ollama pid {server.inner}" in seen
+    assert "nomic-embed  1.0 GiB, all of it on GPUs" in seen
+
+
 def minutes(receiver, count, fills):
     """Yield a card whose engine is asked each minute; from the third hour on its pool ``fills``."""
     asking = asking_ourselves(receiver)

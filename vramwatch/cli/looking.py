@@ -105,7 +105,7 @@ class Looking:
         else:
             fault = self._fault(stored)
             if stored and (stored.standing not in OVER or (fault and _is_simulated(stored))):
-                return replace(stored, workers=self._workers()), fault
+                return replace(stored, workers=self._asked("workers"), models=self._asked("models")), fault
             if fault:
                 return Status(self._fresh(now, fault, read_once), now, self._zone), join_sentences(
                     fault, OF_THE_DRIVER
@@ -124,9 +124,9 @@ class Looking:
         meanwhile = "Meanwhile it keeps what is newest in memory, and tells people from there"
         return join_sentences(f"The daemon runs and cannot write: {clean(str(fault))}", meanwhile)
 
-    def _workers(self) -> Sequence[Json] | None:
-        """Return who has enrolled with the daemon; None: it does not say."""
-        return (self._ask("workers") or {}).get("workers")
+    def _asked(self, what: str) -> Sequence[Json] | None:
+        """Return who has enrolled with the daemon, or what engines have loaded; None: it does not say."""
+        return (self._ask(what) or {}).get(what)
 
     def _stored(self, now: Instant) -> Status | None:
         """Return the newest Status of the store; None if it has none. Errors: StoreError."""

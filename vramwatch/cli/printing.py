@@ -49,8 +49,9 @@ def print_statuses(statuses: Iterable[Status], output_format: str) -> None:
         if output_format == "json":
             incidents = [transition_record(each) for each in status.incidents]
             workers = None if status.workers is None else list(status.workers)
+            models = None if status.models is None else list(status.models)
             attempts = [attempt_record(each) for each in status.attempts]
-            beside = {"incidents": incidents, "attempts": attempts, "workers": workers}
+            beside = {"incidents": incidents, "attempts": attempts, "workers": workers, "models": models}
             print_json({**status_record(status), **beside})
         elif output_format == "ndjson":
             sys.stdout.writelines(json.dumps(record) + "\n" for record in gpu_records(status))

@@ -158,6 +158,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
             digests=digester,
             systemd=systemd,
             workers=reception,
+            loaded=gauging.loaded if gauging else None,
             treatment=treatment,
             probing=probing,
             probe_timer=timer,

@@ -66,6 +66,20 @@ class Told:
     pool_tokens: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model that an engine says it has loaded, beside others. ``pids``: of that engine, on GPUs.
+
+    ``size`` and ``on_gpu``: bytes of it, and of these on GPUs, by its word; None: it is not told.
+    """
+
+    engine: str
+    pids: tuple[int, ...]
+    model: str
+    size: float | None
+    on_gpu: float | None
+
+
 @runtime_checkable
 class Gauged(Protocol):
     """An engine that tells figures of itself. Pure; what it is given was written by others."""

@@ -7,6 +7,7 @@ from typing import Any
 from vramwatch.core.attempts import Attempt
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.incidents import Transition
+from vramwatch.core.metric_pages import Loaded
 from vramwatch.core.model import Ledger
 from vramwatch.core.verdicts import Evidence, RuledOut
 from vramwatch.core.workers import Worker
@@ -129,6 +130,21 @@ def worker_record(worker: Worker, ledgers: Iterable[Ledger], now: float) -> Json
         "gpus": {each.uuid: _device_record(each) for each in report.devices} if report else {},
         "excess_bytes": {gpu: excess for gpu, excess in excesses.items() if excess is not None},
     }
+
+
+def loaded_record(loaded: Loaded) -> Json:
+    """Return a model that an engine has loaded, with its bytes; null: it does not tell them."""
+    return {
+        "engine": loaded.engine,
+        "pids": list(loaded.pids),
+        "model": loaded.model,
+        "bytes": _whole(loaded.size),
+        "gpu_bytes": _whole(loaded.on_gpu),
+    }
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
 
 
 def _device_record(device: Device) -> Json:

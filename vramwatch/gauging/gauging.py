@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from vramwatch.core.commandline import own_title
-from vramwatch.core.metric_pages import Gauged, Told
+from vramwatch.core.metric_pages import Gauged, Loaded, Told
 from vramwatch.core.model import Gauge, Instant, ProcessKey, Tenant
 from vramwatch.core.ranks import data_parallel_rank
 from vramwatch.core.units import Seconds
@@ -55,6 +55,12 @@ class _Heard:
     figures: Mapping[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class _Models:
+    at: float  # boottime
+    loaded: tuple[Loaded, ...]
+
+
 @dataclass(slots=True)
 class _Standing:
     """How it went with one service so far."""
@@ -91,6 +97,7 @@ class Gauging:
         ] = {}  # by UUID, of the newest list
         self._tenants: Mapping[ProcessKey, Tenant] = {}  # replaced as a whole, by the thread of the polls
         self._heard: Mapping[ProcessKey, _Heard] = {}  # replaced as a whole, by ours
+        self._models: Mapping[tuple[str, str], _Models] = {}  # by service; replaced as a whole, by ours
         self._standings: dict[tuple[str, str], _Standing] = {}
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine gauges", daemon=True)
@@ -118,8 +125,7 @@ class Gauging:
         Of several processes of one engine on one GPU it is told once, of the innermost.
         """
         self._meet(present, at.boottime)
-        lasts = max(LASTS * self._terms.interval, LASTS_LEAST)
-        heard = {key: each for key, each in self._heard.items() if at.boottime - each.at <= lasts}
+        heard = {key: each for key, each in self._heard.items() if at.boottime - each.at <= self._lasts}
         return {
             uuid: tuple(
                 Gauge(pid, quantity, value)
@@ -128,6 +134,19 @@ class Gauging:
             )
             for uuid, tenants in present.items()
         }
+
+    def loaded(self) -> tuple[Loaded, ...]:
+        """Return the models that engines lately said they have loaded, by name; on any thread.
+
+        Of engines that hold several at once and tell each of them.
+        """
+        now = self._clock()
+        fresh = (each for each in self._models.values() if now - each.at <= self._lasts)
+        return tuple(one for each in fresh for one in each.loaded)
+
+    @property
+    def _lasts(self) -> float:
+        return max(LASTS * self._terms.interval, LASTS_LEAST)
 
     def _meet(self, present: Mapping[str, Mapping[int, Tenant]], now: float) -> None:
         """Remember who belongs to an engine; not every GPU's list is read at every poll."""
@@ -149,6 +168,7 @@ class Gauging:
         members = {key for service in found.values() for key in service.members}
         self._heard = {key: heard for key, heard in self._heard.items() if key in members}
         self._standings = {key: each for key, each in self._standings.items() if key in found}
+        self._models = {key: each for key, each in self._models.items() if key in found}
         for name, service in list(found.items())[:SERVICES_MOST]:
             standing = self._standings.setdefault(name, _Standing())
             now = self._clock()
@@ -162,6 +182,7 @@ class Gauging:
                 figures = _among(told, service.members, tenants)
                 heard = {key: _Heard(self._clock(), each) for key, each in figures.items()}
                 self._heard = {**self._heard, **heard}
+                self._models = {**self._models, name: _Models(self._clock(), _loaded(told, service))}
 
     def _ask(self, service: Service, standing: _Standing) -> tuple[tuple[Told, ...], str | None]:
         """Return what a service tells; with nothing, why."""
@@ -216,6 +237,21 @@ def _once(
 
 def _depth(role: str) -> int:
     return INNERMOST.index(role) if role in INNERMOST else len(INNERMOST)
+
+
+def _loaded(told: Sequence[Told], service: Service) -> tuple[Loaded, ...]:
+    pids = tuple(sorted(key.pid for key in service.members))
+    return tuple(
+        Loaded(
+            service.engine,
+            pids,
+            each.model,
+            each.figures.get("model_bytes"),
+            each.figures.get("model_gpu_bytes"),
+        )
+        for each in told
+        if each.model is not None and "model_bytes" in each.figures
+    )
 
 
 def _among(

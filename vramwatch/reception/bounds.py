@@ -8,7 +8,7 @@ HELLO_WITHIN = 5.0
 MESSAGES_A_SECOND, MESSAGES_AT_ONCE = 4.0, 32.0
 """Of one connection: a report every few seconds and two answers to each request are a fraction of it."""
 
-ACCEPTED_A_SECOND, ACCEPTED_AT_ONCE = 100.0, 128.0
+ACCEPTED_A_SECOND, ACCEPTED_AT_ONCE = 50.0, 128.0
 """Connections taken up; the others wait in the kernel's queue, or are turned away by it."""
 
 QUEUED = 64

@@ -27,12 +27,20 @@ UNCATCHABLE = frozenset({"SIGKILL", "SIGSTOP"})
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """Who connected, as the kernel says. ``pid`` 0: it is in no pid namespace that we see."""
+
+    pid: int
+    uid: int
+    gids: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
-    """One life of one process, held by its pidfd. ``uid`` and ``gids`` are those of when it connected."""
+    """One life of one process, held by its pidfd. ``uid`` is that of when it connected."""
 
     key: ProcessKey
     uid: int
-    gids: frozenset[int]
     pidfd: int
     namespace_pid: int | None = None
 
@@ -67,13 +75,19 @@ class Peer:
         return None
 
 
-def identify(connection: socket.socket, boot_id: str, proc: str = "/proc") -> Peer | Refused:
-    """Return who connected, whatever it may say of itself; the caller closes a Peer.
+def caller(connection: socket.socket) -> Caller:
+    """Return who connected. It reads nothing of /proc: whoever is refused by it costs next to nothing."""
+    pid, uid, gid = UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
+    return Caller(pid, uid, frozenset({gid, *_groups(connection)}))
+
+
+def identify(connection: socket.socket, known: Caller, boot_id: str, proc: str = "/proc") -> Peer | Refused:
+    """Return the very life that ``known`` is of, whatever it may say of itself; the caller closes a Peer.
 
     The pidfd is the kernel's own of the connecting process (Linux 6.5). Before, it is opened by the pid
     between two looks at its start, which leaves out a pid that is reused while we look.
     """
-    pid, uid, gid = UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
+    pid = known.pid
     if pid <= 0:
         return Refused(
             "the daemon cannot see this process: run it in the host's pid namespace (docker: --pid=host)"
@@ -90,9 +104,8 @@ def identify(connection: socket.socket, boot_id: str, proc: str = "/proc") -> Pe
     if after is None or after.start_ticks != before.start_ticks or _has_ended(pidfd):
         os.close(pidfd)
         return Refused(f"pid {pid} has ended")
-    gids = frozenset({gid, *_groups(connection)})
     inner = namespace_pids[-1] if len(namespace_pids) > 1 else None
-    return Peer(ProcessKey(boot_id, pid, after.start_ticks), uid, gids, pidfd, inner)
+    return Peer(ProcessKey(boot_id, pid, after.start_ticks), known.uid, pidfd, inner)
 
 
 def _pidfd(connection: socket.socket, pid: int) -> int | None:

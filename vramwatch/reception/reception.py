@@ -24,7 +24,7 @@ from vramwatch.reception.bounds import (
 )
 from vramwatch.reception.entrance import Admission, Entrance
 from vramwatch.reception.guest import Guest, PassedOver
-from vramwatch.reception.peer import UCRED, Peer, identify
+from vramwatch.reception.peer import UCRED, Caller, Peer, caller, identify
 from vramwatch.sdk.wire import LIMIT, SIGNAL, Answer, Clear, Message, Refused, Welcome, encode
 
 SWEEP_EVERY = 1.0
@@ -225,27 +225,22 @@ class Reception:
             self._refuse(guest, Refused(f"the daemon cannot watch this process ({error.strerror})"))
 
     def _admit(self, connection: socket.socket) -> Peer | Refused:
+        """Return who may go on; what costs least is looked at first, for floods end there."""
         if len(self._guests) >= self._bounds.total:
             return Refused(f"{self._bounds.total} workers are connected, more are not taken (workers.limit)")
         try:
-            peer = identify(connection, self._boot_id, self._proc)
+            known = caller(connection)
+            return self._why_not(known) or identify(connection, known, self._boot_id, self._proc)
         except OSError as error:
             return Refused(f"the kernel does not say who speaks ({error.strerror})")
-        if isinstance(peer, Refused):
-            return peer
-        refused = self._why_not(peer)
-        if refused:
-            peer.close()
-            return refused
-        return peer
 
-    def _why_not(self, peer: Peer) -> Refused | None:
-        if not self._admission.admits(peer.uid, peer.gids):
-            return Refused(f"uid {peer.uid} may not enrol (workers.group, workers.users)")
-        same = sum(guest.peer.uid == peer.uid for guest in self._guests.values())
+    def _why_not(self, known: Caller) -> Refused | None:
+        if not self._admission.admits(known.uid, known.gids):
+            return Refused(f"uid {known.uid} may not enrol (workers.group, workers.users)")
+        same = sum(guest.peer.uid == known.uid for guest in self._guests.values())
         if same >= self._bounds.per_user:
             return Refused(
-                f"uid {peer.uid} has {same} connections, more are not taken (workers.limit_per_user)"
+                f"uid {known.uid} has {same} connections, more are not taken (workers.limit_per_user)"
             )
         return None
 

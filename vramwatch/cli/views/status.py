@@ -8,6 +8,7 @@ from enum import Enum, auto
 from vramwatch.cli.views.bar import marks
 from vramwatch.cli.views.gpu import Frame, gpu_lines, shares
 from vramwatch.cli.views.hidden import hidden_lines
+from vramwatch.cli.views.loaded import loaded_lines
 from vramwatch.cli.views.open_incidents import incident_lines
 from vramwatch.cli.views.remedies import attempt_lines
 from vramwatch.cli.views.silences import held_back_words
@@ -70,6 +71,7 @@ class Status:
     gpus: Mapping[str, Gpu] = field(default_factory=dict)  # all that history knows, by UUID
     attempts: Sequence[Attempt] = ()  # the newest at each owner, of the last day
     workers: Sequence[Json] | None = None  # as core.records.worker_record tells them; None: not known
+    models: Sequence[Json] | None = None  # as core.records.loaded_record tells them; None: not known
     revealing: str | None = None  # the command that makes known what /proc hides; None: nothing is hidden
 
 
@@ -155,6 +157,8 @@ def _lines(status: Status, frame: Frame) -> list[Line]:
         lines += [Line(), *attempt_lines(status.attempts, frame.width)]
     if status.workers:
         lines += [Line(), *worker_lines(status.workers, frame.width)]
+    if status.models:
+        lines += [Line(), *loaded_lines(status.models, frame.width)]
     if status.revealing and (hidden := hidden_lines(poll, status.revealing, frame.width)):
         lines += [Line(), *hidden]
     return lines
