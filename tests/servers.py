@@ -8,6 +8,8 @@ from tests.polls import BOOT, START
 from vramwatch.config.detection import DetectionOptions
 from vramwatch.core.incidents import State, Terms, Transition
 from vramwatch.core.model import (
+    Container,
+    EngineFacts,
     Event,
     EventKind,
     Gauge,
@@ -47,6 +49,8 @@ class Process:
     told: Mapping[str, float] = field(default_factory=dict)  # by quantity, bytes as they are
     ghost: GhostKind | None = None
     budget: float | None = None  # MiB, of its owner
+    image: str | None = None  # of its container
+    rank: int | None = None  # among the processes of an engine
 
 
 @dataclass(frozen=True)
@@ -93,11 +97,13 @@ def poll(seq: int, moment: Moment) -> Poll:
 
 def _holding(process: Process) -> Holding:
     key = ProcessKey(BOOT, process.pid, round(100 * process.begins) + 1)
-    facts = ProcessFacts(key, name="python", started=START + process.begins)
+    container = None if process.image is None else Container("c1", "docker", image=process.image)
+    facts = ProcessFacts(key, name="python", started=START + process.begins, container=container)
     budget = None if process.budget is None else Bytes(round(process.budget * MIB))
     owner = Owner(f"unit:{process.owner}.service", process.owner, OwnerKind.UNIT, budget=budget)
     held = None if process.held is None else Bytes(int(process.held // 2) * 2 * MIB)
-    return Holding(process.pid, held, Tenant(facts, owner), ghost=process.ghost)
+    engine = None if process.rank is None else EngineFacts("sglang", "worker", rank=process.rank)
+    return Holding(process.pid, held, Tenant(facts, owner, engine), ghost=process.ghost)
 
 
 def watch() -> Watch:

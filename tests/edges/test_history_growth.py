@@ -10,6 +10,7 @@ import pytest
 from tests.histories import ask
 from tests.polls import BOOT, START, holding, ledger, owner
 from tests.verdicts import transition
+from vramwatch.core.forecast import Exhaustion
 from vramwatch.core.incidents import Reason, Severity, State
 from vramwatch.core.model import Instant
 from vramwatch.core.poll import Poll
@@ -163,6 +164,12 @@ def test_people_read_the_verdict_below_the_figures(told):
     assert "\n    resolved, warning: a leak (incident a1)\n" in text(told)
     now = ask(told, "--since", str(MIDNIGHT), "--until", str(MIDNIGHT + 6 * HOUR), "--growth").stdout
     assert "\n    firing, critical: a leak (incident a1)\n" in now
+
+
+def test_people_read_when_memory_ends_that_grows_still(path):
+    ends = MIDNIGHT + 60 * HOUR
+    written(path, 24 * 60, growing, {120: [{**FIRING, "forecast": Exhaustion(ends, ends, ends)}]})
+    assert "a leak, memory ends 2023-11-17 12:00 (incident a1)" in " ".join(text(path).split())
 
 
 def test_rows_of_csv_and_lines_of_ndjson_tell_slope_and_verdict_too(told):

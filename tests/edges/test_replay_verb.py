@@ -18,7 +18,7 @@ from tests.verdicts import transition
 from vramwatch import assembly
 from vramwatch.cli import main
 from vramwatch.cli.views.text import plain
-from vramwatch.cli.views.verdict import verdict_lines
+from vramwatch.cli.views.verdict import compared_lines, verdict_lines
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.forecast import Reason as NoForecast
 from vramwatch.core.incidents import Incident, Judgement, Reason, Severity, State, Subject, Terms, Transition
@@ -230,6 +230,37 @@ def test_people_read_that_an_incident_was_over_in_between():
         "fired 2023-11-14 22:14, resolved 2023-11-14 22:15: the pattern is no longer there, "
         "fired again 2023-11-14 22:16, not resolved by the end." in said
     )
+
+
+def test_people_read_of_a_growth_that_is_back_what_it_was_and_what_it_is_now():
+    def told(seq, state, reason, hours):
+        ends = START + hours * HOUR
+        return transition(seq, state=state, reason=reason, forecast=Exhaustion(ends, ends, ends))
+
+    moves = [
+        told(60, State.FIRING, Reason.ESTABLISHED, 2),
+        told(120, State.RESOLVED, Reason.RESTARTED, 2),
+        told(180, State.PENDING, Reason.RETURNED, 9),
+    ]
+    said = " ".join(plain(verdict_lines(moves, {}, DAY, 120, UTC, until=START + HOUR)).split())
+    assert "the process that grew has ended, seen again 2023-11-14 22:16, pending at the end." in said
+    assert "Memory would have been exhausted at 2023-11-15 00:13 (" in said
+    assert "It is there again, pending: +" in said
+    assert "Memory is exhausted at 2023-11-15 07:13 (80 %: 2023-11-15 07:13 to 2023-11-15 07:13), 8h" in said
+
+
+def test_beside_each_other_stands_how_often_it_fired_too():
+    moves = [
+        transition(seq, state=state, reason=reason)
+        for seq, state, reason in (
+            (60, State.FIRING, Reason.ESTABLISHED),
+            (120, State.RESOLVED, Reason.CLEARED),
+            (180, State.FIRING, Reason.RETURNED),
+        )
+    ]
+    said = plain(compared_lines(moves, moves[:1], {}, 120, UTC))
+    assert "warning 2023-11-14 22:14, leak, 2 times" in said
+    assert said.count("times") == 1
 
 
 def test_what_goes_on_at_the_end_is_told_so_with_why_there_is_no_forecast(growth, tmp_path):

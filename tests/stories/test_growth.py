@@ -1,6 +1,7 @@
 """Growth, and what looks like it, as people live through it: small servers played through the real watch."""
 
 import json
+import re
 from dataclasses import replace
 from functools import cache
 from math import cos, exp, inf, pi
@@ -379,6 +380,75 @@ def test_a_kv_cache_that_fits_is_called_a_kv_cache_and_does_not_fire():
     told = play(filling(6000.0, 7200.0))
     assert fired(told) == []
     assert causes(told) == {Cause.KV_CACHE}
+
+
+def test_a_cache_that_will_not_fit_is_told_with_when_memory_ends():
+    told = fired(play(filling(30_000.0, 40_000.0, count=900)))
+    assert causes(told) == {Cause.KV_CACHE}
+    judgement = told[-1].incident.judgement
+    assert isinstance(judgement.forecast, Exhaustion)
+
+
+def test_a_spike_that_would_not_fit_again_is_a_warning_that_says_what_is_left_and_what_it_took():
+    judgement = fired(story("spike"))[0].incident.judgement
+    assert judgement.severity is Severity.WARNING
+    assert re.match(
+        r"headroom [\d.]+ [GM]iB, largest spike of 7 days [\d.]+ GiB, ", judgement.evidence.sentence
+    )
+    assert judgement.evidence.numbers["spike_bytes"] > judgement.evidence.numbers["headroom_bytes"]
+
+
+# --- growth beside its like -----------------------------------------------------------------------
+
+
+def in_image(image, moments, **changes):
+    return [
+        replace(each, processes=tuple(replace(own, image=image, **changes) for own in each.processes))
+        for each in moments
+    ]
+
+
+def rolled_out(before, after):
+    """Three hours of one image that keeps everything in order, then one that creeps."""
+    old = in_image(before, creeping(180, each=0.0))
+    end = old[-1].time + STEP
+    gap = [Moment(end + i * STEP, (Process(500.0, 99, "other"),), 0.0) for i in range(3)]
+    begins = end + 3 * STEP
+    new = in_image(after, creeping(400, each=10.0), pid=4101, begins=begins)
+    return [*old, *gap, *(replace(each, time=begins + each.time) for each in new)]
+
+
+def test_growth_since_a_new_image_is_told_beside_what_the_one_before_lost():
+    judgement = fired(play(rolled_out("serve:0.32", "serve:0.33")))[0].incident.judgement
+    assert "; since serve:0.33: +14.1 GiB a day (serve:0.32 lost 0 B a day)" in judgement.evidence.sentence
+    assert judgement.evidence.numbers["since_version_bytes_per_day"] == pytest.approx(
+        10 * 1440 * MIB, rel=0.05
+    )
+
+
+def test_of_the_same_image_rolled_out_again_no_version_is_blamed():
+    judgement = fired(play(rolled_out("serve:0.33", "serve:0.33")))[0].incident.judgement
+    assert "since" not in judgement.evidence.sentence
+
+
+@pytest.mark.parametrize(("each", "growing"), [(0.0, 0), (6.0, 1)])
+def test_of_a_rank_that_grows_it_is_told_how_many_of_the_others_grow_with_it(each, growing):
+    beside = (own for moment in creeping(320, each=each) for own in moment.processes)
+    told = fired(
+        play(
+            replace(
+                moment,
+                processes=(
+                    replace(moment.processes[0], rank=1, held=moment.processes[0].held - 3000.0),
+                    replace(other, rank=0, pid=4099, held=other.held - 3000.0),
+                ),
+            )
+            for moment, other in zip(creeping(320, each=10.0), beside, strict=True)
+        )
+    )
+    judgement = told[-1].incident.judgement
+    assert f"; rank 1 grows, and {growing} of the 1 other ranks with it" in judgement.evidence.sentence
+    assert judgement.evidence.numbers["ranks_growing"] == growing + 1
 
 
 # --- what looks like growth -----------------------------------------------------------------------

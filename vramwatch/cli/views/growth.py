@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from typing import Any
 
 from vramwatch.cli.views.history import (
@@ -17,12 +18,13 @@ from vramwatch.cli.views.history import (
 from vramwatch.cli.views.series_records import series_record
 from vramwatch.cli.views.text import Glyphs, Line, Tone, left, line, right, wrap
 from vramwatch.cli.views.tracks import HOUR, Subject
-from vramwatch.core.incidents import Severity, State, Transition
+from vramwatch.core.forecast import Exhaustion
+from vramwatch.core.incidents import Incident, Severity, State, Transition
 from vramwatch.core.model import Gpu
 from vramwatch.core.records import Json, moment
 from vramwatch.core.texts import clean
 from vramwatch.core.trend import Slope
-from vramwatch.core.wording import CAUSES, work_words
+from vramwatch.core.wording import CAUSES, clock, work_words
 
 SHARE = 8
 """Columns of a share of a GPU."""
@@ -65,7 +67,7 @@ def growth_lines(growths: Sequence[Growth], past: Past, width: int, glyphs: Glyp
         lines += _growth_row(growth, past, width, glyphs)
         lines += wrap(_slope_words(growth), width, 4, Tone.FAINT)
         if growth.verdict is not None:
-            lines += wrap(_verdict_words(growth.verdict), width, 4, _tone(growth.verdict))
+            lines += wrap(_verdict_words(growth.verdict, past.zone), width, 4, _tone(growth.verdict))
     return lines
 
 
@@ -107,12 +109,21 @@ def _slope_words(growth: Growth) -> str:
     return f"{median} an hour (80 %: {low} to {high})"
 
 
-def _verdict_words(verdict: Transition) -> str:
-    """Return "firing, critical: a leak, +30 MiB with each release cycle (incident 1a2b3c4d5e6f)"."""
+def _verdict_words(verdict: Transition, zone: tzinfo | None) -> str:
+    """Return "firing, critical: a leak, +30 MiB with each release cycle, memory ends 2026-11-29 12:38
+    (incident 1a2b3c4d5e6f)", with the end of what stands alone.
+    """
     incident = verdict.incident
     judgement = incident.judgement
-    what = ", ".join((CAUSES[judgement.cause], *work_words(judgement.evidence)))
+    what = ", ".join((CAUSES[judgement.cause], *work_words(judgement.evidence), *_end_words(incident, zone)))
     return f"{incident.state}, {judgement.severity}: {what} (incident {clean(incident.id)})"
+
+
+def _end_words(incident: Incident, zone: tzinfo | None) -> Iterator[str]:
+    forecast = incident.judgement.forecast
+    if incident.state is not State.RESOLVED and isinstance(forecast, Exhaustion):
+        what = "its budget" if "budget_bytes" in incident.judgement.evidence.numbers else "memory"
+        yield f"{what} ends {clock(forecast.at, zone)}"
 
 
 def _tone(verdict: Transition) -> Tone:

@@ -46,8 +46,9 @@ Lacking = Sequence[tuple[Subject, Lack]]
 class Course:
     """How one incident went. Unix seconds; ``fired`` and ``resolved`` None: it did not.
 
-    ``turns``: each transition at which it began to fire, or was resolved. ``worst``: the incident as it stood
-    when its growth was told last while firing, or told last at all.
+    ``turns``: each transition at which it began to fire, was resolved, or was there again after that.
+    ``worst``: the incident as it stood when its growth was told last while firing, or told last at all.
+    ``again``: as it stood at the end, pending since it last was resolved; None: it did not return so.
     """
 
     opened: float
@@ -56,6 +57,16 @@ class Course:
     worst: Incident
     turns: tuple[Transition, ...] = ()
     accidents: tuple[Transition, ...] = ()  # what was told of out-of-memory while memory grew
+    again: Incident | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether what is told of it at length has ended, be it there again by now."""
+        return self.resolved is not None or self.again is not None
+
+    @property
+    def firings(self) -> int:
+        return sum(each.incident.state is State.FIRING for each in self.turns)
 
 
 def courses(transitions: Sequence[Transition]) -> tuple[Course, ...]:
@@ -79,6 +90,7 @@ def _course(told: Sequence[Transition]) -> Course:
         standing,
         tuple(_turns(told)),
         tuple(accidents),
+        last.incident if firing and last.incident.state is State.PENDING else None,
     )
 
 
@@ -86,7 +98,7 @@ def _turns(told: Sequence[Transition]) -> Iterator[Transition]:
     before = None
     for each in told:
         state = each.incident.state
-        if state is not before and state is not State.PENDING:
+        if state is not before and (state is not State.PENDING or before is State.RESOLVED):
             yield each
         before = state
 
@@ -177,13 +189,14 @@ def _course_lines(
         _times(course, zone),
         f"{judgement.pattern}: {clean(judgement.evidence.sentence)}",
         _beside_words(judgement.others),
-        forecast_words(judgement, course.resolved is not None, zone) + _left_words(course, until),
+        forecast_words(judgement, course.is_over, zone) + _left_words(course.worst, course.is_over, until),
         *(
             f"{clock(each.at.wall, zone)}: {clean(each.incident.judgement.evidence.sentence)}"
             for each in course.accidents
         ),
         *(f"Not {CAUSES[each.cause]}: {clean(each.sentence)}" for each in judgement.ruled_out),
         alternatives_words(judgement.alternatives),
+        _again_words(course, zone, until),
     ]
     return [
         *wrap(": ".join(what), width, 0, _tone(course)),
@@ -191,10 +204,19 @@ def _course_lines(
     ]
 
 
-def _left_words(course: Course, until: float | None) -> str:
+def _again_words(course: Course, zone: tzinfo | None, until: float | None) -> str:
+    """Return what is told of a growth that is there again and has not fired yet."""
+    if course.again is None:
+        return ""
+    judgement = course.again.judgement
+    ends = forecast_words(judgement, False, zone) + _left_words(course.again, False, until)
+    return join_sentences(f"It is there again, pending: {rate_words(judgement)}".rstrip(": "), ends)
+
+
+def _left_words(incident: Incident, is_over: bool, until: float | None) -> str:
     """Return ", 19h after the last reading" for memory that was still growing then."""
-    forecast = course.worst.judgement.forecast
-    if until is None or course.resolved is not None or not isinstance(forecast, Exhaustion):
+    forecast = incident.judgement.forecast
+    if until is None or is_over or not isinstance(forecast, Exhaustion):
         return ""
     left = forecast.at - until
     return f", {show_seconds(left)} after the last reading" if left > 0 else ""
@@ -220,10 +242,12 @@ def _times(course: Course, zone: tzinfo | None) -> str:
         if each.incident.state is State.FIRING:
             parts.append(f"fired {again}{at}")
             again = "again "
+        elif each.incident.state is State.PENDING:
+            parts.append(f"seen again {at}")
         else:
             parts.append(f"resolved {at}: {BECAUSE[each.reason]}")
     if course.resolved is None:
-        parts.append("not resolved by the end")
+        parts.append("not resolved by the end" if course.again is None else "pending at the end")
     return ", ".join(parts)
 
 
@@ -326,4 +350,5 @@ def _cell(found: Sequence[Course], zone: tzinfo | None) -> str:
     judgement = course.worst.judgement
     if course.fired is None:
         return f"seen {clock(course.opened, zone)}, {judgement.cause}"
-    return f"{judgement.severity} {clock(course.fired, zone)}, {judgement.cause}"
+    often = f", {course.firings} times" if course.firings > 1 else ""
+    return f"{judgement.severity} {clock(course.fired, zone)}, {judgement.cause}{often}"
