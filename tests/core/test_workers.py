@@ -32,6 +32,13 @@ def test_the_bytes_of_a_cache_are_those_of_the_storages_behind_it():
     assert told(worker(Device("GPU-a", kv_logical=3)))["engine_kv_bytes"] == 3.0
 
 
+def test_a_worker_without_an_allocator_tells_its_requests_on_whichever_gpu_it_is():
+    assert told(worker(requests_running=2, requests_total=7), "GPU-any") == {
+        "requests_running": 2.0,
+        "requests_total": 7.0,
+    }
+
+
 @given(st.integers(max_value=-1))
 def test_a_negative_figure_is_no_figure(value):
     assert told(worker(Device("GPU-a", allocated=value, reserved=value), requests_running=value)) == {}

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 from tests.workers import CONSENTING, Line, Other, until_enrolled
 from vramwatch.clock import read_boot_id
 from vramwatch.core.model import Instant, Owner, OwnerKind, ProcessFacts, ProcessKey, Tenant
 from vramwatch.reception import Admission, Bounds, Reception
+from vramwatch.reception.bounds import ACCEPTED_AT_ONCE, REFUSED_COSTS
 from vramwatch.sdk.wire import (
     LIMIT,
     Answer,
@@ -300,6 +301,25 @@ def _enrolled_on(path, open_lines):
     line = open_lines.enter_context(Line(path))
     with contextlib.suppress(BrokenPipeError):
         return isinstance(line.enrol(), Welcome)
+
+
+def test_who_is_refused_again_and_again_waits_while_those_who_are_there_are_heard(path, hand):
+    bounds = Bounds(total=1, per_user=1)
+    with closing(Reception(path, Admission(), bounds, BOOT, now=hand)) as reception, Line(path) as first:
+        first.enrol()
+        for _ in range(int(ACCEPTED_AT_ONCE // REFUSED_COSTS)):
+            with Line(path) as one:
+                assert "workers.limit" in said_of(one.hear())
+        with Line(path) as late:
+            first.say(Report(1))
+            (key,) = reception.enrolled()
+            wait_until(lambda: reception.enrolled()[key].report, "it is heard")
+            late.socket.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                late.hear()
+            hand.time += 10
+            late.socket.settimeout(PATIENCE)
+            assert "workers.limit" in said_of(late.hear()), "its turn has come"
 
 
 def test_who_says_no_hello_is_dropped(reception, path, hand):

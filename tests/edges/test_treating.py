@@ -15,6 +15,7 @@ from vramwatch.core.errors import StoreError
 from vramwatch.core.ladder import Hindrance
 from vramwatch.core.units import GIB
 from vramwatch.core.verdicts import Cause
+from vramwatch.core.wording import attempt_words
 from vramwatch.sdk.wire import Device
 from vramwatch.store import Store
 from vramwatch.store.desk import Desk
@@ -275,6 +276,19 @@ def test_without_a_permit_nothing_is_run(ward):
     assert not ran.exists()
     assert results(ward) == [Result.NOT_PERMITTED]
     assert "two replicas are the least" in ward.attempts()[0].outcome.detail
+
+
+def test_a_permit_that_takes_too_long_is_a_no_and_is_kept_with_what_it_said(ward):
+    ran = ward.folder / "ran"
+    act = program(ward.folder, f"open({str(ran)!r}, 'w')")
+    ask = program(ward.folder, "import time; print('asking the lock', flush=True); time.sleep(60)", "ask")
+    ward.remedies = commanded(ward.folder, act, f", permit: {{argv: [{ask}], timeout: 1s}}")
+    ward.live({3: (grown(Cause.LEAK),)}, polls=150, before=patiently(ward, 150))
+    assert not ran.exists()
+    (attempt,) = ward.attempts()
+    assert attempt.result is Result.NOT_PERMITTED
+    assert "did not end within 1s: asking the lock" in attempt.outcome.detail
+    assert "withheld, not permitted" in attempt_words(attempt)
 
 
 def test_memory_is_read_again_once_the_permit_is_there(ward):

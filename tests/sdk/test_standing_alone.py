@@ -10,6 +10,7 @@ import pytest
 
 import vramwatch
 from vramwatch import sdk
+from vramwatch.sdk.wire import Answer
 
 FOLDER = Path(sdk.__file__).parent
 FILES = sorted(FOLDER.rglob("*.py"))
@@ -28,6 +29,43 @@ def test_every_file_is_python_3_9_and_imports_the_standard_library_and_its_own_f
         else:
             continue
         assert all(name.split(".")[0] in sys.stdlib_module_names for name in names), names
+
+
+def _oldest():
+    """Return a Python 3.9 that runs here; None: there is none."""
+    places = [*Path.home().glob(".pyenv/versions/3.9.*/bin/python3.9"), shutil.which("python3.9")]
+    asks = "import sys; sys.exit(sys.version_info[:2] != (3, 9))"
+    for place in filter(None, places):
+        if not subprocess.run([place, "-c", asks], capture_output=True, check=False).returncode:
+            return place
+    return None
+
+
+def test_a_worker_of_the_oldest_python_enrols_is_asked_and_clears(daemon, tmp_path):
+    python = _oldest()
+    if python is None:
+        pytest.skip("NOT TESTED: no Python 3.9 is here")
+    shutil.copytree(FOLDER, tmp_path / "vramwatch_sdk")
+    text = """
+import importlib, pathlib, sys
+sys.path.insert(0, sys.argv[1])
+for path in pathlib.Path(sys.argv[1], "vramwatch_sdk").rglob("*.py"):
+    importlib.import_module(".".join(path.relative_to(sys.argv[1]).with_suffix("").parts))
+from vramwatch_sdk import enroll
+worker = enroll(name="old", clears=("gc",), idle_after=0.1, cooldown=0)
+with worker.request():
+    pass
+sys.stdin.read()
+"""
+    command = [python, "-W", "error", "-c", text, tmp_path]
+    with subprocess.Popen(command, env=daemon.environment(), stdin=subprocess.PIPE) as running:
+        worker = daemon.meet()
+        assert (worker.pid, worker.hello.name) == (running.pid, "old")
+        worker.asks("gc")
+        while (answer := worker.hears(Answer)).state != "done":
+            assert answer.state in ("accepted", "busy")
+        running.stdin.close()
+        assert running.wait() == 0
 
 
 def test_its_version_is_the_daemons():

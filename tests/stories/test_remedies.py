@@ -83,13 +83,13 @@ class Town:
     def environment(self):
         return {**os.environ, "VRAMWATCH_SOCKET": str(self.path)}
 
-    def worker(self, name, *, lies=False, enrols=True):
+    def worker(self, name, *, drop="cache.clear()", enrols=True):
         held = self.folder / f"{name}.bytes"
         text = SERVER.format(
             held=str(held),
             memory=MEMORY[self.memory],
             base=BASE,
-            drop="pass" if lies else "cache.clear()",
+            drop=drop,
             enrol=ENROLS.format(name=name) if enrols else "",
         )
         running = self.house.enter_context(program(self, f"# {name}\n{text}"))
@@ -167,8 +167,11 @@ class Town:
         newest = self.actions(name)[-1]
         return hasattr(newest, "withheld") and newest.withheld.hindrance is Hindrance.CIRCUIT_OPEN
 
+    def attempts(self, name):
+        return [each for each in self.actions(name) if hasattr(each, "apply")]
+
     def results(self, name):
-        return [each.result for each in self.actions(name) if hasattr(each, "apply")]
+        return [each.result for each in self.attempts(name)]
 
 
 @pytest.fixture(params=sorted(MEMORY))
@@ -183,13 +186,13 @@ def town(request, tmp_path, monkeypatch):
 
 def test_one_clears_one_lies_and_one_who_never_enrolled_is_never_touched(town):
     town.worker("honest")
-    town.worker("liar", lies=True)
+    town.worker("liar", drop="pass")
     stranger = town.worker("stranger", enrols=False)
     town.live(
         "{ask: {mode: apply, within: 2s}, give_up_after: 1}",
         lambda: town.results("honest")[-1] and town.gave_up("liar") and town.actions("stranger"),
     )
-    (honest,) = (each for each in town.actions("honest") if hasattr(each, "apply"))
+    (honest,) = town.attempts("honest")
     assert honest.result is Result.RECOVERED
     assert abs(honest.outcome.freed - GROWTH) <= 2 * MIB
     assert town.results("liar") == [Result.INEFFECTIVE]
@@ -197,6 +200,23 @@ def test_one_clears_one_lies_and_one_who_never_enrolled_is_never_touched(town):
     assert town.results("stranger") == []
     assert {each.withheld.hindrance for each in town.actions("stranger")} == {Hindrance.PERSON}
     assert stranger.poll() is None
+
+
+def test_a_worker_whose_callback_raises_or_hangs_is_left_with_that_reason_and_serves_on(town):
+    broken = town.worker("broken", drop="raise OSError('the cache server is gone')")
+    stuck = town.worker("stuck", drop="signal.pause()")
+    town.live(
+        "{ask: {mode: apply, within: 2s, busy_for: 2s}, give_up_after: 1}",
+        lambda: town.gave_up("broken") and town.gave_up("stuck"),
+    )
+    (raised,), (hung,) = town.attempts("broken"), town.attempts("stuck")
+    assert (raised.result, hung.result) == (Result.FAILED, Result.FAILED)
+    assert "OSError: the cache server is gone" in raised.outcome.detail
+    assert "has not returned within 2 s" in hung.outcome.detail
+    for one in (broken, stuck):
+        one.stdin.write("request\n")
+        one.stdin.flush()
+        assert one.stdout.readline() == "so\n"
 
 
 def test_a_busy_worker_clears_at_its_safe_point(town):

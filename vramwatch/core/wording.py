@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo
 
-from vramwatch.core.attempts import Attempt, Result
+from vramwatch.core.attempts import NOTHING_DONE, Attempt, Result
 from vramwatch.core.floors import WARM_UP
 from vramwatch.core.forecast import Abstention
 from vramwatch.core.forecast import Reason as NoForecast
@@ -163,9 +163,12 @@ def attempt_words(attempt: Attempt) -> str:
         return f"{plan}: under way"
     if outcome.result is Result.DRY_RUN:
         return f"would {plan} (dry run)"
+    result = outcome.result.value.replace("_", " ")
+    if outcome.result in NOTHING_DONE:
+        result = f"withheld, {result}"
     pause = "" if outcome.pause is None else f"; it was held up for {outcome.pause * 1000:.0f} ms"
     detail = f" ({clean(outcome.detail)}{pause})" if outcome.detail or pause else ""
-    return f"{plan}: {outcome.result.value.replace('_', ' ')}{detail}"
+    return f"{plan}: {result}{detail}"
 
 
 def clock(wall: float, zone: tzinfo | None) -> str:

@@ -34,10 +34,14 @@ class Worker:
         return self.report.requests_running if self.report else None
 
     def gauges(self, gpu: str) -> tuple[Gauge, ...]:
-        """Return what its newest report says of itself on ``gpu`` (UUID); empty: it says nothing of it."""
+        """Return what its newest report says of itself on ``gpu`` (UUID); empty: it says nothing of it.
+
+        One that tells of no GPU at all, as without PyTorch, tells its requests all the same.
+        """
         if self.report is None:
             return ()
-        device = next((each for each in self.report.devices if each.uuid == gpu), None)
+        devices = self.report.devices or (Device(gpu),)
+        device = next((each for each in devices if each.uuid == gpu), None)
         if device is None:
             return ()
         told = _told(self.report, device)

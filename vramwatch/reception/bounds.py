@@ -11,6 +11,9 @@ MESSAGES_A_SECOND, MESSAGES_AT_ONCE = 4.0, 32.0
 ACCEPTED_A_SECOND, ACCEPTED_AT_ONCE = 50.0, 128.0
 """Connections taken up; the others wait in the kernel's queue, or are turned away by it."""
 
+REFUSED_COSTS = 5.0
+"""A connection that is refused counts for so many, so that a flood has a fifth of what workers have."""
+
 QUEUED = 64
 """Connections that the kernel keeps waiting."""
 
@@ -45,3 +48,7 @@ class Allowance:
             return False
         self._left -= 1
         return True
+
+    def charge(self, cost: float) -> None:
+        """Take ``cost`` afterwards; at most as much is owed as passes at once."""
+        self._left = max(self._left - cost, -self._most)

@@ -19,6 +19,7 @@ from vramwatch.reception.bounds import (
     ACCEPTED_A_SECOND,
     ACCEPTED_AT_ONCE,
     HELLO_WITHIN,
+    REFUSED_COSTS,
     Allowance,
     Bounds,
 )
@@ -211,6 +212,7 @@ class Reception:
         connection.setblocking(False)
         peer = self._admit(connection)
         if isinstance(peer, Refused):
+            self._entries.charge(REFUSED_COSTS - 1)
             self._note(peer)
             _send(connection, peer)
             _hang_up(connection)
@@ -283,6 +285,7 @@ class Reception:
 
     def _refuse(self, guest: Guest, refused: Refused) -> None:
         self._note(refused)
+        self._entries.charge(REFUSED_COSTS - 1)
         with self._lock:
             _send(guest.connection, refused)
             _hang_up(guest.connection)
