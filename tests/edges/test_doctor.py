@@ -7,6 +7,7 @@ import sqlite3
 import tarfile
 from contextlib import closing
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -16,7 +17,9 @@ from tests.nvml.gpu import GIB, Process
 from tests.polls import holding, instant, ledger
 from tests.verdicts import EVIDENCE, transition
 from vramwatch.cli import main
+from vramwatch.cli.outward import drop_ins
 from vramwatch.clock import MonotonicClock
+from vramwatch.config import load
 from vramwatch.control.control import ControlServer
 from vramwatch.core.incidents import State, Subject
 from vramwatch.core.model import SubjectKind
@@ -257,7 +260,7 @@ def test_status_shows_them_too(troubled):
     assert "WARNING  vramwatch: channel hook cannot be told anything: HTTP 403: no" in shown
 
 
-def test_a_receiver_that_this_shell_cannot_reach_is_a_warning_that_says_whose_network_it_is(
+def test_each_channel_has_a_line_and_says_from_whose_network_its_receiver_was_tried(
     with_driver, path, tmp_path, monkeypatch
 ):
     for name in PROXY_VARIABLES:
@@ -277,10 +280,138 @@ def test_a_receiver_that_this_shell_cannot_reach_is_a_warning_that_says_whose_ne
         f"warn  channel dead: 127.0.0.1:{ports[1]} takes no connection (Connection refused), from this "
         "shell, not from the service\n      -> vramwatch check --send dead has the service try\n"
     ) in result.stdout
-    assert "channel alive" not in result.stdout
-    assert "channel log" not in result.stdout
+    alive = f"127.0.0.1:{ports[0]} takes connections, from this shell, not from the service"
+    assert f"ok    channel alive: {alive}\n" in result.stdout
+    log = "no connection would tell whether it is heard; vramwatch check --send log has the service try"
+    assert f"ok    channel log: {log}\n" in result.stdout
     assert "hush" not in result.output
     assert result.exit_code == 0
+
+
+def test_a_channel_that_the_service_has_trouble_with_is_not_said_to_be_well(with_driver, troubled, tmp_path):
+    path = troubled(own("channel log", "channel log cannot be told anything: no such socket"))
+    config = tmp_path / "channels.yaml"
+    config.write_text("channels: {log: {journal: {}}}\n")
+    said = doctor("--store", path, "--config", config).stdout
+    assert "warn  channel log: channel log cannot be told anything" in said
+    assert "ok    channel log" not in said
+
+
+def test_without_channels_and_remedies_it_says_so(with_driver, path):
+    found = findings("--store", path)
+    assert found["channels"]["grade"] == found["remedies"]["grade"] == "ok"
+    assert "nobody is told" in found["channels"]["text"]
+    assert "nothing is done to any process" in found["remedies"]["text"]
+
+
+# --- remedies -------------------------------------------------------------------------------------
+
+
+REMEDIES = """
+remedies:
+  permit: {argv: [%s]}
+  ask: {}
+  command: {mode: apply, argv: [%s], owners: ['*']}
+"""
+
+
+@pytest.fixture
+def remedies(tmp_path):
+    """Return what writes a configuration whose permit and whose remedy "command" are these programs."""
+
+    def write(permit, program):
+        file = tmp_path / "remedies.yaml"
+        file.write_text(REMEDIES % (permit, program))
+        return file
+
+    return write
+
+
+def test_each_remedy_has_a_line_with_its_mode(with_driver, path, remedies):
+    found = findings("--store", path, "--config", remedies("/bin/true", "/bin/true"))
+    assert (found["remedy ask"]["grade"], found["remedy command"]["grade"]) == ("ok", "ok")
+    assert found["remedy ask"]["text"].startswith("dry_run: ")
+    assert found["remedy command"]["text"].startswith("apply: ")
+    assert "remedies" not in found
+
+
+def test_a_program_that_is_not_there_or_may_not_be_run_is_named(with_driver, path, remedies, tmp_path):
+    closed = tmp_path / "drain"
+    closed.write_text("#!/bin/sh\n")
+    closed.chmod(0o644)
+    found = findings("--store", path, "--config", remedies("/no/such/lock", closed))
+    assert found["remedy command"]["grade"] == found["remedies"]["grade"] == "warn"
+    assert found["remedy command"]["text"] == f"{closed}: this user may not run it"
+    assert found["remedies"]["text"].endswith("permitted: /no/such/lock: there is no such program")
+
+
+def test_remedies_that_are_switched_off_are_a_warning_that_says_why(with_driver, path, remedies, tmp_path):
+    said = {"off": "/run/vramwatch/remedies.off stands"}
+    with closing(ControlServer(tmp_path / "control.sock", None, lambda request: said)):
+        found = findings("--store", path, "--config", remedies("/bin/true", "/bin/true"))
+    assert found["remedies"]["text"] == "off: /run/vramwatch/remedies.off stands"
+    assert found["remedies"]["remedy"].startswith("vramwatch remedies on")
+
+
+@pytest.mark.parametrize(
+    ("configured", "stands", "words"),
+    [
+        ("remedies: {signal: {}}", (), "without its drop-in remedies: the remedy signal"),
+        (
+            "http: {listen: off}",
+            ("network",),
+            "it has the drop-in network, and the configuration needs it no",
+        ),
+        ("remedies: {signal: {}}", ("remedies",), None),
+    ],
+)
+def test_a_unit_whose_drop_ins_are_not_those_of_the_configuration_is_told_so(
+    tmp_path, configured, stands, words
+):
+    units = tmp_path / "units"
+    (units / "vramwatch.service.d").mkdir(parents=True)
+    (units / "vramwatch.service").touch()
+    for name in stands:
+        (units / "vramwatch.service.d" / f"{name}.conf").touch()
+    file = tmp_path / "config.yaml"
+    file.write_text(configured)
+    found = list(drop_ins(load(file, {}, {}), units))
+    assert [each.text.startswith(words) for each in found] == ([True] if words else [])
+    assert all("vramwatch service install" in each.remedy for each in found)
+
+
+# --- the file of the store ------------------------------------------------------------------------
+
+
+def test_a_damaged_store_is_a_failure_that_says_what_becomes_of_it(with_driver, tmp_path):
+    damaged = tmp_path / "s.db"
+    with closing(Store.open(damaged, "nvml", "0.1.0")) as store:
+        now = MonotonicClock(1).now()
+        store.write(Poll(now, (ledger(now, holding(10)),)))
+    with closing(sqlite3.connect(damaged)) as raw:
+        (page,) = raw.execute("SELECT rootpage FROM sqlite_master WHERE name = 'note'").fetchone()
+        (size,) = raw.execute("PRAGMA page_size").fetchone()
+    with damaged.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    result = doctor("--store", damaged)
+    assert result.exit_code == 2
+    assert f"fail  store: {damaged}: the store cannot be used, it is damaged: " in result.stdout
+    assert "-> at its start the daemon sets a damaged store aside with its date" in result.stdout
+
+
+def test_the_room_on_its_disk_is_said(with_driver, path, monkeypatch):
+    found = findings("--store", path)["disk"]
+    assert found["text"].endswith(f" free at {path.parent}")
+    disk = os.statvfs(path.parent)
+    names = [name for name in dir(disk) if name.startswith("f_")]
+    values = {name: getattr(disk, name) for name in names}
+    full, closed = values | {"f_bavail": 7}, values | {"f_flag": os.ST_RDONLY}
+    for changed, word in ((full, "make room"), (closed, "mount it for writing")):
+        monkeypatch.setattr(os, "statvfs", lambda place, changed=changed: SimpleNamespace(**changed))
+        found = findings("--store", path)["disk"]
+        assert found["grade"] == "warn"
+        assert word in found["remedy"]
 
 
 def test_a_store_is_as_large_as_the_log_beside_it_makes_it(with_driver, path):

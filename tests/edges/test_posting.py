@@ -13,8 +13,10 @@ from tests.receivers import answering, certificate, receiving, tls_of
 from vramwatch.core.couriers import Answer, Reach
 from vramwatch.core.outgoing import Delivered, Rejected, Retry
 from vramwatch.couriers.posting import ANSWER_MOST, HttpCourier, retry_after
+from vramwatch.notifiers.email import Email
+from vramwatch.notifiers.syslog import Syslog
 from vramwatch.notifiers.webhook import Webhook
-from vramwatch.telling.sending import unreachable
+from vramwatch.telling.sending import PROXY_VARIABLES, unreachable, ways
 
 QUICK = Reach(connect=0.3, read=0.3, total=0.6)
 SLACK = 0.5
@@ -452,3 +454,58 @@ def test_behind_a_proxy_that_takes_no_connection_it_is_the_proxy_that_is_named()
     assert unreachable(hook) == f"the proxy 127.0.0.1:{port} takes no connection (Connection refused)"
     with receiving() as proxy:
         assert unreachable(Webhook(url="https://hooks.example/x", http={"proxy": proxy.url})) is None
+
+
+PROXIES = {"HTTPS_PROXY": "https", "http_proxy": "http", "all_proxy": "https"}
+"""Variable that names a proxy -> the scheme of a receiver that is then reached through it."""
+
+
+@pytest.fixture
+def no_proxy(monkeypatch):
+    for name in (*PROXY_VARIABLES, "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(("variable", "scheme"), PROXIES.items())
+def test_behind_a_proxy_of_the_environment_it_is_the_proxy_that_is_named(
+    no_proxy, monkeypatch, variable, scheme
+):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    monkeypatch.setenv(variable, f"http://127.0.0.1:{port}")
+    hook = Webhook(url=f"{scheme}://hooks.example/x")
+    assert unreachable(hook) == f"the proxy 127.0.0.1:{port} takes no connection (Connection refused)"
+    with receiving() as proxy:
+        monkeypatch.setenv(variable, proxy.url.removeprefix("http://").rstrip("/"))
+        assert unreachable(hook) is None
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"HTTPS_PROXY": "http://gate:3128"},
+        {"HTTP_PROXY": "http://gate:3128", "NO_PROXY": "127.0.0.1"},
+    ],
+)
+def test_a_receiver_that_no_proxy_is_for_is_connected_to_itself(no_proxy, monkeypatch, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with receiving() as receiver:
+        (way,) = ways(Webhook(url=receiver.url))
+        assert str(way) == f"127.0.0.1:{receiver.port}"
+
+
+def test_mail_and_syslog_go_by_no_proxy_of_http(no_proxy, monkeypatch):
+    monkeypatch.setenv("all_proxy", "http://gate:3128")
+    monkeypatch.setenv("http_proxy", "http://gate:3128")
+    (way,) = ways(Email(host="smtp.example.com", sender="a@example.com", to=["b@example.com"]))
+    assert str(way) == "smtp.example.com:587"
+    (way,) = ways(Syslog(address="log.example.com:6514", transport="tcp"))
+    assert str(way) == "log.example.com:6514"
+
+
+def test_a_proxy_that_is_none_of_http_is_not_tried_and_nobody_can_say(no_proxy, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://gate:1080")
+    hook = Webhook(url="https://hooks.example/x")
+    assert ways(hook) == ()
+    assert unreachable(hook) is None

@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 
 from vramwatch.assembly import look_once, surroundings
-from vramwatch.cli import machine
+from vramwatch.cli import machine, outward
 from vramwatch.cli.findings import Finding, Grade
 from vramwatch.cli.looking import stored_status
 from vramwatch.cli.profile import REVEALING, hides_others
@@ -28,9 +27,8 @@ from vramwatch.core.units import MIB, show_bytes, show_seconds
 from vramwatch.core.wording import clock
 from vramwatch.driver.survey import survey
 from vramwatch.procfs import IdentifySocket
-from vramwatch.store import History
+from vramwatch.store import History, StoreDamaged
 from vramwatch.store.location import locate
-from vramwatch.telling.sending import unreachable
 
 LITTLE_SPACE = 512 * MIB
 """Below this a busy server's history may fill the disk within days."""
@@ -61,6 +59,7 @@ TROUBLES = {
 
 def examine(config: Config, store_path: Path | None) -> list[Finding]:
     """Return one Finding or more a subject, in the order in which a person would look."""
+    kept = list(_store(locate(store_path, config.store.path)))
     return [
         Finding("configuration", Grade.OK, "read without a fault"),
         *_packages(),
@@ -68,11 +67,13 @@ def examine(config: Config, store_path: Path | None) -> list[Finding]:
         machine.clock(),
         *_source(config),
         *_processes(),
-        *_store(locate(store_path, config.store.path)),
+        *kept,
         *machine.service(),
+        *outward.drop_ins(config),
         _daemon(config),
         _workers(config),
-        *_channels(config),
+        *outward.channels(config, {each.subject for each in kept}),
+        *outward.remedies(config),
     ]
 
 
@@ -158,8 +159,13 @@ def _store(path: Path) -> Iterator[Finding]:
                 stored_status(history, path, MonotonicClock(first_seq=0).now(), None),
             )
             troubles = [_trouble(each) for each in history.open_incidents() if _is_own(each.incident)]
+            history.check()
+    except StoreDamaged as error:
+        remedy = "at its start the daemon sets a damaged store aside with its date, and begins a new one"
+        yield Finding("store", Grade.FAIL, str(error), remedy)
+        return
     except StoreError as error:
-        yield Finding("store", Grade.WARN, str(error), "vramwatch run begins one")
+        yield Finding("store", Grade.WARN, str(error), "" if path.exists() else "vramwatch run begins one")
         return
     size = show_bytes(_size(path))
     if span is None or status is None:
@@ -168,10 +174,21 @@ def _store(path: Path) -> Iterator[Finding]:
     text = f"{path} ({size}) holds {show_seconds(span[1] - span[0])}"
     grade = Grade.WARN if status.standing in OVER else Grade.OK
     yield Finding("store", grade, text, standing_words(status))
-    disk = os.statvfs(path.parent)
-    if (free := disk.f_bavail * disk.f_frsize) < LITTLE_SPACE:
-        yield Finding("disk", Grade.WARN, f"{show_bytes(free)} free at {path.parent}", "make room")
+    yield _disk(path.parent)
     yield from troubles
+
+
+def _disk(place: Path) -> Finding:
+    disk = os.statvfs(place)
+    free = disk.f_bavail * disk.f_frsize
+    if disk.f_flag & os.ST_RDONLY:
+        return Finding("disk", Grade.WARN, f"read-only at {place}", "mount it for writing; dmesg may say why")
+    text = f"{show_bytes(free)} free at {place}"
+    return (
+        Finding("disk", Grade.WARN, text, "make room")
+        if free < LITTLE_SPACE
+        else Finding("disk", Grade.OK, text)
+    )
 
 
 def _size(store: Path) -> int:
@@ -192,25 +209,6 @@ def _trouble(told: Transition) -> Finding:
     text = f"{clean(incident.judgement.evidence.sentence)} (since {clock(incident.opened, None)})"
     remedy = TROUBLES.get(kind, "vramwatch why {id}").format(channel=channel, id=incident.id)
     return Finding(name if channel else "vramwatch", Grade.WARN, text, remedy)
-
-
-def _channels(config: Config) -> list[Finding]:
-    """Return a warning for each channel whose receiver this shell cannot reach; all are tried at once."""
-    notifiers = {name: channel.notifier for name, channel in config.channels.items()}
-    if not notifiers:
-        return []
-    with ThreadPoolExecutor(len(notifiers)) as pool:
-        reasons = dict(zip(notifiers, pool.map(unreachable, notifiers.values()), strict=True))
-    return [
-        Finding(
-            f"channel {name}",
-            Grade.WARN,
-            f"{clean(why)}, from this shell, not from the service",
-            f"vramwatch check --send {name} has the service try",
-        )
-        for name, why in reasons.items()
-        if why
-    ]
 
 
 def _workers(config: Config) -> Finding:

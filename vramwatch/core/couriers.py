@@ -3,13 +3,18 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from vramwatch.core.outgoing import Outcome, Rejected, Retry
 
-Place = tuple[str, int]
-"""Host and TCP port of a receiver."""
+
+class Place(NamedTuple):
+    """Host and TCP port of a receiver; ``scheme``: http or https where it speaks HTTP, else empty."""
+
+    host: str
+    port: int
+    scheme: str = ""
 
 
 def place_of(url: str) -> Place | None:
@@ -20,7 +25,7 @@ def place_of(url: str) -> Place | None:
     except ValueError:
         return None
     usual = {"http": 80, "https": 443}.get(parts.scheme)
-    return (host, port or usual) if host and usual else None
+    return Place(host, port or usual, parts.scheme) if host and usual else None
 
 
 @dataclass(frozen=True, slots=True)

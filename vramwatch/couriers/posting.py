@@ -18,7 +18,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies
+from requests.utils import get_environ_proxies, select_proxy
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from vramwatch import __version__
@@ -128,7 +128,7 @@ class HttpCourier:
         self, method: str, url: str, body: bytes, headers: Mapping[str, str]
     ) -> Answer | Retry | Rejected:
         place = place_of(url)
-        host = clean(f"{place[0]}:{place[1]}" if place else "the receiver")
+        host = clean(f"{place.host}:{place.port}" if place else "the receiver")
         try:
             with self._session.request(
                 method,
@@ -177,6 +177,12 @@ class HttpCourier:
         if self._reach.proxy:
             return {"http": self._reach.proxy, "https": self._reach.proxy}
         return dict(get_environ_proxies(url))
+
+
+def environment_proxy(url: str) -> str | None:
+    """Return the address of the proxy that the environment names for ``url``; None: none."""
+    proxy = select_proxy(url, get_environ_proxies(url))
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
 class _Session(requests.Session):

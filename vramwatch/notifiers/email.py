@@ -92,7 +92,7 @@ class Email(Notifier):
         return Reach(connect=self.timeout, read=self.timeout, total=3 * self.timeout)
 
     def places(self) -> tuple[Place, ...]:
-        return ((self.host, self.port or PORTS[self.tls]),)
+        return (Place(self.host, self.port or PORTS[self.tls]),)
 
     def send(self, message: Message, courier: Courier) -> Outcome:
         # What MIME and SMTP import costs time and memory, for whoever has this channel alone.

@@ -71,8 +71,8 @@ class Syslog(Notifier):
         return Reach(connect=self.timeout, read=self.timeout, total=2 * self.timeout)
 
     def places(self) -> tuple[Place, ...]:
-        place = _target(self.address)
-        return (place,) if place and self.transport == "tcp" else ()
+        target = _target(self.address)
+        return (Place(*target),) if target and self.transport == "tcp" else ()
 
     def send(self, message: Message, courier: Courier) -> Outcome:
         told = list(entries(message))

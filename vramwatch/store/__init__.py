@@ -3,6 +3,7 @@
 from vramwatch.store.answers import EventRow, GapRow, Point, SeriesRow, Step
 from vramwatch.store.attempts import ActionRow, WithheldRow
 from vramwatch.store.casebook import Casebook, Chain, Entry
+from vramwatch.store.damage import StoreDamaged
 from vramwatch.store.forgetting import Forgotten
 from vramwatch.store.incidents import Stand, stand_of
 from vramwatch.store.reading import History
@@ -29,6 +30,7 @@ __all__ = [
     "Step",
     "StepRow",
     "Store",
+    "StoreDamaged",
     "WithheldRow",
     "stand_of",
 ]

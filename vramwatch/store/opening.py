@@ -156,7 +156,7 @@ def open_for_writing(path: Path, program: str) -> Connection:
                 keep_copy(connection, path, version)
             migrate(connection, version, program)
             connection.execute("PRAGMA foreign_keys = ON")  # only now: a step may make a table anew
-            _check(connection, path)
+            refuse_damaged(connection, path)
             connection.execute(f"PRAGMA busy_timeout = {POLL_BUSY_TIMEOUT_MS}")
         except BaseException:
             connection.close()
@@ -175,12 +175,12 @@ def check(path: Path) -> None:
     with told(path):
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
-            _check(connection, path)
+            refuse_damaged(connection, path)
         finally:
             connection.close()
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
+def refuse_damaged(connection: sqlite3.Connection, path: Path) -> None:
     """Look at the tables that writing needs, which stay small. Errors: StoreDamaged."""
     for table in _CHECKED:
         for (told,) in connection.execute(f"PRAGMA quick_check({table})"):

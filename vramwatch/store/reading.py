@@ -33,7 +33,14 @@ from vramwatch.store.answers import EventRow, GapRow, Point, SeriesRow, Step
 from vramwatch.store.casebook import Casebook
 from vramwatch.store.columns import Value
 from vramwatch.store.moments import hour_of, hours, instant_of, moment, newest_seq
-from vramwatch.store.opening import has_log, open_for_reading, told, understood
+from vramwatch.store.opening import (
+    driver,
+    has_log,
+    open_for_reading,
+    refuse_damaged,
+    told,
+    understood,
+)
 from vramwatch.store.polls import polls as rebuild_polls
 from vramwatch.store.rebuilding import rebuild
 from vramwatch.store.rows import event_of, fault_of, gpu_of, owner_of, process_of
@@ -65,6 +72,11 @@ class History:
 
     def close(self) -> None:
         self._opened.close()
+
+    def check(self) -> None:
+        """Look at the tables that everything else is found by, which stay small. Errors: StoreDamaged."""
+        with self._reading() as connection:
+            refuse_damaged(driver(connection), self._path)
 
     @property
     def casebook(self) -> Casebook:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
-from vramwatch.core.couriers import Courier, Reach, place_of
+from vramwatch.core.couriers import Courier, Place, Reach, place_of
 from vramwatch.core.messages import DETAILED, Item, Message, MessageKind
 from vramwatch.core.outgoing import (
     LONGEST_ASKED,
@@ -53,6 +53,17 @@ class Line:
     channel: Channel
     notifier: Notifier
     open_courier: Callable[[Reach, Iterable[str]], Courier]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where a connection to a receiver goes: to itself, or to the proxy before it."""
+
+    place: Place
+    is_proxy: bool = False
+
+    def __str__(self) -> str:
+        return f"{'the proxy ' if self.is_proxy else ''}{self.place.host}:{self.place.port}"
 
 
 Sketch = Callable[[Item], Item]
@@ -313,27 +324,39 @@ def attempt(line: Line, message: Message, courier: Courier) -> Outcome:
         return Retry(f"the notifier failed ({type(error).__name__})", is_uncertain=True)
 
 
-def unreachable(notifier: Notifier) -> str | None:
-    """Return why none of a notifier's receivers takes a connection; None: one does, or nobody can say.
+def ways(notifier: Notifier) -> tuple[Way, ...]:
+    """Return how each of a notifier's receivers is connected to; empty: no connection would tell anything.
 
-    Behind a configured proxy that is the proxy itself, for it connects to them; where the environment names
-    one, nobody can say.
+    Behind a proxy, configured or the environment's, that is the proxy itself, for it connects to them.
     """
-    places, reach = notifier.places(), notifier.reach()
-    if reach.proxy:
-        proxy = place_of(reach.proxy)
-        places, whose = ((proxy,) if places and proxy else ()), "the proxy "
-    elif any(name in os.environ for name in PROXY_VARIABLES):
-        return None
-    else:
-        whose = ""
+    found = (_way(place, notifier.reach().proxy) for place in notifier.places())
+    return tuple(dict.fromkeys(way for way in found if way))
+
+
+def _way(place: Place, proxy: str | None) -> Way | None:
+    """Return how ``place`` is connected to; None: by a proxy that is none of HTTP, which is not tried."""
+    if proxy is None and place.scheme and any(name in os.environ for name in PROXY_VARIABLES):
+        # Where nothing is sent through a proxy, requests costs its memory with the first message alone.
+        from vramwatch.couriers.posting import environment_proxy  # noqa: PLC0415
+
+        host = f"[{place.host}]" if ":" in place.host else place.host
+        proxy = environment_proxy(f"{place.scheme}://{host}:{place.port}")
+    if not (proxy and place.scheme):
+        return Way(place)
+    found = place_of(proxy)
+    return Way(found, is_proxy=True) if found else None
+
+
+def unreachable(notifier: Notifier) -> str | None:
+    """Return why none of a notifier's receivers takes a connection; None: one does, or nobody can say."""
     reasons = []
-    for host, port in places:
+    for way in ways(notifier):
+        place = way.place
         try:
-            with socket.create_connection((host, port), timeout=reach.connect):
+            with socket.create_connection((place.host, place.port), timeout=notifier.reach().connect):
                 return None
         except OSError as error:
-            reasons.append(f"{whose}{host}:{port} takes no connection ({error.strerror or error})")
+            reasons.append(f"{way} takes no connection ({error.strerror or error})")
     return "; ".join(reasons) or None
 
 
