@@ -314,6 +314,14 @@ def test_an_accident_is_noted_where_it_happened_and_that_window_is_due(pid, owne
     assert {"gpu", "unattributed", "pid 7", "pid 8", "pid 4100"} == accident.flight.keys()
 
 
+def test_what_was_before_an_accident_names_nobody_who_is_forgotten():
+    windows = folded(TWO)
+    windows.note(Accident(1000.0, "log", {}))
+    windows.forget({CHAT}, ())
+    (accident,) = windows.gpu.window.accidents
+    assert set(accident.flight) == {"gpu", "unattributed", "pid 4100"}
+
+
 def test_has_says_whether_a_pid_is_here():
     windows = folded(TWO)
     assert windows.has(7)

@@ -221,6 +221,20 @@ def test_why_counts_the_time_left_from_the_newest_poll_and_not_from_the_last_mov
     assert "memory ends in 1h 31m" in call(service, "why", "c0f").stdout.splitlines()[0]
 
 
+def test_why_says_in_words_what_a_number_compares_with_what(service):
+    numbers = {"growth_bytes": 2.0 * GIB, "z": 5.146671, "late_share": 0.5531, "steps": 3.0}
+    judged = replace(EVIDENCE, numbers=numbers)
+    layer = RuledOut(Cause.FRAGMENTATION, "3% of the growth of 2.0 GiB is cached", {"growth_bytes": 61e6})
+    moved = move(State.PENDING, Reason.SEEN, **{**LEAK, "evidence": judged, "ruled_out": (layer,)})
+    service.life({3: (moved,)}, 8)
+    told = sections(call(service, "why", "c0f").stdout)
+    assert (
+        "So steady a rise is 5.15 standard deviations away from what chance gives (Mann-Kendall), "
+        "55.3 % of it came in the second half of that time, steps 3."
+    ) in told["Why we think so"]
+    assert told["What was ruled out"].endswith("is cached. That is 58.2 MiB of growth.")
+
+
 def test_why_tells_the_whole_chain(service):
     service.life(PAST, 16, {6: calls("incidents", "ack", ID, "--note", "seen")})
     told = sections(call(service, "why", "c0f").stdout)
@@ -229,7 +243,9 @@ def test_why_tells_the_whole_chain(service):
     assert "17.0 GiB" in told["Who"]
     why = told["Why we think so"]
     assert "floor: what is held at rest rose by 2.0 GiB in 3h." in why
-    assert "+5.1 MiB). late 53 %, votes 7." in why  # growth and span stand in the sentence
+    assert (
+        "+5.1 MiB). 53 % of it came in the second half of that time, votes 7." in why
+    )  # growth and span stand in the sentence
     assert "18 observations" in why
     assert "Seen by idle_creep too." in why
     assert told["What was ruled out"] == "Not warm-up: its process has run for 9h."

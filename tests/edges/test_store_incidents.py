@@ -16,9 +16,10 @@ import pytest
 from tests.edges.test_store_kill import newest_stored
 from tests.edges.test_store_lasting import MIDNIGHT, hourly_polls, opened, tended
 from tests.polls import START, holding, instant, owner, poll
-from tests.verdicts import FULL, Chain, transition
+from tests.verdicts import EVIDENCE, FULL, Chain, transition
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import Reason, Severity, State
+from vramwatch.core.scenes import Scene
 from vramwatch.core.units import GIB, Bytes, Seconds
 from vramwatch.store import History, Store
 from vramwatch.store.migrations import APPLICATION_ID
@@ -131,6 +132,23 @@ def test_a_forgotten_owners_incidents_go_with_it_and_the_checkpoint_too(path):
         assert store.checkpoint() is None
     assert moved(path) == [others]
     assert b"unit:secret.service" not in path.read_bytes()
+
+
+def test_incidents_of_others_name_no_process_that_is_forgotten(path):
+    curve = ((100.0, 1.0, 2.0),)
+    flight = {"gpu": curve, "pid 7": curve, "pid 7 live": curve, "pid 77": curve}
+    scene = Scene("0", "NVIDIA H100", 80, 70, 60, owner="secret", pid=7, program="python", user="eve-of-old")
+    judged = transition(1, "ghost", owner=None, evidence=replace(EVIDENCE, flight=flight), pid=7)
+    ghost = replace(judged, scene=scene)
+    with closing(opened(path)) as store:
+        crowd = [holding(7, of=owner("secret")), holding(77, of=owner("chat"))]
+        store.write(replace(poll(1, *crowd), transitions=(ghost,)))
+        assert store.forget("secret").incidents == 0
+    (kept,) = moved(path)
+    assert set(kept.incident.judgement.evidence.flight) == {"gpu", "pid 77"}
+    assert kept.incident.judgement.pid is None
+    assert kept.scene == Scene("0", "NVIDIA H100", 80, 70, 60)
+    assert b"eve-of-old" not in path.read_bytes()
 
 
 def test_a_store_of_the_second_schema_gains_incidents_and_keeps_its_history(path):

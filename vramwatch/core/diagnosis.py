@@ -27,6 +27,13 @@ BY_LAYER = {
     Layer.KV: Cause.KV_CACHE,
 }
 
+LAYERS = {
+    Layer.NON_TORCH: "outside of PyTorch's allocator",
+    Layer.CACHED: "what PyTorch's allocator caches",
+    Layer.LIVE: "live tensors",
+    Layer.KV: "the KV cache",
+}
+
 DECISIVE = 0.5
 """The share of the growth that a layer must have to name the cause."""
 
@@ -257,7 +264,7 @@ def _ruled_out_by_state(window: Window, main: Traits) -> Iterator[RuledOut]:
 def _ruled_out(shares: Mapping[Layer, float], largest: Layer, grown: float) -> Iterator[RuledOut]:
     for layer, share in shares.items():
         if layer is not largest:
-            sentence = f"{layer} accounts for {share:z.0%} of the growth of {show_bytes(round(grown))}"
+            sentence = f"{share:z.0%} of the growth of {show_bytes(round(grown))} is {LAYERS[layer]}"
             yield RuledOut(BY_LAYER[layer], sentence, {"growth_bytes": share * grown})
 
 

@@ -13,7 +13,7 @@ from vramwatch.core.model import Holding, Ledger, Origin, ProcessKey, SubjectKin
 from vramwatch.core.series import process_subject
 from vramwatch.core.sufficiency import SETTLED_AFTER, Lack, has_moved, lack, lack_of_all
 from vramwatch.core.traits import GROWING
-from vramwatch.core.verdicts import Flight
+from vramwatch.core.verdicts import Flight, flown_by, nameless, without_pids
 from vramwatch.core.windows import (
     DEPARTURES_KEPT,
     LIVES_KEPT,
@@ -157,7 +157,7 @@ class GpuWindows:
         if self.unattributed:
             lanes["unattributed"] = self.unattributed
         largest = sorted(self.processes.values(), key=lambda each: -each.window.used.last)[:FLOWN]
-        lanes |= {f"pid {each.pid}": each for each in largest}
+        lanes |= {flown_by(each.pid): each for each in largest}
         flight = {}
         for name, each in lanes.items():
             flight[name] = _flown(each.window, each.window.used)
@@ -166,11 +166,25 @@ class GpuWindows:
         return flight
 
     def forget(self, owners: Collection[str], processes: Collection[ProcessKey]) -> None:
-        """Let go of the windows of Owners (by key) with all of their processes, and of single processes."""
+        """Let go of the windows of Owners (by key) with all of their processes, and of single processes.
+
+        What was before an accident is kept of the others alone.
+        """
         for owner in owners:
             self.owners.pop(owner, None)
-        for key in [k for k, each in self.processes.items() if k in processes or each.owner in owners]:
+        gone = {k for k, each in self.processes.items() if k in processes or each.owner in owners}
+        for key in gone:
             del self.processes[key]
+        pids = {key.pid for key in gone | set(processes)}
+        for each in self.all():
+            each.window.accidents = [
+                replace(accident, flight=without_pids(accident.flight, pids))
+                for accident in each.window.accidents
+            ]
+            if each.diagnosis:
+                found = each.diagnosis.found
+                found = replace(found, evidence=nameless(found.evidence, pids))
+                each.diagnosis = replace(each.diagnosis, found=found)
 
     def link(self) -> None:
         """Have every window share the load again, after each was taken up by itself."""

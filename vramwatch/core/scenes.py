@@ -69,6 +69,11 @@ def _ghost_of(ledger: Ledger, held: int) -> Holding | None:
     return largest if largest and 2 * (largest.held or 0) >= held else None
 
 
+def nameless(scene: Scene) -> Scene:
+    """Return what ``scene`` says of its Gpu alone, and of nobody there."""
+    return Scene(scene.gpu, scene.gpu_name, scene.total_bytes, scene.used_bytes, scene.held_bytes)
+
+
 def remembering(scene: Scene | None, before: Scene | None) -> Scene | None:
     """Return ``scene`` with the names it had before, where its processes have gone meanwhile."""
     if scene is None or before is None:

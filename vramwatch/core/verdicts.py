@@ -1,7 +1,7 @@
 """What a detector may say of a Window, and the causes that a diagnosis may name."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -32,6 +32,11 @@ Flight = tuple[tuple[float, float, float], ...]
 """The minutes before an accident, frozen: (unix seconds, least bytes, most bytes), oldest first."""
 
 
+def flown_by(pid: int | None) -> str:
+    """Return how a flight calls the process ``pid``; a layer of it has its name behind that."""
+    return f"pid {pid}"
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """Enough to check a verdict by hand.
@@ -48,6 +53,17 @@ class Evidence:
     until: float
     count: int
     flight: Mapping[str, Flight] = field(default_factory=dict)
+
+
+def without_pids(flight: Mapping[str, Flight], pids: Collection[int]) -> Mapping[str, Flight]:
+    """Return ``flight`` without the curves of these processes."""
+    gone = {flown_by(pid) for pid in pids}
+    return {name: curve for name, curve in flight.items() if " ".join(name.split()[:2]) not in gone}
+
+
+def nameless(evidence: Evidence, pids: Collection[int]) -> Evidence:
+    """Return ``evidence`` as it is once the processes ``pids`` are forgotten."""
+    return replace(evidence, flight=without_pids(evidence.flight, pids))
 
 
 @dataclass(frozen=True, slots=True)

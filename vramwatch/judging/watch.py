@@ -37,7 +37,7 @@ from vramwatch.core.poll import Poll
 from vramwatch.core.scenes import scene_of
 from vramwatch.core.sufficiency import Lack
 from vramwatch.core.traits import Traits
-from vramwatch.core.verdicts import INNOCENT, Cause, Evidence, Found, Verdict
+from vramwatch.core.verdicts import INNOCENT, Cause, Evidence, Found, Verdict, nameless
 from vramwatch.core.windows import Accident, Window
 
 PRUNED_EVERY = 3600.0
@@ -382,6 +382,10 @@ class Watch:
             windows.forget(owners, processes)
         for subject in [each for each in self._standings if each.owner in owners]:
             del self._standings[subject]
+        pids = {key.pid for key in processes}
+        for subject, standing in self._standings.items():
+            if standing.incident:
+                self._standings[subject] = replace(standing, incident=_nameless(standing.incident, pids))
 
     def adopt(self, told: Iterable[Transition], at: Instant) -> tuple[Transition, ...]:
         """Go on with incidents that are open in history; ``told``: the newest Transition of each.
@@ -450,3 +454,10 @@ def _in_wall_time(forecast: Exhaustion | Abstention, window: Window) -> Exhausti
         low=window.at(forecast.low),
         high=window.at(forecast.high),
     )
+
+
+def _nameless(incident: Incident, pids: Collection[int]) -> Incident:
+    """Return ``incident`` as it is once the processes ``pids`` are forgotten."""
+    judged = incident.judgement
+    pid = None if judged.pid in pids else judged.pid
+    return replace(incident, judgement=replace(judged, evidence=nameless(judged.evidence, pids), pid=pid))

@@ -69,7 +69,7 @@ def forget(connection: Connection, owner: str | None, user: str | None) -> Forgo
     keys = connection.scalars(select(t.owner.c.key).where(t.owner.c.id.in_(listed(owners)))).all()
     telling.forget(connection, keys)
     lives = _lives(connection, processes)
-    judged = incidents.forget(connection, keys)
+    judged = incidents.forget(connection, keys, lives)
     samples = _count(connection, series)
     _forget_samples(connection, series)
     for table, column, ids in (

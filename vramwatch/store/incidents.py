@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, select
+from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from vramwatch.core.forecast import Abstention, Exhaustion
@@ -21,9 +21,9 @@ from vramwatch.core.incidents import (
     Transition,
 )
 from vramwatch.core.instants import kept_instant
-from vramwatch.core.model import Instant, SubjectKind
-from vramwatch.core.scenes import Scene
-from vramwatch.core.verdicts import Cause, Evidence, Rate, RuledOut
+from vramwatch.core.model import Instant, ProcessKey, SubjectKind
+from vramwatch.core.scenes import Scene, nameless
+from vramwatch.core.verdicts import Cause, Evidence, Rate, RuledOut, without_pids
 from vramwatch.store import tables as t
 from vramwatch.store.rows import Values, join_words, split_words, storable
 from vramwatch.store.spans import listed
@@ -99,13 +99,45 @@ def drop_until(connection: Connection, seq: int) -> None:
     connection.execute(delete(t.incident).where(t.incident.c.id.not_in(select(t.transition.c.incident))))
 
 
-def forget(connection: Connection, owners: Collection[str]) -> int:
-    """Delete the incidents of ``owners`` (keys), and the checkpoint, which may know them; return how many."""
+def forget(connection: Connection, owners: Collection[str], lives: Collection[ProcessKey]) -> int:
+    """Delete the incidents of ``owners`` (keys), and the checkpoint, which may know them; return how many.
+
+    Incidents of others, as of their whole Gpu, name the processes ``lives`` no more.
+    """
     theirs = t.incident.c.owner.in_(listed(owners))
     moves = t.transition.c.incident.in_(select(t.incident.c.id).where(theirs))
     connection.execute(delete(t.transition).where(moves))
     connection.execute(delete(t.checkpoint))
-    return connection.execute(delete(t.incident).where(theirs)).rowcount
+    count = connection.execute(delete(t.incident).where(theirs)).rowcount
+    _forget_lives(connection, lives)
+    return count
+
+
+def _forget_lives(connection: Connection, lives: Collection[ProcessKey]) -> None:
+    pids: dict[str, set[int]] = defaultdict(set)
+    for key in lives:
+        pids[key.boot_id].add(key.pid)
+    columns = t.transition.c
+    named = select(columns.id, columns.boot_id, columns.pid, columns.evidence, columns.scene)
+    for row in connection.execute(named.where(columns.boot_id.in_(listed(pids)))).all():
+        values = _nameless(row, pids[row.boot_id])
+        if values:
+            connection.execute(update(t.transition).where(columns.id == row.id).values(values))
+
+
+def _nameless(row: Any, pids: Collection[int]) -> Values:
+    """Return what of a transition changes where it must not name ``pids`` any more; may be empty."""
+    values: Values = {}
+    told = json.loads(row.evidence)
+    flight = without_pids(told["flight"], pids)
+    if len(flight) < len(told["flight"]):
+        values["evidence"] = _json({**told, "flight": flight})
+    if row.pid in pids:
+        values["pid"] = None
+    scene = None if row.scene is None else Scene(**json.loads(row.scene))
+    if scene and scene.pid in pids:
+        values["scene"] = _json(asdict(nameless(scene)))
+    return values
 
 
 def transition_of(row: Row[Any]) -> Transition:

@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 
@@ -46,8 +46,30 @@ class Course:
     now: int | None
 
 
-_CALLED = {"z": "z-score"}
-"""Numbers whose names say little."""
+_SAID = {
+    "z": "so steady a rise is {} standard deviations away from what chance gives (Mann-Kendall)",
+    "growth_bytes": "that is {} of growth",
+    "late_share": "{} of it came in the second half of that time",
+    "votes_falling": "{} pairs say that it fell",
+    "minutes_rising": "it rose in {} of those minutes",
+    "days": "{} whole days were compared",
+    "last_day_bytes": "{} on the newest day",
+    "lives": "{} lives of it are known",
+    "last_base_bytes": "the newest life settled at {}",
+    "floor_then_bytes": "{} were held at rest before that spike",
+    "floor_now_bytes": "{} are held at rest now",
+    "between_seconds": "one more came every {}",
+    "accidents": "accidents of late: {}",
+    "held_bytes": "it held {} last",
+    "peak_bytes": "{} used on the GPU at most before",
+    "interval_factor": "by which the interval is {} times as wide",
+    "ranks": "{} ranks in all",
+    "ranks_growing": "{} of them grow",
+}
+"""Numbers that their names and units do not explain, as they are said."""
+
+_TOLD_ELSEWHERE = frozenset({*BY_WORK, "rate_bytes_per_second", "load_share"})
+"""Numbers that the sentence or the one on the rate has told, though not to the same digits."""
 
 Part = tuple[str, Sequence[str]]
 """A heading, and the sentences below it; may be empty."""
@@ -120,9 +142,7 @@ def _evidence(incident: Incident, zone: tzinfo | None) -> list[str]:
     told = (
         f"{judgement.pattern}: {clean(evidence.sentence)}",
         rate_words(judgement),
-        _numbers(
-            {name: each for name, each in evidence.numbers.items() if name not in BY_WORK}, evidence.sentence
-        ),
+        _numbers(_without(evidence.numbers, _TOLD_ELSEWHERE), evidence.sentence),
         f"From {since} to {until}, {evidence.count} observation{'' if evidence.count == 1 else 's'}",
         others,
     )
@@ -136,16 +156,24 @@ def _ruled_out_words(ruled_out: RuledOut) -> str:
 
 
 def _numbers(numbers: Mapping[str, float], sentence: str) -> str:
-    """Return "growth 3.0 MiB, span 1h, votes 7": what decided, in the units that the names end in.
+    """Return "Span 1h, 53 % of it came in the second half of that time": what decided, in words.
 
     What ``sentence`` says already is left out.
     """
-    told = (_number(name, value) for name, value in numbers.items())
-    return ", ".join(f"{name} {value}" for name, value in told if not _is_said(value, sentence))
+    told = ((name, *_number(name, value)) for name, value in numbers.items())
+    left = [(name, called, value) for name, called, value in told if not _is_said(value, sentence)]
+    words = ", ".join(
+        _SAID[name].format(value) if name in _SAID else f"{called} {value}" for name, called, value in left
+    )
+    return words[:1].upper() + words[1:]
+
+
+def _without(numbers: Mapping[str, float], names: Collection[str]) -> Mapping[str, float]:
+    return {name: value for name, value in numbers.items() if name not in names}
 
 
 def _is_said(value: str, sentence: str) -> bool:
-    return re.search(rf"(?<![\w.]){re.escape(value)}(?![\w.]*\d)", sentence) is not None
+    return re.search(rf"(?<![\w.]){re.escape(value)}(?!\w|\.\d)", sentence) is not None
 
 
 def _number(name: str, value: float) -> tuple[str, str]:
@@ -162,9 +190,7 @@ def _number(name: str, value: float) -> tuple[str, str]:
         case "ratio" | "share":
             return _plain(what), f"{100 * value:.3g} %"
         case _:
-            return _CALLED.get(name, _plain(name)), f"{value:.0f}" if value == round(
-                value
-            ) else f"{value:.3g}"
+            return _plain(name), f"{value:.0f}" if value == round(value) else f"{value:.3g}"
 
 
 def _plain(name: str) -> str:
