@@ -512,5 +512,17 @@ def test_a_store_that_cannot_be_used_ends_with_74(tmp_path):
     assert replay("--store", tmp_path / "none.db", "--since", "14d", code=74).stdout == ""
 
 
+def test_of_a_time_without_readings_it_is_said_when_there_are_some(store_path):
+    result = replay("--store", store_path, "--since", "2020-01-01", "--until", "2020-01-02")
+    assert "No reading is in it" in result.stdout
+    assert "no reading between" in result.stderr
+    assert "the store has readings between" in result.stderr
+
+
+def test_a_store_that_is_handed_in_as_a_recording_is_named_as_what_it_is(store_path):
+    refused = replay(store_path, code=2)
+    assert f"this is a store, and no recording; write --store {store_path} --since 14d" in refused.stderr
+
+
 def test_no_bar_is_drawn_where_standard_error_is_no_terminal(growth, tmp_path):
     assert replay(recorded(tmp_path, 5, 6, 7)).stderr == ""

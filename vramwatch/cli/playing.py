@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
 
 from vramwatch import assembly
@@ -24,6 +25,9 @@ from vramwatch.store import History
 TOLD_EVERY = 256
 """Polls after which a progress bar is moved: at 100,000 a second it must cost nothing."""
 
+SQLITE = b"SQLite format 3\0"
+"""How a database begins (https://www.sqlite.org/fileformat.html, 1.3)."""
+
 Tell = Callable[[float], None]
 """Is told how far it has come: bytes of files, or seconds of history."""
 
@@ -44,6 +48,15 @@ class Run:
     unread: Mapping[tuple[Gpu | None, Fault], int] = field(default_factory=dict)  # how often; None: all Gpus
     doubt: str | None = None  # what could not be told of its owners, as a sentence
     scores: tuple[Score, ...] = ()  # how it does on what people have marked; of files nobody has
+
+
+def is_store(path: Path) -> bool:
+    """Return whether a regular file at ``path`` is a database; what cannot be opened is none."""
+    try:
+        with path.open("rb") if path.is_file() else BytesIO() as file:
+            return file.read(len(SQLITE)) == SQLITE
+    except OSError:
+        return False
 
 
 def play_file(name: str, path: Path, tz: str | None, config: Config, tell: Tell) -> Run:

@@ -108,9 +108,12 @@ def _zone(tz: str | None) -> "ZoneInfo | None":
 
 def _play_files(files: Sequence[Path], tz: str | None, config: "Config") -> "list[Run]":
     """Play each file by itself; every one is read to its end before anything is printed."""
-    from vramwatch.cli.playing import play_file
+    from vramwatch.cli.playing import is_store, play_file
     from vramwatch.cli.progress import progress_bar
 
+    for file in files:
+        if is_store(file):
+            raise UsageError(f"{file}: this is a store, and no recording; write --store {file} --since 14d")
     sizes = [file.stat().st_size if file.is_file() else None for file in files]
     whole = None if None in sizes else sum(size or 0 for size in sizes)
     runs: list[Run] = []
@@ -127,17 +130,21 @@ def _play_history(
 ) -> "tuple[list[Run], Sequence[Transition] | None]":
     """Judge the store's past; beside it return what was said then, None: under the same configuration."""
     from vramwatch.cli.asking import find_store
+    from vramwatch.cli.finding import Span, nothing_between
     from vramwatch.cli.playing import play_history, said_then
     from vramwatch.cli.progress import progress_bar
     from vramwatch.cli.when import parse_span
     from vramwatch.store import History
 
-    begin, end = parse_span(since, until, time.time(), None)
+    now = time.time()
+    begin, end = parse_span(since, until, now, None)
     path = find_store(config_path, store_path)
     history = History.open(path)
     rules = config.owner_rules() if config_path else None
     with progress_bar("judging", end - begin) as tell:
         run = play_history(str(path), history, begin, end, config, tell, rules)
+    if run.span is None:
+        click.echo(f"vramwatch: {nothing_between(history, Span(begin, end, now))}", err=True)
     if run.doubt is not None:
         click.echo(f"vramwatch: {run.doubt}", err=True)
     return [run], said_then(history, begin, end) if config_path else None
