@@ -6,6 +6,7 @@ are values of series: of a GPU, of what nobody holds, of each process, of each o
 """
 
 import copy
+import importlib
 import os
 import random
 import subprocess
@@ -13,31 +14,36 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FunctionType, ModuleType
 
 from benchmarks.detection.recordings import Row, write
 from benchmarks.findings import Figures, Finding, at_least, at_most, told
-from benchmarks.processes import rss_bytes
+from benchmarks.processes import peak_bytes, rss_bytes
 from benchmarks.replay import GOALS, RUNS, rows_of, written
 from vramwatch.assembly import assemble
 from vramwatch.cli.playing import play_file
 from vramwatch.config import load
 from vramwatch.config.detection import DetectionOptions
 from vramwatch.core.diagnosis import Diagnosis
+from vramwatch.core.folding import Watched
 from vramwatch.core.incidents import Terms
 from vramwatch.core.lanes import Lane
+from vramwatch.core.model import ProcessKey
 from vramwatch.core.poll import Poll
 from vramwatch.core.units import GIB, KIB, MIB, Seconds
 from vramwatch.core.windows import Window
 from vramwatch.judging.watch import Watch
 from vramwatch.recording.progress import Progress
 from vramwatch.sources.replay import Replay
+from vramwatch.store.checkpoints import pack
 
 FOLD_GOAL = 5.0  # µs a sample
 EXAMINATION_GOAL = 1.0  # ms
 SERIES_GOAL = 64.0  # KiB
 SERIES = 1_000
+RESIDENT_GOAL = 180.0  # MiB, with so many series
 
 DAYS = 30
 START = 1_700_000_000
@@ -57,7 +63,7 @@ def measure() -> Iterator[Finding]:
         write(full, swapping(DAYS))
         yield from _examining(full)
         yield from _replaying(Path(folder))
-    yield _resident()
+    yield from _resident()
 
 
 # --- folding ------------------------------------------------------------------------------------
@@ -195,7 +201,12 @@ def size_of(thing: object) -> int:
 
 
 def keep_full_windows(series: int) -> None:
-    """Print by how many bytes this process grows with so many full series, and how many there are."""
+    """Print what so many full series cost a process that has loaded what the daemon has: bytes, and seconds.
+
+    By how much it grows, what is resident then, the most that was resident once a checkpoint has been made
+    of them, the checkpoint's size, and the CPU seconds that it took. The reader is another process.
+    """
+    importlib.import_module("vramwatch.daemon")
     with tempfile.TemporaryDirectory(prefix="vramwatch-detection-") as folder:
         file = Path(folder) / "full.csv"
         write(file, swapping(DAYS))
@@ -203,18 +214,30 @@ def keep_full_windows(series: int) -> None:
         for poll in polls(file):
             watch.turn(poll)
     (process,) = (window for window in windows(watch) if window.layers)
+    (full,) = watch._gpus.values()
     before = rss_bytes(os.getpid())
-    kept = [copy.deepcopy(process.used) for _ in range(series)]
-    print(rss_bytes(os.getpid()) - before, len(kept))
+    for pid in range(series):
+        key = ProcessKey("benchmark", pid, 1)
+        window = replace(process, used=copy.deepcopy(process.used), layers={}, load=full.load)
+        full.processes[key] = Watched(window, pid)
+    resident = rss_bytes(os.getpid())
+    began = time.process_time()
+    size = len(pack(watch.checkpoint()))
+    spent = time.process_time() - began
+    print(resident - before, resident, peak_bytes(os.getpid()), size, spent)
 
 
-def _resident() -> Finding:
+def _resident() -> Iterator[Finding]:
     command = (sys.executable, "-c", RESIDENT.format(series=SERIES))
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    rise = int(said.split()[0]) / MIB
-    return told(
-        f"resident memory of {SERIES} full series, beside what the daemon holds", Figures((rise,)), "MiB"
-    )
+    *sizes, spent = map(float, said.split())
+    rise, resident, peak, size = (Figures((each / MIB,)) for each in sizes)
+    yield told(f"resident memory of {SERIES} full series, beside what the daemon holds", rise, "MiB")
+    name = f"resident memory of a process with the daemon's code and {SERIES} full series"
+    yield at_most(name, resident, RESIDENT_GOAL, "MiB")
+    yield at_most("the most of it while a checkpoint of them is made", peak, RESIDENT_GOAL, "MiB")
+    yield told("the checkpoint, as it is kept", size, "MiB")
+    yield told("CPU time that the checkpoint takes", Figures((spent,)), "s")
 
 
 # --- replay -------------------------------------------------------------------------------------

@@ -56,6 +56,11 @@ def rss_bytes(pid: int) -> int:
     return int(_fields(Path(f"/proc/{pid}/status"))["VmRSS"].split()[0]) * KIB
 
 
+def peak_bytes(pid: int) -> int:
+    """Return the most that was ever resident of ``pid``."""
+    return int(_fields(Path(f"/proc/{pid}/status"))["VmHWM"].split()[0]) * KIB
+
+
 def handed_bytes(pid: int) -> int:
     """Return what ``pid`` has handed to write(2) and its kin: wchar of proc_pid_io(5)."""
     return int(_fields(Path(f"/proc/{pid}/io"))["wchar"])

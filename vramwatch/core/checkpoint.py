@@ -25,8 +25,11 @@ from vramwatch.core import (
     windows,
 )
 
-VERSION = 3
-"""Of the state: one more whenever a class below gains, loses or renames a field."""
+VERSION = 4
+"""Of the state: one more whenever a class below gains, loses or renames a field, or its arrays change."""
+
+READABLE = frozenset({3, VERSION})
+"""Versions that are gone on from: in the third, arrays were wider and ballots reached to the last bin."""
 
 _CLASSES: tuple[type, ...] = (
     *(lanes.Envelope, lanes.Points, lanes.Lane, windows.Load, windows.Window),
@@ -93,7 +96,7 @@ def _take_up(told: Any) -> Any:
             value: Any = tuple(_take_up(each) for each in parts)
         case {"~": "map", "is": pairs}:
             value = {_take_up(key): _take_up(each) for key, each in pairs}
-        case {"~": "array", "of": "d" | "f" | "l" as typecode, "is": text}:
+        case {"~": "array", "of": "d" | "f" | "l" | "I" as typecode, "is": text}:
             value = array(typecode, b64decode(text, validate=True))
         case {"~": "float", "is": text}:
             value = float(text)

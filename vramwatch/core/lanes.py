@@ -14,6 +14,7 @@ are counted, else busy seconds.
 
 from array import array
 from collections.abc import Sequence
+from itertools import pairwise
 from math import inf
 
 from vramwatch.core.recurrence import Recurrence
@@ -51,7 +52,7 @@ class Envelope:
 
     def __init__(self, span: float, kept: int) -> None:
         self.span, self.kept = span, kept
-        self.index = array("l")
+        self.index = array("I" if span >= MINUTE else "l")  # minutes up to the year 9999 fit four bytes
         self.low, self.high = array("f"), array("f")  # to 8 KiB at 80 GB, and half the size of doubles
         self.work = array("d")
 
@@ -60,23 +61,30 @@ class Envelope:
 
     def add(self, index: int, low: float, high: float, work: float) -> None:
         """Take in a span that has ended, later than all before it."""
-        self.index.append(index)
+        spans = self.index
+        spans.append(index)
         self.low.append(low)
         self.high.append(high)
         self.work.append(work)
-        if len(self.index) > self.kept + self.kept // 8:  # in one go, seldom
+        if len(spans) > self.kept + self.kept // 8:  # in one go, seldom
             for column in (self.index, self.low, self.high, self.work):
                 del column[: len(column) - self.kept]
 
     def least_of(self, size: int) -> "Points":
         """Return the least of every ``size`` spans, at the time when they begin."""
-        floor, block = Points(len(self) + 1), -1
+        floor = Points(len(self) + 1)
+        if size == 1:
+            floor.time = array("d", [index * self.span for index in self.index])
+            floor.work, floor.value = self.work[:], array("d", self.low)
+            return floor
+        end = -inf
+        starts = []
         for place, index in enumerate(self.index):
-            if index // size != block:
-                block = index // size
-                floor.add(index * self.span, self.work[place], self.low[place])
-            else:
-                floor.lower(self.low[place])
+            if index >= end:
+                end = index - index % size + size
+                starts.append(place)
+        for start, stop in pairwise((*starts, len(self))):
+            floor.add(self.index[start] * self.span, self.work[start], min(self.low[start:stop]))
         return floor
 
     def since(self, time: float) -> int:
@@ -213,19 +221,24 @@ class Lane:
         if self.moment < 0:
             self.began = time
         else:
-            self.moments.add(self.moment, self.low, self.high, self.work)
-            self._minute_low = min(self._minute_low, self.low)
-            self._minute_high = max(self._minute_high, self.high)
+            low, high = self.low, self.high
+            self.moments.add(self.moment, low, high, self.work)
+            if low < self._minute_low:  # noqa: PLR1730 — every minute; min and max cost more
+                self._minute_low = low
+            if high > self._minute_high:  # noqa: PLR1730
+                self._minute_high = high
             if moment // 6 != self.moment // 6:
                 self._close_minute(moment // 6)
         self.moment = moment
         self.low = self.high = value
 
     def _close_minute(self, minute: int) -> None:
-        ended = self.moment // 6
-        self.minutes.add(ended, self._minute_low, self._minute_high, self.work)
-        self._hour_low = min(self._hour_low, self._minute_low)
-        self._hour_high = max(self._hour_high, self._minute_high)
+        ended, low, high = self.moment // 6, self._minute_low, self._minute_high
+        self.minutes.add(ended, low, high, self.work)
+        if low < self._hour_low:  # noqa: PLR1730 — as above
+            self._hour_low = low
+        if high > self._hour_high:  # noqa: PLR1730
+            self._hour_high = high
         self._minute_low, self._minute_high = inf, -inf
         if minute // 60 != ended // 60:
             self.hours.add(ended // 60, self._hour_low, self._hour_high, self.work)

@@ -129,11 +129,19 @@ def curve_of(window: Window) -> Saturation | None:
     """Return whether the floor slows down, over work where it is known. None: too little to say."""
     lane = window.used
     warm = max(lane.time - window.age + WARM_UP / 3, lane.began)
-    for points in (lane.rests, lane.valleys.least_of(3), _least(lane)):
-        times, works, values = points.since(warm)
+    for floor in (_rests, _valleys, _least):
+        times, works, values = floor(lane).since(warm)
         if len(values) >= LEAST_SAMPLES:
             return slowing(times, works, values)
     return None
+
+
+def _rests(lane: Lane) -> Points:
+    return lane.rests
+
+
+def _valleys(lane: Lane) -> Points:
+    return lane.valleys.least_of(3)
 
 
 def _least(lane: Lane) -> Points:

@@ -105,8 +105,9 @@ class _Likely:
         self._count = max(1, round(DAY / swing.span))
         if swing.starts[-1] + swing.span - swing.starts[0] >= DAY:
             for start, peak in zip(swing.starts, swing.peaks, strict=True):
-                for near in range(-BESIDE, BESIDE + 1):
-                    self._at.setdefault((int(start // self._span) + near) % self._count, []).append(peak)
+                place = int(start // self._span)
+                for near in range(place - BESIDE, place + BESIDE + 1):
+                    self._at.setdefault(near % self._count, []).append(peak)
         for each in self._at.values():
             each.sort()
         groups = [each for each in self._at.values() if len(each) >= FEWEST] or [self._all]

@@ -18,7 +18,9 @@ import math
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
+from operator import add
 
 from vramwatch.core.units import MIB
 
@@ -93,14 +95,17 @@ class Return:
 
 
 class Ballot:
-    """The votes by one unit of work. Arrays are made at the first vote: most series never cast one."""
+    """The votes by one unit of work, by bins of rates; of ``unchanged`` by bins of the work apart.
+
+    Arrays are made at the first vote, for most series never cast one, and reach as far as votes do.
+    """
 
     __slots__ = ("falling", "rising", "unchanged", "weight")
 
     def __init__(self) -> None:
         self.rising: array[float] | None = None
         self.falling: array[float] | None = None
-        self.unchanged: array[float] | None = None  # by the bin of the work apart
+        self.unchanged: array[float] | None = None
         self.weight = 1.0
 
     def fade(self) -> None:
@@ -111,52 +116,71 @@ class Ballot:
         if self.weight > HEAVIEST:
             self._scale_back()
 
-    def cast(self, change: float, work: float) -> None:
-        """Vote for ``change`` bytes within ``work``, which is above 0; beyond FASTEST no vote counts."""
-        if self.rising is None or self.falling is None or self.unchanged is None:
-            self.rising, self.falling, self.unchanged = (array("f", bytes(4 * _BINS)) for _ in range(3))
-        if -TOLERANCE <= change <= TOLERANCE:
-            self.unchanged[_bin(work)] += self.weight
+    def cast(self, changes: Sequence[float], works: Sequence[float]) -> None:
+        """Vote for each of ``changes``, bytes, within as much of ``works``, each in the same place.
+
+        Where no work was done no vote counts, nor does one beyond FASTEST.
+        """
+        longest = max(works, default=0.0)
+        if longest <= 0:
             return
-        votes, size = (self.rising, change) if change > 0 else (self.falling, -change)
-        slower, faster = (size - TOLERANCE) / work, (size + TOLERANCE) / work
-        if faster >= FASTEST:
-            return  # the outermost bin would hold rates that have nothing in common
-        if slower > SLOWEST:  # as _bin does, without its calls: here the time goes
-            first = int(_log(slower) * _PER_BIN) - _FIRST_BIN
-            last = int(_log(faster) * _PER_BIN) - _FIRST_BIN
-        else:
-            first, last = _bin(slower), _bin(faster)
-        if first == last:
-            votes[first] += self.weight
-        elif last - first < WIDEST_VOTE:
-            share = self.weight / (last - first + 1)
-            for bin in range(first, last + 1):
-                votes[bin] += share
+        if self.rising is None or self.falling is None or self.unchanged is None:
+            self.rising, self.falling, self.unchanged = (array("f") for _ in range(3))
+        rising, falling, unchanged, weight = self.rising, self.falling, self.unchanged, self.weight
+        _reach(unchanged, _bin(longest))
+        reach = len(rising)
+        for change, work in zip(changes, works, strict=True):
+            if work <= 0:
+                continue
+            if -TOLERANCE <= change <= TOLERANCE:
+                unchanged[_bin(work)] += weight
+                continue
+            votes, size = (rising, change) if change > 0 else (falling, -change)
+            slower, faster = (size - TOLERANCE) / work, (size + TOLERANCE) / work
+            if faster >= FASTEST:
+                continue  # the outermost bin would hold rates that have nothing in common
+            if slower > SLOWEST:  # as _bin does, without its calls: here the time goes
+                first = int(_log(slower) * _PER_BIN) - _FIRST_BIN
+                last = int(_log(faster) * _PER_BIN) - _FIRST_BIN
+            else:
+                first, last = _bin(slower), _bin(faster)
+            if last >= reach:
+                _reach(rising, last)
+                _reach(falling, last)
+                reach = len(rising)
+            if first == last:
+                votes[first] += weight
+            elif last - first < WIDEST_VOTE:
+                share = weight / (last - first + 1)
+                for bin in range(first, last + 1):
+                    votes[bin] += share
 
     def peak(self, least: float) -> Return | None:
         """Return the rate with the clearest majority of those with ``least`` votes; None: there is none."""
-        if self.rising is None or self.falling is None or self.unchanged is None:
+        if not self.rising or self.falling is None or self.unchanged is None:
             return None
-        needed = least * self.weight
+        weight = self.weight
+        needed = least * weight
         if 2 * max(self.rising) < needed:
             return None
         rising, falling = _paired(self.rising), _paired(self.falling)
-        apart = list(accumulate(reversed(self.unchanged)))  # [i]: votes of the i + 1 widest bins
+        apart = [0.0, *accumulate(reversed(self.unchanged))]  # [i]: votes of the i widest bins
         best: Return | None = None
-        for bin, votes in enumerate(rising):
-            if votes < needed or votes < max(rising[bin - 1 : bin + 2], default=votes):
-                continue
-            rate = _middle(bin)
-            nearest = _bin(SEGMENT / rate)  # the faster, the nearer the pairs that tell it from none
+        clearest = 0.0
+        beside = zip(rising, [0.0, *rising], [*rising[1:], 0.0], strict=False)
+        for bin, (top, before, after) in enumerate(beside):
+            votes = top / weight
+            if top < needed or top < before or top < after or votes <= clearest:
+                continue  # no majority is above its votes
+            farther = len(self.unchanged) - _nearest(bin)
             found = Return(
-                rate * math.exp(BIN / 2),
-                votes / self.weight,
-                apart[_BINS - 1 - nearest] / self.weight,
-                max(falling[max(0, bin - MIRROR) : bin + MIRROR + 1]) / self.weight,
+                _middle(bin) * math.exp(BIN / 2),
+                votes,
+                apart[max(0, farther)] / weight,
+                max(falling[max(0, bin - MIRROR) : bin + MIRROR + 1]) / weight,
             )
-            if best is None or found.majority > best.majority:
-                best = found
+            if found.majority > clearest:
+                best, clearest = found, found.majority
         return best
 
     def _scale_back(self) -> None:
@@ -173,9 +197,8 @@ class Plateaus:
     __slots__ = ("high", "level", "low", "since", "until", "work_until")
 
     def __init__(self) -> None:
-        self.level, self.since, self.until, self.work_until, self.low, self.high = (
-            array("d") for _ in range(6)
-        )
+        self.since, self.until, self.work_until = (array("d") for _ in range(3))
+        self.level, self.low, self.high = (array("f") for _ in range(3))  # to 8 KiB at 80 GB: FLAT is 1 MiB
 
     def __len__(self) -> int:
         return len(self.level)
@@ -239,8 +262,10 @@ class Recurrence:
         """Have the newest plateau vote with every remembered one that the memory has left since."""
         self.by_time.fade()
         self.by_work.fade()
-        by_time, by_work = self.by_time.cast, self.by_work.cast
         level, since, work_since, _, _, low, high = newest
+        changes: list[float] = []
+        times: list[float] = []
+        works: list[float] = []
         for plateaus in (self._recent, self._older):
             for other, until, work_until, least, most in zip(
                 reversed(plateaus.level),
@@ -256,10 +281,9 @@ class Recurrence:
                 else:
                     has_left = low <= level - EXCURSION or high >= other + EXCURSION
                 if has_left:
-                    if since > until:
-                        by_time(change, since - until)
-                    if work_since > work_until:
-                        by_work(change, work_since - work_until)
+                    changes.append(change)
+                    times.append(since - until)
+                    works.append(work_since - work_until)
                 if other < low:  # noqa: PLR1730 — min and max would be called 240 times
                     low = other
                 if least < low:  # noqa: PLR1730
@@ -268,6 +292,8 @@ class Recurrence:
                     high = other
                 if most > high:  # noqa: PLR1730
                     high = most
+        self.by_time.cast(changes, times)
+        self.by_work.cast(changes, works)
 
     def _remember(self, plateau: list[float]) -> None:
         level, since, _, until, work_until, low, high = plateau
@@ -287,7 +313,13 @@ class Recurrence:
 
 def _paired(votes: "array[float]") -> list[float]:
     """A rate on the edge of two bins has its votes in both: return each bin's with the next one's."""
-    return [a + b for a, b in zip(votes, [*votes[1:], 0.0], strict=True)]
+    return [*map(add, votes, votes[1:]), votes[-1]]
+
+
+def _reach(votes: "array[float]", bin: int) -> None:
+    """Have ``votes`` a place for ``bin``: those beyond the last vote are none, and take no memory."""
+    if bin >= len(votes):
+        votes.frombytes(bytes(votes.itemsize * (bin + 1 - len(votes))))
 
 
 def _bin(quantity: float) -> int:
@@ -295,6 +327,12 @@ def _bin(quantity: float) -> int:
     if quantity <= SLOWEST:
         return 0
     return min(int(_log(quantity) * _PER_BIN) - _FIRST_BIN, _BINS - 1)
+
+
+@cache
+def _nearest(bin: int) -> int:
+    """Return the bin of the least work apart at which this rate differs from none: the faster, the less."""
+    return _bin(SEGMENT / _middle(bin))
 
 
 def _middle(bin: int) -> float:

@@ -54,7 +54,7 @@ SAME_LINE = 1e-9
 """Two regressors whose squared correlation is this close to 1 cannot be told apart."""
 
 
-_Curve = Callable[[float, float], float]  # share of the span, time constant -> from 0 towards 1
+_Curve = Callable[[Sequence[float], float], list[float]]  # shares of the span, time constant -> 0 towards 1
 
 
 class Shape(StrEnum):
@@ -116,7 +116,7 @@ def saturation(times: Sequence[float], values: Sequence[float]) -> Saturation | 
     def bic(squares: float, parameters: int) -> float:
         return worth * log(max(squares, points.scatter)) + parameters * log(worth)
 
-    level = bic(_dot(points.rises, points.rises), 1)
+    level = bic(points.power, 1)
     straight = bic(line.squares, 2)
     curved = bic(_least(slowing or [line]), PARAMETERS)
     warm_ups = [fit for fit in exponentials if fit.constant <= WARM_UP]
@@ -138,6 +138,7 @@ class _Points:
     rises: list[float]
     span: float  # seconds
     mean: float  # bytes
+    power: float  # sum of the rises' squares
     scatter: float  # bytes squared: no fit counts as leaving less over, in all
 
 
@@ -165,12 +166,14 @@ def _thinned(times: Sequence[float], values: Sequence[float]) -> tuple[Sequence[
 def _points(times: Sequence[float], values: Sequence[float]) -> _Points:
     span = times[-1] - times[0]
     mean = sum(values) / len(values)
+    rises = [value - mean for value in values]
     least = max(QUANTUM / sqrt(12), LIKENESS * (max(values) - min(values)))
     return _Points(
         shares=[(time - times[0]) / span for time in times],
-        rises=[value - mean for value in values],
+        rises=rises,
         span=span,
         mean=mean,
+        power=_dot(rises, rises),
         scatter=len(values) * least**2,
     )
 
@@ -180,8 +183,7 @@ def _fit(points: _Points, regressor: list[float], constant: float = 0.0) -> _Fit
     centred = [x - mean for x in regressor]
     power = _dot(centred, centred)
     shared = _dot(centred, points.rises)
-    squares = _dot(points.rises, points.rises)
-    return _Fit(max(0.0, squares - shared**2 / power), shared / power, centred, mean, power, constant)
+    return _Fit(max(0.0, points.power - shared**2 / power), shared / power, centred, mean, power, constant)
 
 
 def _dot(one: Sequence[float], other: Sequence[float]) -> float:
@@ -197,23 +199,23 @@ def _least(fits: Sequence[_Fit]) -> float:
     return min(map(_squares, fits))
 
 
-def _exponential(share: float, constant: float) -> float:
-    return 1 - exp(-share / constant)
+def _exponential(shares: Sequence[float], constant: float) -> list[float]:
+    return [1 - exp(-share / constant) for share in shares]
 
 
-def _ramp(share: float, constant: float) -> float:
-    return min(1.0, share / constant)
+def _ramp(shares: Sequence[float], constant: float) -> list[float]:
+    return [share / constant if share < constant else 1.0 for share in shares]
 
 
-def _logarithm(share: float, constant: float) -> float:
-    return log1p(share / constant)
+def _logarithm(shares: Sequence[float], constant: float) -> list[float]:
+    return [log1p(share / constant) for share in shares]
 
 
 def _tried(points: _Points, curve: _Curve, constants: Sequence[float], halvings: int = 0) -> list[_Fit]:
     """Return the fits of ``curve`` that were tried, by time constant; the closest is among them."""
 
     def fit(constant: float) -> _Fit:
-        return _fit(points, [curve(share, constant) for share in points.shares], constant)
+        return _fit(points, curve(points.shares, constant), constant)
 
     fits = [fit(constant) for constant in constants]
     best = min(fits, key=_squares)

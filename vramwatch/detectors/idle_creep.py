@@ -95,11 +95,9 @@ def _idle_changes(window: Window) -> list[tuple[float, float]]:
     settled = window.used.time - window.age + WARM_UP
     changes = []
     idle = 0
-    for before, now in pairwise(range(len(minutes))):
-        follows = minutes.index[now] == minutes.index[before] + 1
-        worked = minutes.work[now] - minutes.work[before]
-        idle = idle + 1 if follows and worked <= IDLE_DUTY * MINUTE else 0
-        time = minutes.index[now] * MINUTE
-        if idle > SETTLING and time >= settled:
-            changes.append((time, minutes.low[now] - minutes.low[before]))
+    steps = pairwise(zip(minutes.index, minutes.work, minutes.low, strict=True))
+    for (before, work_before, low_before), (now, work, low) in steps:
+        idle = idle + 1 if now == before + 1 and work - work_before <= IDLE_DUTY * MINUTE else 0
+        if idle > SETTLING and now * MINUTE >= settled:
+            changes.append((now * MINUTE, low - low_before))
     return changes

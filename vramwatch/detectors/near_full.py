@@ -38,9 +38,11 @@ class NearFull(BaseModel):
         if len(values) < self.least_points:
             return Unknown("it was not at rest often enough")
         seen = rise(times, values)
-        slope = theil_sen(times, values)
         is_steady = seen.is_clean and seen.steps >= self.least_steps and is_material(seen.growth, window)
-        if slope is None or not is_steady or window.room > self.room * window.capacity:
+        if not is_steady or window.room > self.room * window.capacity:
+            return Clear()
+        slope = theil_sen(times, values)
+        if slope is None:
             return Clear()
         room = show_bytes(max(0, round(window.room)))
         return Found(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, ClassVar, Protocol
 
-from vramwatch.core.checkpoint import VERSION, put_down, take_up
+from vramwatch.core.checkpoint import READABLE, VERSION, put_down, take_up
 from vramwatch.core.comparing import Peer, beside_ranks, beside_versions
 from vramwatch.core.diagnosis import Diagnosis, diagnose
 from vramwatch.core.folding import GpuWindows, Watched
@@ -150,11 +150,12 @@ class Watch:
             self._follow(each, self._standings.get(subject))
             beliefs[subject] = self._stronger(beliefs.get(subject), self._belief(each, subject, now))
         for subject, belief in beliefs.items():
-            if belief.judgement is None and self._is_found_elsewhere(gpu, windows, subject):
+            known = self._standings.get(subject)
+            if belief.judgement is None and (
+                known is None or self._is_found_elsewhere(gpu, windows, subject)
+            ):
                 continue
-            standing, transitions = advance(
-                self._standings.get(subject, Standing()), subject, belief, at, now, terms=self._terms
-            )
+            standing, transitions = advance(known or Standing(), subject, belief, at, now, terms=self._terms)
             if standing.incident is not None:
                 self._standings[subject] = standing
             yield from transitions
@@ -421,7 +422,7 @@ class Watch:
 
         Then nothing has changed.
         """
-        if state.get("version") != VERSION:
+        if state.get("version") not in READABLE:
             raise ValueError(f"a checkpoint of version {state.get('version')!r}; this is version {VERSION}")
         told = {
             name: take_up(state.get(name)) for name in ("seconds", "before", "gpus", "standings", "scores")
