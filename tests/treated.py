@@ -174,6 +174,7 @@ class Ward:
     server: Server = field(default_factory=Server)
     place: Place | None = None
     withheld_by_driver: bool = False
+    channels: str = "{}"
 
     @property
     def store(self):
@@ -188,7 +189,7 @@ class Ward:
         file.write_text(
             f"store: {{path: {self.store}}}\nsource: simulated\n"
             f"control: {{socket: {self.folder / 'control.sock'}, group: null}}\n"
-            f"alerting: {{mode: tell}}\nremedies: {self.remedies}\n"
+            f"alerting: {{mode: tell}}\nremedies: {self.remedies}\nchannels: {self.channels}\n"
         )
         return load(file, {}, {})
 

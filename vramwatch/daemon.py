@@ -276,6 +276,7 @@ class Daemon:
         is_kept = self._backlog.is_empty
         if self._treatment and self._alerting:
             poll = self._treatment.turn(poll, self._alerting.cases, is_kept=is_kept)
+            self._alerting.heed(poll.actions, poll.at.wall)
         self._tally.turn(poll)
         self._backlog.remember(poll)
         if self._treatment:

@@ -240,6 +240,16 @@ def test_what_is_acknowledged_is_not_repeated_and_its_end_is_told():
     assert told.hear(acknowledged(over()), NOW + 5 * HOUR).notice is Notice.RESOLVED
 
 
+def test_that_remedies_were_given_up_is_told_once_unless_a_person_has_it_in_hand():
+    told, in_hand = Told(), Told()
+    for each in (told, in_hand):
+        each.hear(case())
+    given_up = replace(case(), given_up=NOW + 60)
+    assert told.hear(given_up, NOW + 61).notice is Notice.REPEATED
+    assert told.hear(given_up, NOW + 62) is None
+    assert in_hand.hear(acknowledged(given_up), NOW + 61).reason is Withholding.ACKNOWLEDGED
+
+
 def test_what_is_acknowledged_as_a_warning_is_told_when_it_becomes_critical():
     told = Told()
     told.hear(case())

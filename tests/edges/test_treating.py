@@ -13,11 +13,12 @@ from vramwatch.control import control
 from vramwatch.core.attempts import RemedyName, Result
 from vramwatch.core.errors import StoreError
 from vramwatch.core.ladder import Hindrance
+from vramwatch.core.policy import Notice
 from vramwatch.core.units import GIB
 from vramwatch.core.verdicts import Cause
 from vramwatch.core.wording import attempt_words
 from vramwatch.sdk.wire import Device
-from vramwatch.store import Store
+from vramwatch.store import History, Store
 from vramwatch.store.desk import Desk
 from vramwatch.treating.treatment import Treatment
 
@@ -79,6 +80,24 @@ def test_a_worker_that_says_done_and_frees_nothing_opens_the_circuit(ward):
     assert results(ward) == [Result.INEFFECTIVE] * 3
     assert reasons(ward)[-1] is Hindrance.CIRCUIT_OPEN
     assert "person" in ward.withheld()[-1].detail
+
+
+@pytest.mark.parametrize("why", [Hindrance.CIRCUIT_OPEN, Hindrance.WORKING_SET])
+def test_where_remedies_are_given_up_a_person_is_told_at_once_and_once(ward, why):
+    ward.channels = "{hook: {webhook: {url: 'http://127.0.0.1:9/hush'}}}"  # nobody is there
+    before = {}
+    if why is Hindrance.CIRCUIT_OPEN:
+        ward.remedies = "{ask: {mode: apply}, give_up_after: 1}"
+        ward.server.frees = 0
+    else:
+        before[60] = lambda: ward.server.held.update({PID: 10 * GIB})
+    ward.live(polls=2000, before=before)
+    gave_up = ward.actions()[-1]
+    assert gave_up.withheld.hindrance is why
+    steps = History.open(ward.store).casebook.chain("c0ffee00beef").steps
+    told = [each for each in steps if each.wall < gave_up.wall + 3600.0]
+    assert [each.step.notice for each in told] == [Notice.OPENED, Notice.REPEATED]
+    assert 0 < told[1].wall - gave_up.wall <= 10.0, "at the next poll"
 
 
 def test_a_busy_worker_is_waited_for_and_clears_at_its_safe_point(ward):

@@ -74,6 +74,10 @@ class Hindrance(StrEnum):
     SPREAD = "spread"  # so that a fleet does not restart at once
 
 
+GIVEN_UP = frozenset({Hindrance.WORKING_SET, Hindrance.CIRCUIT_OPEN})
+"""After these nothing more is tried, and a person is told so."""
+
+
 class Rung(Protocol):
     """A configured remedy, as far as the decision goes. Seconds."""
 

@@ -91,11 +91,13 @@ class Case:
     """An incident as it stands, with what the decision needs of its past.
 
     ``openings``: when it was established, unix seconds, oldest first; bounded by whoever keeps it.
+    ``given_up``: when remedies were, so that a person is needed (unix seconds); None: they were not.
     """
 
     newest: Transition
     openings: tuple[float, ...] = ()
     acknowledged: Acknowledgement | None = None
+    given_up: float | None = None
 
     @property
     def incident(self) -> Incident:
@@ -197,7 +199,8 @@ def called_for(case: Case, channel: Channel, account: Account, now: float) -> No
         return Notice.OPENED
     if _is_worse(case, sent):
         return Notice.WORSE
-    if now - sent.at >= channel.repeat_interval:
+    is_a_persons = case.given_up is not None and case.given_up > sent.at
+    if is_a_persons or now - sent.at >= channel.repeat_interval:
         return Notice.REPEATED
     return Notice.UPDATED if channel.edits and case.newest.at.wall > sent.at else None
 

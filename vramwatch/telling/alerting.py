@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import Reason, State, Transition
+from vramwatch.core.ladder import GIVEN_UP, Action, WithheldApply
 from vramwatch.core.model import Instant
 from vramwatch.core.policy import (
     OBSERVE,
@@ -141,6 +142,14 @@ class Alerting:
         if known := self._open.get(incident):
             known.case = replace(known.case, acknowledged=told)
 
+    def heed(self, actions: Iterable[Action], now: float) -> None:
+        """Have a person told at the next poll where remedies were given up at ``now`` (unix seconds)."""
+        for each in actions:
+            known = self._open.get(each.incident)
+            if known and isinstance(each, WithheldApply) and each.hindrance in GIVEN_UP:
+                known.case = replace(known.case, given_up=now)
+                self._look_soon()
+
     def _begin(self, at: Instant) -> bool:
         """Go on from what stands in the store; a new one begins to observe. Return whether it is decided now.
 
@@ -196,7 +205,7 @@ class Alerting:
         is_over = moved.incident.state is State.RESOLVED
         acknowledged = before.acknowledged if before and not is_over else None
         known = known or _Open(Case(moved))
-        known.case = Case(moved, openings, acknowledged)
+        known.case = Case(moved, openings, acknowledged, before.given_up if before and not is_over else None)
         self._open[moved.incident.id] = known
         return known
 
