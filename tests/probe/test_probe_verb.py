@@ -10,6 +10,9 @@ from click.testing import CliRunner
 from vramwatch.cli import main
 from vramwatch.extras import is_installed
 
+pytestmark = pytest.mark.timeout(600)
+"""Each run imports torch in a process of its own, on a machine that may be busy."""
+
 QUICK = ("--prompt", "16", "--tokens", "4", "--requests", "2", "--device", "cpu")
 
 
