@@ -124,16 +124,16 @@ def test_a_folder_without_a_configuration_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--batch", "0"], "0 is not in the range"),
+        (["--batch", "0"], "vramwatch: --batch 0: write at least 1"),
         (["--batch", "many"], "is not a valid integer"),
-        (["--context", "0"], "0 is not in the range"),
+        (["--context", "0"], "vramwatch: --context 0: write at least 1"),
         (["--context", "5000"], "the model was made for 4096 tokens"),
         (["--prompt", "4097"], "more than the whole context, 4096 tokens"),
         (["--tp", "3"], "does not divide the 32 heads"),
         (["--tp", "2", "--free", "1GiB", "--free", "1GiB"], "--tp 2 needs 2 GPUs, and --free names 3"),
-        (["--free", "much"], "'much' is not a size"),
+        (["--free", "much"], "vramwatch: --free: 'much' is not a size"),
         (["--gpu", "0"], "give one of them"),
-        (["--gpu-memory-utilization", "0"], "is not in the range"),
+        (["--gpu-memory-utilization", "0"], "utilization 0: write a share above 0 and at most 1"),
         (["--watch", "--format", "json"], "use --format ndjson"),
     ],
 )

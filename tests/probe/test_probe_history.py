@@ -14,6 +14,9 @@ from vramwatch.core.errors import StoreError
 from vramwatch.probe import keeping
 from vramwatch.store import History
 
+pytestmark = pytest.mark.timeout(600)
+"""Each run imports torch in a process of its own, on a machine that may be busy."""
+
 QUICK = ("--prompt", "16", "--tokens", "4", "--requests", "2", "--device", "cpu")
 PATIENCE_WITH_TORCH = 480.0
 """Seconds; it is imported by a process of low priority, on a machine that may be busy."""
@@ -76,7 +79,6 @@ def test_without_a_daemon_a_run_is_kept_in_a_file_and_it_is_said_why(tmp_path) -
 
 
 @pytest.mark.needs_torch
-@pytest.mark.timeout(600)
 def test_a_daemon_with_a_schedule_has_the_probe_run_and_keeps_the_result(daemon) -> None:
     _, store = daemon(SCHEDULE)
     (run,) = wait_until(lambda: runs(store), "the run is kept", PATIENCE_WITH_TORCH, every=0.2)

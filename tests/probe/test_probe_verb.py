@@ -10,6 +10,9 @@ from click.testing import CliRunner
 from vramwatch.cli import main
 from vramwatch.extras import is_installed
 
+pytestmark = pytest.mark.timeout(600)
+"""Each run imports torch in a process of its own, on a machine that may be busy."""
+
 QUICK = ("--prompt", "16", "--tokens", "4", "--requests", "2", "--device", "cpu")
 
 
@@ -147,9 +150,18 @@ def test_a_folder_without_weights_is_refused(tmp_path) -> None:
 
 
 @pytest.mark.needs_torch
+def test_an_attention_that_nobody_knows_is_refused_with_those_that_there_are() -> None:
+    answer = CliRunner().invoke(main, ["probe", *QUICK, "--attention", "wishful"])
+    assert answer.exit_code == 2
+    assert answer.stderr.startswith(
+        "vramwatch: --attention 'wishful': write one of auto, eager, flash_attention_2"
+    )
+
+
+@pytest.mark.needs_torch
 def test_a_run_that_fails_is_told_and_not_kept(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    answer = CliRunner().invoke(main, ["probe", *QUICK, "--attention", "wishful"])
+    answer = CliRunner().invoke(main, ["probe", *QUICK, "--attention", "flash_attention_3"])
     assert answer.exit_code == 1
     assert "nothing is kept of a run that failed" in answer.stderr
     assert not list(tmp_path.rglob("*.json"))

@@ -26,22 +26,35 @@ Rooms = Callable[[int], "list[Room]"]
 """The GPUs to plan for, where a model's weights alone take so many bytes."""
 
 
-def _size(_: click.Context, __: click.Parameter, value: str | Sequence[str]) -> int | list[int]:
+def _size(_: click.Context, option: click.Parameter, value: str | Sequence[str]) -> int | list[int]:
     try:
         return parse_bytes(value) if isinstance(value, str) else [parse_bytes(each) for each in value]
     except ValueError as error:
-        raise click.BadParameter(str(error)) from error
+        raise UsageError(f"{option.opts[0]}: {error}") from error
+
+
+def _count(_: click.Context, option: click.Parameter, value: int | None) -> int | None:
+    if value is not None and value < 1:
+        raise UsageError(f"{option.opts[0]} {value}: write at least 1")
+    return value
+
+
+def _share(_: click.Context, option: click.Parameter, value: float) -> float:
+    if not 0.0 < value <= 1.0:
+        raise UsageError(f"{option.opts[0]} {value:g}: write a share above 0 and at most 1")
+    return value
 
 
 @click.command()
 @click.argument("model")
-@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Sequences at once.")
+@click.option("--batch", type=int, callback=_count, default=1, show_default=True, help="Sequences at once.")
 @click.option(
     "--context",
-    type=click.IntRange(min=1),
+    type=int,
+    callback=_count,
     help="Tokens of each sequence, prompt and answer; default 4096, or what the model was made for.",
 )
-@click.option("--prompt", type=click.IntRange(min=1), help="How many of them are read at once; default all.")
+@click.option("--prompt", type=int, callback=_count, help="How many of them are read at once; default all.")
 @click.option(
     "--dtype",
     type=click.Choice([AUTO, *(each.value for each in Dtype)]),
@@ -66,7 +79,8 @@ def _size(_: click.Context, __: click.Parameter, value: str | Sequence[str]) -> 
 @click.option(
     "--tp",
     "ranks",
-    type=click.IntRange(min=1),
+    type=int,
+    callback=_count,
     default=1,
     show_default=True,
     help="GPUs that share every layer.",
@@ -95,7 +109,8 @@ def _size(_: click.Context, __: click.Parameter, value: str | Sequence[str]) -> 
 @click.option(
     "--gpu-memory-utilization",
     "utilization",
-    type=click.FloatRange(0.0, 1.0, min_open=True),
+    type=float,
+    callback=_share,
     default=0.9,
     show_default=True,
     help="The share of each GPU that vLLM would be given.",

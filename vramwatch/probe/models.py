@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from vramwatch.core.architecture import read_architecture
 from vramwatch.core.errors import UsageError
@@ -63,8 +64,17 @@ def config_of(experiment: Experiment) -> Any:
 
 
 def attention_of(experiment: Experiment) -> str | None:
-    """Return the attention that is asked for; None: transformers chooses what the model has."""
-    return None if experiment.attention == "auto" else experiment.attention
+    """Return the attention that is asked for; None: transformers chooses what the model has.
+
+    Errors: UsageError for a name that transformers does not know. With a slash in it is a kernel of the hub.
+    """
+    name = experiment.attention
+    if name == "auto":
+        return None
+    known = ["eager", *sorted(ALL_ATTENTION_FUNCTIONS.valid_keys())]
+    if name not in known and "/" not in name:
+        raise UsageError(f"--attention {name!r}: write one of auto, {', '.join(known)}")
+    return name
 
 
 def build(experiment: Experiment, config: Any, device: torch.device) -> torch.nn.Module:
