@@ -41,6 +41,10 @@ class Secret:
         return hash(self._text)
 
 
+HANDED = Path("/run/credentials/vramwatch.service")
+"""Where systemd keeps what it hands to the service while that runs (systemd.exec(5), Credentials): what root
+asks of the configuration in a shell, ``check`` and ``service install``, is answered by the same secrets."""
+
 TELLING = 6
 """Characters from which on a part of an address is taken for a secret of its own, as a token in a path is."""
 
@@ -116,13 +120,23 @@ def _read_text(value: object) -> Secret:
     if colon and kind == "env":
         return _checked(os.environ.get(name), f"the environment has no {name}", value)
     if colon and kind == "credential":
-        folder = os.environ.get("CREDENTIALS_DIRECTORY")
-        if folder is None:
-            raise ValueError(f"no credentials were handed in; add LoadCredential={name}:/path to the unit")
         if "/" in name:
             raise ValueError("a credential's name has no slash")
-        return _from_file(Path(folder, name), value)
+        return _from_file(_credentials(name) / name, value)
     return Secret(value)
+
+
+def _credentials(name: str) -> Path:
+    """Return the folder of credentials: this process's own, else the service's where it can be read."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if folder is not None:
+        return Path(folder)
+    if os.access(HANDED, os.R_OK | os.X_OK):
+        return HANDED
+    raise ValueError(
+        f"no credentials were handed in; add LoadCredential={name}:/path to the unit and restart it, "
+        "and in a shell be root"
+    )
 
 
 def _read_file(value: object) -> Secret:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.edges.test_check import check
 from tests.notices import message
 from tests.receivers import receiving
+from vramwatch import credentials
 from vramwatch.config import effective, load
 from vramwatch.core.errors import ConfigError
 from vramwatch.couriers.posting import HttpCourier
@@ -99,6 +100,17 @@ def test_a_secret_that_cannot_be_read_is_a_fault_with_its_place(channel, words, 
     told = fault(tmp_path, channel)
     assert words in told
     assert told.startswith(f"{tmp_path / 'config.yaml'}:1:")
+
+
+def test_in_a_shell_a_credential_is_the_one_that_the_running_service_was_handed(tmp_path, monkeypatch):
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    monkeypatch.setattr(credentials, "HANDED", tmp_path / "vramwatch.service")
+    said = fault(tmp_path, "webhook: {url: 'credential:hook'}")
+    assert "add LoadCredential=hook:/path to the unit and restart it, and in a shell be root" in said
+    (tmp_path / "vramwatch.service").mkdir()
+    (tmp_path / "vramwatch.service" / "hook").write_text(f"{URL}\n")
+    _, notifier = read(tmp_path, "webhook: {url: 'credential:hook'}")
+    assert notifier.secret("url") == URL
 
 
 def test_a_credential_stays_within_its_folder(tmp_path, monkeypatch):

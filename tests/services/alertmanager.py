@@ -20,6 +20,24 @@ EXAMPLES = ROOT / "deploy" / "alertmanager"
 PATHS = os.pathsep.join((os.environ.get("PATH", ""), str(ROOT / "build" / "services" / "usr" / "bin")))
 
 
+SHARED = "usr/share"
+TEMPLATE = "prometheus/alertmanager/default.tmpl"
+
+
+def in_its_place(words):
+    """Return a command that runs ``words`` where Debian's Alertmanager finds its templates.
+
+    It opens them by an absolute path, /usr/share/prometheus, and where its package was unpacked and not
+    installed they are elsewhere: there they are mounted over /usr/share, for this process alone.
+    """
+    shared = ROOT / "build" / "services" / SHARED
+    if Path("/", SHARED, TEMPLATE).exists() or not (shared / TEMPLATE).exists():
+        return words
+    as_root = () if os.geteuid() == 0 else ("--map-root-user",)
+    mounting = f'mount --bind "$0" /{SHARED} && exec "$@"'
+    return ["unshare", "--mount", *as_root, "sh", "-c", mounting, str(shared), *words]
+
+
 def program(name):
     """Return the path of a program of the package, or skip."""
     found = shutil.which(name, path=PATHS)
@@ -54,7 +72,7 @@ class Peer:
         self._starts += 1
         storage = f"--storage.path={self.folder / str(self._starts)}"
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([*self._command, storage], stdout=log, stderr=log)
+            self._process = subprocess.Popen(in_its_place([*self._command, storage]), stdout=log, stderr=log)
         wait_until(self._is_ready, every=0.1)
 
     def stop(self):

@@ -45,6 +45,26 @@ def test_it_is_installed_and_runs_as_a_user_of_its_own_and_says_how_it_stands(ma
     assert "CapEff:\t0000000000000000" in machine.say("cat", f"/proc/{pid}/status")
 
 
+ITS_OWN = ("/var/lib/vramwatch", "/run/vramwatch", "/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/srv/nvml")
+"""Where the service may write: its state, its sockets, what is private to it, and the tests' driver."""
+
+
+def test_whoever_has_taken_it_over_writes_nowhere_else_and_gains_nothing(machine):
+    """In its own mount namespace and as its user: what a process that was taken over has."""
+    pid = machine.show("MainPID")
+    search = "find / ( -path /proc -o -path /sys ) -prune -o -type d -writable -print"
+    user = machine.say("id", "-u", "vramwatch")
+    found = machine.run(
+        "nsenter", "-t", pid, "-m", "setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups",
+        *search.split(), check=False,
+    ).stdout.splitlines()  # fmt: skip
+    assert "/var/lib/vramwatch" in found
+    assert [each for each in found if not each.startswith(ITS_OWN)] == []
+    state = machine.say("cat", f"/proc/{pid}/status")
+    for line in ("CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"):
+        assert line in state
+
+
 def test_its_verbs_find_it_without_any_option(machine):
     told = json.loads(machine.say(VRAMWATCH, "status", "--format", "json"))
     assert len(told["gpus"]) == 2
@@ -220,6 +240,34 @@ def test_a_channel_brings_the_drop_in_that_opens_the_network_and_its_end_takes_i
     machine.run("chown", "root:vramwatch", "/etc/vramwatch/config.yaml")
     said = machine.say(VRAMWATCH, "service", "install", "--yes")
     assert "remove   /etc/systemd/system/vramwatch.service.d/network.conf" in said
+
+
+HANDED_IN = """\
+[Service]
+LoadCredential=hook:/root/hook
+"""
+
+
+def test_a_secret_that_systemd_hands_in_is_known_to_root_s_shell_and_to_no_other_user(machine):
+    machine.write("/root/hook", "http://192.0.2.1/hush-hush\n")
+    machine.write("/etc/systemd/system/vramwatch.service.d/override.conf", HANDED_IN)
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "restart", "vramwatch.service")
+    before = machine.say("cat", "/etc/vramwatch/config.yaml")
+    channels = "channels: {hook: {webhook: {url: 'credential:hook'}}}\n"
+    said = machine.configure(f"{before}\n{channels}")
+    assert "write    /etc/systemd/system/vramwatch.service.d/network.conf" in said
+    machine.until_it_says("2 GPUs")
+    assert "configuration ok" in machine.say(VRAMWATCH, "check")
+    user = ("setpriv", "--reuid=vramwatch", "--regid=vramwatch", "--clear-groups")
+    refused = machine.run(*user, VRAMWATCH, "check", check=False)
+    assert refused.returncode == 78
+    assert "in a shell be root" in refused.stderr
+    assert "hush" not in machine.journal()
+    machine.configure(f"{before}\n")
+    machine.run("rm", "/etc/systemd/system/vramwatch.service.d/override.conf", "/root/hook")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "restart", "vramwatch.service")
 
 
 SECRET = "hunter2"

@@ -163,6 +163,46 @@ def test_in_the_profile_observe_names_are_shown_as_far_as_proc_tells_and_what_is
     assert "Hidden in the profile observe; vramwatch service install --profile identify tells it:" in said
 
 
+@pytest.fixture
+def ghost(machine, driver):
+    """A process that the driver still lists when it is over, and one of another user that keeps its memory.
+
+    Returns their pids.
+    """
+    machine.run("sh", "-c", "touch /dev/nvidia0 && chmod 666 /dev/nvidia0")
+    start(machine, "keeper", "sleep 3603 9</dev/nvidia0", "--uid=65534")
+    start(machine, "dying", "sleep 3604", "--uid=65534")
+    keeper, dead = (int(machine.show("MainPID", f"{name}.service")) for name in ("keeper", "dying"))
+    driver.gpus[1].set_processes([Process(dead, 5 * GIB)])
+    shown(machine, "5.0 GiB")
+    machine.run("systemctl", "stop", "dying.service")
+    yield dead, keeper
+    driver.gpus[1].set_processes([])
+    machine.run("systemctl", "stop", "keeper.service")
+
+
+def test_who_keeps_a_ghost_s_memory_is_told_in_the_profile_identify_and_named_as_hidden_in_observe(
+    machine, ghost
+):
+    dead, keeper = ghost
+    said = shown(machine, "ghost of")
+    print(said)  # noqa: T201 - pytest shows it when a test fails
+    assert f"  who keeps the memory of the ghost pid {dead}" in said.split("tells it:\n")[1].splitlines()
+    told = machine.run(VRAMWATCH, "doctor", check=False).stdout
+    assert (
+        "warn  ghosts: of other users' processes the daemon cannot see who has a GPU's device files open"
+        in told
+    )
+    assert "-> vramwatch service install --profile identify adds a helper that tells it" in told
+    keeps = f"sleep (pid {keeper}, "
+    assert keeps not in machine.journal()
+    wait_until(lambda: "processes could not be read" in machine.journal(), "that it cannot see is said", 120)
+    machine.run(VRAMWATCH, "service", "install", "--yes", "--profile", "identify")
+    wait_until(lambda: keeps in machine.journal(), "who keeps it is said", 120)
+    assert "ghosts" not in machine.run(VRAMWATCH, "doctor", check=False).stdout
+    machine.run(VRAMWATCH, "service", "install", "--yes", "--profile", "observe")
+
+
 def test_in_the_profile_identify_nothing_of_them_is_hidden(machine, servers):
     contained, podded, bare = servers
     machine.run(VRAMWATCH, "service", "install", "--yes", "--profile", "identify")
