@@ -107,6 +107,23 @@ def test_of_a_ghost_no_forecast_is_missed_and_nothing_is_restarted():
 
 
 @pytest.mark.parametrize(
+    ("gpu", "told"),
+    [
+        (
+            "GPU-1e2feb89",
+            "vramwatch release, then nvidia-smi --gpu-reset -i GPU-1e2feb89, then vramwatch resume",
+        ),
+        ("MIG-1e2feb89", "only a reset of the GPU gives it back"),  # a part of a device cannot be reset alone
+    ],
+)
+def test_what_gives_a_ghosts_memory_back_names_the_gpu_as_nvidia_smi_takes_it(gpu, told):
+    ghost = judged(LEAK, cause=Cause.GHOST)
+    ghost = replace(ghost, incident=replace(ghost.incident, subject=replace(ghost.incident.subject, gpu=gpu)))
+    text = plain(about(Item(Notice.OPENED, ghost)))
+    assert f"{told}." in text
+
+
+@pytest.mark.parametrize(
     ("names", "command"),
     [
         ({"pod": "chat-0", "namespace": "prod"}, "kubectl -n prod delete pod chat-0"),

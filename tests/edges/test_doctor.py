@@ -30,8 +30,8 @@ from vramwatch.telling.sending import PROXY_VARIABLES
 NOT_FOUND = 9
 """NVML_ERROR_DRIVER_NOT_LOADED (nvml.h)."""
 
-NO_PERMISSION = 4
-"""NVML_ERROR_NO_PERMISSION (nvml.h)."""
+NO_PERMISSION, RESET_REQUIRED = 4, 16
+"""NVML_ERROR_NO_PERMISSION and NVML_ERROR_RESET_REQUIRED (nvml.h)."""
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +80,15 @@ def findings(*arguments):
 
 
 # --- the driver -----------------------------------------------------------------------------------
+
+
+def test_a_gpu_that_must_be_reset_is_named_as_nvidia_smi_takes_it(with_driver, path):
+    with_driver.gpus[0].fail("nvmlDeviceGetMemoryInfo*", RESET_REQUIRED)
+    told = findings("--store", path)["GPU 0"]
+    uuid = with_driver.gpus[0].uuid
+    assert (
+        told["remedy"] == f"vramwatch release, then nvidia-smi --gpu-reset -i {uuid}, then vramwatch resume"
+    )
 
 
 def test_without_a_driver_it_fails_and_says_what_to_do(with_driver, path):

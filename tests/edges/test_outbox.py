@@ -2,6 +2,7 @@
 
 import os
 import random
+import threading
 import time
 from collections import Counter, defaultdict
 from contextlib import closing, contextmanager
@@ -11,7 +12,7 @@ from typing import ClassVar
 import pytest
 
 from tests.mailboxes import mail_server
-from tests.polls import instant, poll
+from tests.polls import holding, instant, owner, poll
 from tests.receivers import answering, receiving
 from tests.slack_server import CHANNEL, TOKEN, Slack
 from tests.verdicts import transition
@@ -19,7 +20,7 @@ from vramwatch.backlog import Backlog
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import Reason, State
 from vramwatch.core.messages import Host, MessageKind
-from vramwatch.core.outgoing import MOST_FIXED, Delivered, Rejected, Retry
+from vramwatch.core.outgoing import MOST_FIXED, MOST_ITEMS, Delivered, Rejected, Retry
 from vramwatch.core.policy import Channel, Notice, Withholding
 from vramwatch.couriers.posting import HttpCourier
 from vramwatch.notifiers.email import Email
@@ -59,6 +60,19 @@ class Receiver:
 
     def notices(self):
         return [(item.incident.id, item.notice) for message in self.got for item in message.items]
+
+
+class Waiting(Receiver):
+    """Takes nothing until ``may_answer``; ``asked`` is set once it was asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked, self.may_answer = threading.Event(), threading.Event()
+
+    def take(self, message):
+        self.asked.set()
+        assert self.may_answer.wait(10)
+        return super().take(message)
 
 
 class Keyed(Notifier):
@@ -192,6 +206,27 @@ def test_what_fires_and_ends_is_told_once_each_and_the_store_knows(start, path):
         "ok",
     )
     assert opened.delivery.key == receiver.got[0].key != resolved.delivery.key == receiver.got[1].key
+
+
+def test_a_message_in_the_hands_of_a_channel_is_not_tried_any_more_once_what_it_tells_is_forgotten(
+    start, path
+):
+    with closing(Store.open(path, "simulated", "1")) as store:
+        store.write(poll(1, holding(7, of=owner("secret"))))
+    receiver = Waiting()
+    daemon = start(line(AT_ONCE, Keyed(receiver=receiver)))
+    secret = fires("secret", owner="unit:secret.service")
+    daemon.turn(*(fires(f"i{number}") for number in range(MOST_ITEMS)), secret, fires("last"), settle=False)
+    assert receiver.asked.wait(10)  # the first message is being sent, the second waits in the same hands
+    daemon.store.forget("secret")
+    daemon.outbox.begin_anew()
+    daemon.turn(settle=False)
+    receiver.may_answer.set()
+    daemon.settle()
+    daemon.turn()
+    told = Counter(id for id, _ in receiver.notices())
+    assert told == Counter({**{f"i{number}": 1 for number in range(MOST_ITEMS)}, "last": 1})
+    assert [len(message.items) for message in receiver.got] == [MOST_ITEMS, 1]
 
 
 def test_what_fires_within_the_wait_leaves_as_one_message(start):

@@ -278,6 +278,32 @@ def test_a_gpu_that_is_asked_for_while_all_are_blind_is_not_refused(store, path)
     assert [missing.gpu for missing in status.poll.missing] == [None]
 
 
+def test_a_gpu_is_told_by_what_other_programs_know_it_by_where_that_is_asked_for(store, path, tmp_path):
+    store.write(one_poll(instant(1)))
+    brief, verbose = call(tmp_path, path).stdout, call(tmp_path, path, "--verbose").stdout
+    known_by = f"  {gpu(0).uuid}"
+    assert known_by not in brief.splitlines()
+    assert known_by in verbose.splitlines()
+    assert [each for each in verbose.splitlines() if each != known_by] == brief.splitlines()
+
+
+# --- hints ----------------------------------------------------------------------------------------
+
+
+def test_a_hint_names_the_socket_and_the_configuration_that_it_needs_in_another_shell(tmp_path, path):
+    at = MonotonicClock(1).now()
+    with closing(Store.open(path, "nvml", "0.1.0")) as store:
+        store.write(one_poll(at))
+        Desk(store).write_silence(Silence("s1", "anna", "why", at.wall - 1, at.wall + 3600))
+    here, there = f"{tmp_path}/here.sock", tmp_path / "there.yaml"
+    there.write_text("{}")
+    assert "1 silence holds; vramwatch silence list shows it." in call(tmp_path, path).stdout
+    named = " ".join(call(tmp_path, path, VRAMWATCH_CONTROL__SOCKET=here).stdout.split())
+    assert f"VRAMWATCH_CONTROL__SOCKET={here} vramwatch silence list" in named
+    configured = " ".join(call(tmp_path, path, "--config", str(there)).stdout.split())
+    assert f"VRAMWATCH_CONFIG={there} vramwatch silence list" in configured
+
+
 # --- where the store is ---------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """Where the verbs ask: the store for what was, the daemon for what is to change."""
 
 import os
+import shlex
 import socket
 import sys
 from collections.abc import Mapping
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from vramwatch.config import Config
     from vramwatch.core.messages import Host
     from vramwatch.store import Casebook, History
+
+
+CONTROL_VARIABLE = "VRAMWATCH_CONTROL__SOCKET"
+"""By which the environment names the daemon's socket, as it may every option."""
 
 
 def settings(config_path: Path | None) -> "Config":
@@ -79,6 +84,17 @@ def ask_daemon(config_path: Path | None, verb: str, arguments: Mapping[str, obje
 
     given = {name: value for name, value in arguments.items() if value is not None}
     return control.request(control_socket(config_path), verb, given)
+
+
+def reaching(config_path: Path | None) -> str:
+    """Return what is written before ``vramwatch`` in another shell to reach the same daemon; may be empty.
+
+    That is "VRAMWATCH_CONTROL__SOCKET=/tmp/x/control.sock " where the environment names a socket, and the
+    configuration where it was named.
+    """
+    named = {"VRAMWATCH_CONFIG": config_path and str(config_path.absolute())}
+    named[CONTROL_VARIABLE] = os.environ.get(CONTROL_VARIABLE)
+    return "".join(f"{name}={shlex.quote(value)} " for name, value in named.items() if value)
 
 
 def control_socket(config_path: Path | None) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vramwatch.cli.options import config_option, store_option
+from vramwatch.cli.options import config_option, format_of, store_option
 from vramwatch.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ WORST_EXIT = 2
 
 
 @click.command(short_help="What stands between vramwatch and its readings.")
-@click.option("--format", "output_format", type=click.Choice(["text", "json"]), default="text")
+@format_of("text", "json")
 @click.option("--strict", is_flag=True, help="End with 2 for a warning too.")
 @click.option(
     "--remedies", "rehearses", is_flag=True, help="Try the way to a worker and back, with one made for it."

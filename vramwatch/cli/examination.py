@@ -19,7 +19,7 @@ from vramwatch.control import control
 from vramwatch.control.control import ControlError
 from vramwatch.core.errors import StoreError
 from vramwatch.core.incidents import Incident, Transition
-from vramwatch.core.model import FaultKind, MemoryBasis, SubjectKind
+from vramwatch.core.model import FaultKind, Gpu, MemoryBasis, SubjectKind
 from vramwatch.core.poll import Poll
 from vramwatch.core.texts import clean
 from vramwatch.core.troubles import BLIND, CHANNEL, CONFIGURATION, PROBE, STORE
@@ -120,17 +120,18 @@ def _gpus(poll: Poll) -> Iterator[Finding]:
             yield Finding(f"GPU {gpu.ordinal}", Grade.OK, text)
     for missing in poll.missing:
         subject = f"GPU {missing.gpu.ordinal}" if missing.gpu else "driver"
-        yield Finding(subject, Grade.FAIL, missing.fault.detail, _remedy(missing.fault.kind))
+        yield Finding(subject, Grade.FAIL, missing.fault.detail, _remedy(missing.fault.kind, missing.gpu))
     if not poll.ledgers and not poll.missing:
         yield Finding("driver", Grade.FAIL, "the driver is there and lists no GPU", "see nvidia-smi -L")
 
 
-def _remedy(kind: FaultKind) -> str:
+def _remedy(kind: FaultKind, gpu: Gpu | None) -> str:
+    reset = f"nvidia-smi --gpu-reset{f' -i {gpu.uuid}' if gpu else ''}"
     return {
         FaultKind.NO_DRIVER: "install the NVIDIA driver; in a container: --gpus all; without a GPU: make try",
         FaultKind.MISMATCH: "the driver was upgraded under a loaded module: reboot, or reload the module",
         FaultKind.LOST: "the GPU fell off the bus: see dmesg for Xid; it comes back by a reset or a reboot",
-        FaultKind.RESET_REQUIRED: "vramwatch release, then nvidia-smi --gpu-reset, then vramwatch resume",
+        FaultKind.RESET_REQUIRED: f"vramwatch release, then {reset}, then vramwatch resume",
         FaultKind.NO_PERMISSION: "the device files /dev/nvidia* are closed to this user: see their group",
         FaultKind.HUNG: "a driver call does not return: see dmesg; a reboot may be needed",
         FaultKind.STARTING: "the driver took too long to start: enable persistence mode, then try again",

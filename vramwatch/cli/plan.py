@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vramwatch.cli.options import config_option, store_option
+from vramwatch.cli.options import config_option, format_of, store_option
 from vramwatch.core.errors import NoDeviceError, UsageError
 from vramwatch.core.kvmath import Dtype, KvDtype
 from vramwatch.core.planning import OVERHEAD, Quantization
@@ -122,14 +122,7 @@ def _share(_: click.Context, option: click.Parameter, value: float) -> float:
     help="Ask the model's own code too, or the formulas alone; default: where transformers is installed.",
 )
 @click.option("--watch", is_flag=True, help="Look again every second at what is free, until Ctrl-C.")
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["text", "json", "ndjson"]),
-    default="text",
-    show_default=True,
-    help="How it is printed; ndjson is one object a line.",
-)
+@format_of("text", "json", "ndjson")
 @config_option
 @store_option
 def command(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vramwatch.cli.options import format_of
+
 if TYPE_CHECKING:
     from vramwatch.probe.experiment import Experiment
     from vramwatch.probe.results import Result
@@ -31,9 +33,7 @@ _MODEL_OPTIONS = (
 _RUN_OPTIONS = (
     click.option("--budget", metavar="SIZE", help="The most memory a run may take; more is out of memory."),
     click.option("--python", metavar="PATH", help="An interpreter that has torch; default: this one."),
-    click.option(
-        "--format", "output_format", type=click.Choice(["text", "json"]), default="text", show_default=True
-    ),
+    format_of("text", "json"),
 )
 
 

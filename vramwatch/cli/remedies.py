@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vramwatch.cli.asking import ask_daemon, open_history
-from vramwatch.cli.options import config_option, store_option
+from vramwatch.cli.options import config_option, format_of, store_option
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,14 +38,7 @@ def command() -> None:
 @command.command("list")
 @config_option
 @store_option
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How it is printed. Times in JSON are unix seconds beside an ISO string.",
-)
+@format_of("text", "json")
 def show(config_path: Path | None, store_path: Path | None, output_format: str) -> None:
     """Show which remedy is tried for which cause, whether remedies are on, who accepts them, what was done.
 

@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     multiple=True,
     help="One GPU: its ordinal (0, 0:1), its UUID, or how that begins. May be repeated.",
 )
+@click.option("--verbose", is_flag=True, help="Each GPU with its UUID and its place on the bus.")
 @click.option("--watch", is_flag=True, help="Look again every second, until Ctrl-C.")
 def command(
     config_path: Path | None,
     store_path: Path | None,
     output_format: str,
     gpus: tuple[str, ...],
+    verbose: bool,
     watch: bool,
 ) -> None:
     """Who holds what now, GPU by GPU.
@@ -47,7 +49,9 @@ def command(
     looking = open_looking(config_path, store_path, gpus)
     try:
         if output_format == "text":
-            _show_text(looking, watch)
+            from vramwatch.cli.asking import reaching
+
+            _show_text(looking, watch, lambda status: _told_as(status, verbose, reaching(config_path)))
         else:
             from vramwatch.cli.printing import print_statuses
             from vramwatch.cli.views.status import standing_words
@@ -84,7 +88,7 @@ def open_looking(config_path: Path | None, store_path: Path | None, gpus: tuple[
     return Looking(path, None if store_path else read_once, None, gpus, ask)
 
 
-def _show_text(looking: "Looking", watch: bool) -> None:
+def _show_text(looking: "Looking", watch: bool, as_told: "Callable[[Status], Status]") -> None:
     """Print the view; with ``watch`` draw it every second, on the whole screen where there is one."""
     from vramwatch.cli.profile import REVEALING, hides_others
     from vramwatch.cli.views.live import live
@@ -97,7 +101,7 @@ def _show_text(looking: "Looking", watch: bool) -> None:
     def draw(height: int) -> list[Line]:
         target = terminal(sys.stdout)
         status, note = looking.look(now())
-        status = _with_hidden(status, revealing)
+        status = as_told(_with_hidden(status, revealing))
         above = wrap(note, target.width, 0, Tone.WARNING)
         return above + status_lines(status, target.width, target.glyphs, max(height - len(above), 0))
 
@@ -106,10 +110,14 @@ def _show_text(looking: "Looking", watch: bool) -> None:
         live(target, draw, time.sleep)
         return
     for status in _looks(looking, watch, lambda _: ""):
-        shown = _with_hidden(status, revealing)
+        shown = as_told(_with_hidden(status, revealing))
         target.show(status_lines(shown, target.width, target.glyphs))
         if watch:
             target.show([Line()])
+
+
+def _told_as(status: "Status", verbose: bool, reaching: str) -> "Status":
+    return replace(status, names_devices=verbose, reaching=reaching)
 
 
 def _with_hidden(status: "Status", revealing: str | None) -> "Status":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vramwatch.cli.asking import open_history, pick_incident, this_host
-from vramwatch.cli.options import config_option, store_option
+from vramwatch.cli.options import config_option, format_of, store_option
 
 if TYPE_CHECKING:
     from vramwatch.cli.views.why import Course
@@ -19,14 +19,7 @@ if TYPE_CHECKING:
 @click.argument("incident", metavar="ID")
 @config_option
 @store_option
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How it is printed. Times in JSON are unix seconds beside an ISO string.",
-)
+@format_of("text", "json")
 def command(incident: str, config_path: Path | None, store_path: Path | None, output_format: str) -> None:
     """Tell the whole chain of an incident.
 

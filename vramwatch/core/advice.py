@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from vramwatch.core.incidents import Incident
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.scenes import Scene
+from vramwatch.core.texts import clean
 from vramwatch.core.verdicts import OUT_OF_MEMORY, Cause
 
 _ADVICE: Mapping[Cause, str] = {
@@ -37,7 +38,18 @@ def advice(incident: Incident, scene: Scene | None) -> str:
         return ""
     if incident.judgement.pattern == OUT_OF_MEMORY:
         return _OUT_OF_MEMORY
-    return _ADVICE.get(incident.judgement.cause, "")
+    told = _ADVICE.get(incident.judgement.cause, "")
+    return f"{told}{_reset(incident.subject.gpu)}" if incident.judgement.cause is Cause.GHOST else told
+
+
+def _reset(gpu: str) -> str:
+    """Return how the device ``gpu`` (a UUID) is reset; empty for a part of one, which cannot be by itself.
+
+    Source: nvidia-smi(1), --gpu-reset with -i; no client may have the device open meanwhile, nor may we.
+    """
+    if not gpu.startswith("GPU-"):
+        return ""
+    return f": vramwatch release, then nvidia-smi --gpu-reset -i {clean(gpu)}, then vramwatch resume"
 
 
 def commands(incident: Incident, scene: Scene | None) -> tuple[str, ...]:

@@ -41,9 +41,22 @@ PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "AL
 FOLLOWED = 16
 """Messages that wait for what may follow them; older ones go without."""
 
-Batch = tuple[tuple[Delivery, Message], ...]
-
 logger = logging.getLogger("vramwatch.telling.outbox")
+
+
+@dataclass(slots=True)
+class Batch:
+    """Messages that a channel's thread has in hand, in their order.
+
+    ``is_recalled``: what tells of incidents, and was not tried yet, is tried no more: something of it may be
+    forgotten.
+    """
+
+    messages: Sequence[tuple[Delivery, Message]]
+    is_recalled: bool = False
+
+    def may_be_tried(self, delivery: Delivery) -> bool:
+        return not (self.is_recalled and delivery.notices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +118,7 @@ class Route:
         self.sender = Sender(line, sketch)
         self._flush = 0  # steps up to this one leave together, in several messages if they must
         self._handed: dict[int, Delivery] = {}
+        self._batch = Batch(())
         self._doubtful: set[int] = set()  # handed out before something was forgotten
         self._pending: dict[str, Pending] = {}  # key -> who waits for it
         self._beaten = -inf  # unix seconds
@@ -134,6 +148,7 @@ class Route:
     def read_again(self) -> None:
         """Have what is under way be read from the store anew: something was deleted there."""
         self.is_known = False
+        self._batch.is_recalled = True
         self._doubtful |= self._handed.keys()
 
     def replaced(self, line: Line) -> "Route":
@@ -183,7 +198,8 @@ class Route:
     def hand_out(self, messages: Sequence[tuple[Delivery, Message]]) -> None:
         if messages:
             self._handed = {delivery.id: delivery for delivery, _ in messages}
-            self.sender.inbox.put(tuple(messages))
+            self._batch = Batch(tuple(messages))
+            self.sender.inbox.put(self._batch)
 
     def collect(self, now: float, give_up_after: float) -> None:
         """Add what came of attempts since the last call to ``ended``."""
@@ -196,7 +212,8 @@ class Route:
             if delivery.kind is MessageKind.HEARTBEAT:
                 if outcome is not None:
                     self._has_beaten(outcome, now)
-            elif outcome is None:  # one before it failed, which is the last to be tried again
+            elif outcome is None:  # recalled, or one before it failed, which is the last to be tried again
+                self._ask_the_store_of(delivery)
                 untried.append(delivery)
                 self.ended.append(Ended(delivery, None, self.resume_at))
             else:
@@ -242,13 +259,17 @@ class Route:
             self.look_at = now  # newer notices of its incidents have waited for it
             return Ended(delivery, outcome, None)
         self._heed(outcome, now)
-        if delivery.id in self._doubtful:  # whether it is tried again the store says
-            self._doubtful.discard(delivery.id)
-            self.is_known = False
+        self._ask_the_store_of(delivery)
         self.resume_at = now + next_attempt(attempts, outcome, random.random())  # noqa: S311 - a spread
         uncertain = delivery.is_uncertain or outcome.is_uncertain
         self.again.append(replace(delivery, attempts=attempts, is_uncertain=uncertain))
         return Ended(delivery, outcome, self.resume_at)
+
+    def _ask_the_store_of(self, delivery: Delivery) -> None:
+        """Leave it to the store whether ``delivery`` is tried again, if something was forgotten meanwhile."""
+        if delivery.id in self._doubtful:
+            self._doubtful.discard(delivery.id)
+            self.is_known = False
 
 
 class Sender(threading.Thread):
@@ -275,8 +296,9 @@ class Sender(threading.Thread):
         while (batch := self._next(notifier, courier)) is not None:
             courier = courier or self._line.open_courier(notifier.reach(), notifier.secrets())
             has_failed = False
-            for delivery, message in batch:
-                outcome = None if has_failed else self._send(message, courier)
+            for delivery, message in batch.messages:
+                is_tried = not has_failed and batch.may_be_tried(delivery)
+                outcome = self._send(message, courier) if is_tried else None
                 has_failed = has_failed or isinstance(outcome, Retry)
                 self.sent.put((delivery.id, outcome))
         if courier:

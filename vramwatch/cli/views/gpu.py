@@ -11,6 +11,7 @@ from vramwatch.cli.views.words import GHOST_STATE, change_words, explain, pids
 from vramwatch.cli.when import show_when
 from vramwatch.core.model import (
     Explanation,
+    Gpu,
     Holding,
     Instant,
     Ledger,
@@ -50,6 +51,7 @@ class Frame:
     span: float | None  # seconds that ``changes`` cover
     shows_free: bool = True  # whether what is free and reserved has rows of its own
     most_owners: int | None = None  # so many of a Gpu have a row each, the largest; None: all
+    names_devices: bool = False  # whether each Gpu is told with its UUID and its place on the bus
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +100,17 @@ def gpu_lines(ledger: Ledger, frame: Frame, depth: int) -> list[Line]:
     rows = _rows(ledger, frame)
     return [
         *_heading(ledger, frame, indent),
+        *(wrap(device_words(ledger.gpu), frame.width, indent + 2, Tone.FAINT) if frame.names_devices else []),
         *_age_lines(ledger, frame, indent),
         _indented(bar(_parts(ledger, frame), frame.width - indent), indent),
         *(each for row in rows for each in _row_lines(row, _name_width(rows, frame, indent), frame, indent)),
         *_sentences(ledger, frame.width, indent),
     ]
+
+
+def device_words(gpu: Gpu) -> str:
+    """Return "GPU-1e2feb89-…, PCI 00000000:65:00.0": what other programs know a Gpu by."""
+    return clean(gpu.uuid) + (f", PCI {clean(gpu.pci)}" if gpu.pci else "")
 
 
 def _heading(ledger: Ledger, frame: Frame, indent: int) -> list[Line]:

@@ -32,19 +32,22 @@ def _words(silence: Silence, now: float, zone: tzinfo | None) -> str:
     return f"{silence.id}  {what}  {state} {until}: {clean(silence.reason)} ({whose})"
 
 
-def held_back_words(silences: Sequence[Silence], now: float, zone: tzinfo | None) -> str:
-    """Return what of all that is open is not told now, in a sentence or two; empty: nothing."""
+def held_back_words(silences: Sequence[Silence], now: float, zone: tzinfo | None, reaching: str = "") -> str:
+    """Return what of all that is open is not told now, in a sentence or two; empty: nothing.
+
+    ``reaching``: what is written before a command for it to reach the daemon.
+    """
     holding = [each for each in silences if each.holds(now)]
     told = [
         f"Observing until {show_when(each.until, now, zone)}: messages are kept back; "
-        "to end it: vramwatch silence expire observe."
+        f"to end it: {reaching}vramwatch silence expire observe."
         for each in holding
         if each.id == OBSERVE
     ]
     others = len(holding) - len(told)
     if others:
         hold = "1 silence holds" if others == 1 else f"{others} silences hold"
-        told.append(f"{hold}; vramwatch silence list shows {'it' if others == 1 else 'them'}.")
+        told.append(f"{hold}; {reaching}vramwatch silence list shows {'it' if others == 1 else 'them'}.")
     return " ".join(told)
 
 

@@ -73,6 +73,8 @@ class Status:
     workers: Sequence[Json] | None = None  # as core.records.worker_record tells them; None: not known
     models: Sequence[Json] | None = None  # as core.records.loaded_record tells them; None: not known
     revealing: str | None = None  # the command that makes known what /proc hides; None: nothing is hidden
+    names_devices: bool = False  # whether each Gpu is told with its UUID and its place on the bus
+    reaching: str = ""  # what is written before a command that asks the daemon; empty: it is found
 
 
 def age(then: Instant, now: Instant) -> float:
@@ -135,6 +137,7 @@ def _frame(status: Status, width: int, glyphs: Glyphs) -> Frame:
         changes=status.changes,
         newcomers=status.newcomers,
         span=status.span,
+        names_devices=status.names_devices,
     )
 
 
@@ -197,11 +200,12 @@ def _heading(status: Status, width: int) -> list[Line]:
         before = f", {show_seconds(round(elapsed))} before the moment asked for" if is_old(status) else ""
         return wrap(f"as read at {at}{before}", width, 0, Tone.STRONG)
     is_stale = status.standing is Standing.PRESENT and is_old(status)
+    held_back = held_back_words(status.silences, status.now.wall, status.zone, status.reaching)
     return [
         *wrap(standing_words(status), width, 0, Tone.WARNING if status.standing in OVER else Tone.FAINT),
         *wrap(_read_when(status, elapsed), width, 0, Tone.WARNING if is_stale else Tone.FAINT),
         *([] if status.standing in OVER else _pace_lines(status.poll.pace, width)),
-        *wrap(held_back_words(status.silences, status.now.wall, status.zone), width, 0, Tone.FAINT),
+        *wrap(held_back, width, 0, Tone.FAINT),
     ]
 
 
