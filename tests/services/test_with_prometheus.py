@@ -13,8 +13,10 @@ from tests.services.prometheus import RULES, Prometheus, promtool, simulated_ser
 from tests.waiting import wait_until
 from vramwatch.web.catalogue import ALL
 
-CAUGHT_UP = 90.0
+CAUGHT_UP = 300.0
 """Seconds in which the simulated server has come to the present on a busy machine."""
+
+pytestmark = pytest.mark.timeout(2 * CAUGHT_UP)
 
 
 def port_of(address):

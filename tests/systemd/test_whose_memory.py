@@ -198,7 +198,7 @@ def test_who_keeps_a_ghost_s_memory_is_told_in_the_profile_identify_and_named_as
     assert keeps not in machine.journal()
     wait_until(lambda: "processes could not be read" in machine.journal(), "that it cannot see is said", 120)
     machine.run(VRAMWATCH, "service", "install", "--yes", "--profile", "identify")
-    wait_until(lambda: keeps in machine.journal(), "who keeps it is said", 120)
+    wait_until(lambda: keeps in machine.journal(), f"pid {keeper} is said: {machine.journal()[-2000:]}", 240)
     assert "ghosts" not in machine.run(VRAMWATCH, "doctor", check=False).stdout
     machine.run(VRAMWATCH, "service", "install", "--yes", "--profile", "observe")
 
