@@ -298,10 +298,10 @@ def test_a_hint_names_the_socket_and_the_configuration_that_it_needs_in_another_
     here, there = f"{tmp_path}/here.sock", tmp_path / "there.yaml"
     there.write_text("{}")
     assert "1 silence holds; vramwatch silence list shows it." in call(tmp_path, path).stdout
-    named = " ".join(call(tmp_path, path, VRAMWATCH_CONTROL__SOCKET=here).stdout.split())
-    assert f"VRAMWATCH_CONTROL__SOCKET={here} vramwatch silence list" in named
-    configured = " ".join(call(tmp_path, path, "--config", str(there)).stdout.split())
-    assert f"VRAMWATCH_CONFIG={there} vramwatch silence list" in configured
+    named = "".join(call(tmp_path, path, VRAMWATCH_CONTROL__SOCKET=here).stdout.split())
+    assert f"VRAMWATCH_CONTROL__SOCKET={here}vramwatchsilencelist" in named  # wherever its lines end
+    configured = "".join(call(tmp_path, path, "--config", str(there)).stdout.split())
+    assert f"VRAMWATCH_CONFIG={there}vramwatchsilencelist" in configured
 
 
 # --- where the store is ---------------------------------------------------------------------------
