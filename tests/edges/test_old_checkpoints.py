@@ -1,4 +1,4 @@
-"""What checkpoints look like: those of an earlier vramwatch are gone on from, and how they are made is no matter."""
+"""What checkpoints look like: those of an earlier vramwatch are gone on from."""
 
 import gzip
 import json
