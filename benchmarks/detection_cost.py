@@ -222,7 +222,7 @@ def keep_full_windows(series: int) -> None:
         full.processes[key] = Watched(window, pid)
     resident = rss_bytes(os.getpid())
     began = time.process_time()
-    size = len(pack(watch.checkpoint()))
+    size = len(pack(watch.checkpoint(late=True)))
     spent = time.process_time() - began
     print(resident - before, resident, peak_bytes(os.getpid()), size, spent)
 

@@ -89,7 +89,7 @@ class Chain(Watch):
     def adopt(self, told, at):
         return ()
 
-    def checkpoint(self):
+    def checkpoint(self, *, late=False):
         return self.state
 
     def restore(self, state):

@@ -1,10 +1,12 @@
-"""Checkpoints that an earlier vramwatch has written: they are gone on from, and nothing is told otherwise."""
+"""What checkpoints look like: those of an earlier vramwatch are gone on from."""
 
 import gzip
 import json
+import zlib
 from pathlib import Path
 
 from tests.servers import one, play, poll, watch
+from vramwatch.store.checkpoints import pack
 
 VERSION_3 = Path(__file__).parents[1] / "fixtures" / "checkpoints" / "version-3.json.gz"
 """Recorded on 2026-11-26: what ``checkpoint`` of commit a0adb06 said after the first BEFORE of SWAPS."""
@@ -34,3 +36,10 @@ def test_a_checkpoint_of_version_3_goes_on_as_if_nothing_had_been_between():
     assert any(
         "level_return" in (each.incident.judgement.pattern, *each.incident.judgement.others) for each in whole
     )
+
+
+def test_what_is_put_down_late_window_by_window_is_the_same_checkpoint():
+    judge = watch()
+    play(SWAPS[:BEFORE], judge)
+    packed = pack(judge.checkpoint(late=True))
+    assert json.loads(zlib.decompress(packed)) == json.loads(json.dumps(judge.checkpoint()))

@@ -51,8 +51,12 @@ _KNOWN_ENUMS: Mapping[str, type[StrEnum]] = {each.__name__: each for each in _EN
 _KIND = "~"
 
 
-def put_down(value: Any) -> Any:
-    """Return ``value`` as JSON has it. Errors: TypeError for what is none of the known classes."""
+def put_down(value: Any, *, late: bool = False) -> Any:
+    """Return ``value`` as JSON has it. Errors: TypeError for what is none of the known classes.
+
+    ``late``: what is watched within it is left as it is, to be put down by itself when its turn has come; a
+    thousand series take a hundred MiB as text.
+    """
     told: Any = value
     match value:
         case float() if not math.isfinite(value):
@@ -64,14 +68,18 @@ def put_down(value: Any) -> Any:
         case array():
             told = {_KIND: "array", "of": value.typecode, "is": b64encode(value.tobytes()).decode()}
         case list():
-            told = [put_down(each) for each in value]
+            told = [put_down(each, late=late) for each in value]
         case tuple():
-            told = {_KIND: "tuple", "is": [put_down(each) for each in value]}
+            told = {_KIND: "tuple", "is": [put_down(each, late=late) for each in value]}
         case Mapping():
-            told = {_KIND: "map", "is": [[put_down(key), put_down(each)] for key, each in value.items()]}
+            pairs = value.items()
+            told = {_KIND: "map", "is": [[put_down(key), put_down(each, late=late)] for key, each in pairs]}
+        case folding.Watched() if late:
+            pass
         case _:
-            told = {name: put_down(getattr(value, name)) for name in _names(type(value))}
-            told[_KIND] = _name(value)
+            kind = _name(value)
+            told = {name: put_down(getattr(value, name), late=late) for name in _names(type(value))}
+            told[_KIND] = kind
     return told
 
 

@@ -67,7 +67,7 @@ class Judge:
             if kept is None:
                 self._newest = self._store.newest() or _NEVER
                 self._adopt()
-                self._store.write_checkpoint(self._newest, self._watch.checkpoint())
+                self._store.write_checkpoint(self._newest, self._watch.checkpoint(late=True))
                 return
         except StoreError as error:
             logger.error("checkpoint not kept because=%r", str(error))
@@ -111,7 +111,7 @@ class Judge:
             return
         try:
             self._adopt()
-            self._store.write_checkpoint(at, self._watch.checkpoint())
+            self._store.write_checkpoint(at, self._watch.checkpoint(late=True))
         except StoreError as error:
             logger.error("checkpoint not kept because=%r", str(error))
             self._due = at.boottime + CHECKPOINT_AGAIN

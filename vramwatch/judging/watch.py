@@ -406,13 +406,16 @@ class Watch:
                 closed += transitions
         return tuple(closed)
 
-    def checkpoint(self) -> Mapping[str, Any]:
-        """Return all that is remembered, as JSON has it; ``restore`` goes on from there to the bit."""
+    def checkpoint(self, *, late: bool = False) -> Mapping[str, Any]:
+        """Return all that is remembered, as JSON has it; ``restore`` goes on from there to the bit.
+
+        ``late``: what is watched is left for ``put_down`` to follow, one by one.
+        """
         return {
             "version": VERSION,
             "seconds": self._clockwork.seconds,
             "before": put_down(self._clockwork.before),
-            "gpus": put_down(self._gpus),
+            "gpus": put_down(self._gpus, late=late),
             "standings": put_down(self._standings),
             "scores": put_down(self._scores),
         }

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
+from vramwatch.core.checkpoint import put_down
 from vramwatch.core.instants import kept_instant
 from vramwatch.core.model import Instant
 from vramwatch.store import tables as t
@@ -23,12 +24,19 @@ LEVEL = 1
 logger = logging.getLogger(__name__)
 
 
-def pack(state: Mapping[str, Any]) -> bytes:
-    """Return ``state`` as it is kept. Errors: TypeError, where JSON has no such thing."""
-    return zlib.compress(json.dumps(state, separators=(",", ":")).encode(), LEVEL)
+def pack(state: Mapping[str, Any]) -> bytearray:
+    """Return ``state`` as it is kept, part by part: what was left to be put down late is, in its turn.
+
+    Errors: TypeError, where neither JSON nor a checkpoint has such a thing.
+    """
+    packing, packed = zlib.compressobj(LEVEL), bytearray()
+    for part in json.JSONEncoder(separators=(",", ":"), default=put_down).iterencode(state):
+        packed += packing.compress(part.encode())
+    packed += packing.flush()
+    return packed
 
 
-def write(connection: Connection, at: Instant, state: bytes) -> None:
+def write(connection: Connection, at: Instant, state: bytes | bytearray) -> None:
     """Put what ``pack`` returned in the place of the checkpoint before. Errors: SQLAlchemyError."""
     connection.execute(delete(t.checkpoint))
     values: Values = {**asdict(kept_instant(at)), "version": VERSION, "state": state}
