@@ -307,7 +307,7 @@ def test_who_is_refused_again_and_again_waits_while_those_who_are_there_are_hear
     bounds = Bounds(total=1, per_user=1)
     with closing(Reception(path, Admission(), bounds, BOOT, now=hand)) as reception, Line(path) as first:
         first.enrol()
-        for _ in range(int(ACCEPTED_AT_ONCE // REFUSED_COSTS)):
+        for _ in range(int(ACCEPTED_AT_ONCE // REFUSED_COSTS) + 1):
             with Line(path) as one:
                 assert "workers.limit" in said_of(one.hear())
         with Line(path) as late:
