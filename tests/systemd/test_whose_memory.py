@@ -164,42 +164,50 @@ def test_in_the_profile_observe_names_are_shown_as_far_as_proc_tells_and_what_is
 
 
 @pytest.fixture
-def ghost(machine, driver):
-    """A process that the driver still lists when it is over, and one of another user that keeps its memory.
-
-    Returns their pids.
-    """
+def keeper(machine):
+    """The pid of a process of another user that has a GPU's device file open, and is not on the GPU."""
     machine.run("sh", "-c", "touch /dev/nvidia0 && chmod 666 /dev/nvidia0")
     start(machine, "keeper", "sleep 3603 9</dev/nvidia0", "--uid=65534")
-    start(machine, "dying", "sleep 3604", "--uid=65534")
-    keeper, dead = (int(machine.show("MainPID", f"{name}.service")) for name in ("keeper", "dying"))
-    driver.gpus[1].set_processes([Process(dead, 5 * GIB)])
-    shown(machine, "5.0 GiB")
-    machine.run("systemctl", "stop", "dying.service")
-    yield dead, keeper
-    driver.gpus[1].set_processes([])
+    yield int(machine.show("MainPID", "keeper.service"))
     machine.run("systemctl", "stop", "keeper.service")
 
 
-def test_who_keeps_a_ghost_s_memory_is_told_in_the_profile_identify_and_named_as_hidden_in_observe(
-    machine, ghost
+@pytest.fixture
+def haunt(machine, driver):
+    """Return what makes a ghost, a process that was seen, is over and is still listed, and tells its pid."""
+
+    def make():
+        start(machine, "dying", "sleep 3604", "--uid=65534")
+        pid = int(machine.show("MainPID", "dying.service"))
+        driver.gpus[1].set_processes([Process(pid, 5 * GIB)])
+        shown(machine, f"pid {pid}")
+        machine.run("systemctl", "stop", "dying.service")
+        shown(machine, f"pid {pid}, gone")
+        return pid
+
+    yield make
+    driver.gpus[1].set_processes([])
+
+
+def test_who_keeps_a_ghost_s_memory_is_named_as_hidden_in_observe_and_told_in_identify(
+    machine, keeper, haunt
 ):
-    dead, keeper = ghost
-    said = shown(machine, "ghost of")
-    print(said)  # noqa: T201 - pytest shows it when a test fails
-    assert f"  who keeps the memory of the ghost pid {dead}" in said.split("tells it:\n")[1].splitlines()
+    keeps = f"sleep (pid {keeper}, "
+    hidden = f"who keeps the memory of the ghost pid {haunt()}"
+    assert f"  {hidden}" in machine.say(VRAMWATCH, "status").split("tells it:\n")[1].splitlines()
     told = machine.run(VRAMWATCH, "doctor", check=False).stdout
     assert (
-        "warn  ghosts: of other users' processes the daemon cannot see who has a GPU's device files open"
-        in told
+        "warn  ghosts: of other users' processes the daemon cannot see who has a GPU's device files" in told
     )
     assert "-> vramwatch service install --profile identify adds a helper that tells it" in told
-    keeps = f"sleep (pid {keeper}, "
-    assert keeps not in machine.journal()
     wait_until(lambda: "processes could not be read" in machine.journal(), "that it cannot see is said", 120)
+    assert keeps not in machine.journal()
     machine.run(VRAMWATCH, "service", "install", "--yes", "--profile", "identify")
-    wait_until(lambda: keeps in machine.journal(), f"pid {keeper} is said: {machine.journal()[-2000:]}", 240)
+    machine.until_it_says("2 GPUs")
+    haunt()  # seen by the daemon that runs now: of whom it never saw, a container cannot say that he is over
+    wait_until(lambda: keeps in machine.journal(), "who keeps it is said", 200)
     assert "ghosts" not in machine.run(VRAMWATCH, "doctor", check=False).stdout
+    assert "who keeps the memory" not in machine.say(VRAMWATCH, "status")
     machine.run(VRAMWATCH, "service", "install", "--yes", "--profile", "observe")
 
 
