@@ -96,7 +96,8 @@ def test_a_mark_is_kept_as_it_was_given_also_of_what_is_over(service):
         (
             "sing",
             {},
-            "knows workers, models, ping, release, resume, forget, room, probed, ack, resolve, mark, silence, expire",
+            "knows workers, models, ping, release, resume, forget, room, probed, "
+            "ack, resolve, mark, silence, expire",
         ),
     ],
 )
