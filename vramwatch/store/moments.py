@@ -134,6 +134,12 @@ def hours(connection: Connection, since: float, until: float) -> Iterator[KeptHo
         yield KeptHour(connection, row)
 
 
+def kept_hour(connection: Connection, id: int) -> KeptHour | None:
+    """Return the hour ``id`` as it stands now; None: it is no longer kept."""
+    row = connection.execute(select(t.hour).where(t.hour.c.id == id)).first()
+    return None if row is None else KeptHour(connection, row)
+
+
 def newest_seq(connection: Connection, wall: float) -> int:
     """Return the seq of the newest poll at ``wall`` (unix seconds); 0: none was stored yet."""
     ms = to_ms(wall)

@@ -333,3 +333,16 @@ def driver(connection: Connection) -> sqlite3.Connection:
     if not isinstance(found, sqlite3.Connection):
         raise TypeError(f"{found!r} is no connection to SQLite")
     return found
+
+
+@contextmanager
+def one_moment(connection: Connection) -> Iterator[None]:
+    """Have what is read inside be of one moment, whatever a daemon commits and compacts meanwhile.
+
+    ``connection`` is one of ``open_for_reading``, and not in one already.
+    """
+    connection.exec_driver_sql("BEGIN")
+    try:
+        yield
+    finally:
+        driver(connection).rollback()

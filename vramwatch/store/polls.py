@@ -12,7 +12,6 @@ An hour is read in one transaction and told from memory. Ledgers share what did 
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -34,9 +33,9 @@ from vramwatch.store import tables as t
 from vramwatch.store.gpu_ledgers import GpuLedgers, Stretches
 from vramwatch.store.hours import Axis, Part
 from vramwatch.store.minute_ticks import Traits, tell_minutes
-from vramwatch.store.moments import KeptHour, instant_of
+from vramwatch.store.moments import KeptHour, instant_of, kept_hour
 from vramwatch.store.open_hours import load_sweeps
-from vramwatch.store.opening import driver
+from vramwatch.store.opening import one_moment
 from vramwatch.store.rebuilding import notes_of, position
 from vramwatch.store.rollups import minute_track
 from vramwatch.store.rows import (
@@ -63,20 +62,10 @@ def polls(
     """
     lists: Lists = {}
     for id in hours:
-        with _one_moment(connection):
+        with one_moment(connection):
             hour = _read(connection, id, lists if minutes else None)
         if hour is not None:
             yield from hour.polls(wants, lists)
-
-
-@contextmanager
-def _one_moment(connection: Connection) -> Iterator[None]:
-    """Have what is read inside be of one moment, whatever a daemon commits and compacts meanwhile."""
-    connection.exec_driver_sql("BEGIN")
-    try:
-        yield
-    finally:
-        driver(connection).rollback()
 
 
 # --- one hour -----------------------------------------------------------------------------------
@@ -154,7 +143,8 @@ class _Hour:
     def _listed(self, told: GpuTick, lists: Lists) -> Instant | None:
         known = lists.get(told.gpu)
         if known is None or known.seq != told.listed:
-            found = instant_of(self._connection, told.listed) if told.listed else None
+            with one_moment(self._connection):
+                found = instant_of(self._connection, told.listed) if told.listed else None
             if found is None:
                 return None
             known = lists[told.gpu] = found
@@ -208,10 +198,9 @@ def _read(connection: Connection, id: int, lists: Lists | None) -> _Hour | None:
 
     ``lists``: those before it; minutes do where there are no samples. None: they do not.
     """
-    row = connection.execute(select(t.hour).where(t.hour.c.id == id)).first()
-    if row is None:
+    hour = kept_hour(connection, id)
+    if hour is None:
         return None
-    hour = KeptHour(connection, row)
     if hour.is_open:
         columns = t.tick.c
         rows = connection.execute(select(t.tick).where(columns.hour == id).order_by(columns.seq)).all()
@@ -224,7 +213,7 @@ def _read(connection: Connection, id: int, lists: Lists | None) -> _Hour | None:
         return None if lists is None else _minutes(connection, hour, hour.axis, lists)
     parts = hour.parts()
     sweeps = {sweep: told for part in parts.values() for sweep, told in part.sweeps.items()}
-    return _Hour(connection, _closed_ticks(hour.axis, parts), sweeps, (id, row.last_seq))
+    return _Hour(connection, _closed_ticks(hour.axis, parts), sweeps, (id, hour.row.last_seq))
 
 
 def _minutes(connection: Connection, hour: KeptHour, axis: Axis, lists: Lists) -> _Hour:

@@ -3,8 +3,7 @@
 What a moment and a span are: see ``moments``.
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
@@ -31,11 +30,11 @@ from vramwatch.store import incidents, probes
 from vramwatch.store import tables as t
 from vramwatch.store.answers import EventRow, GapRow, Point, SeriesRow, Step
 from vramwatch.store.casebook import Casebook
-from vramwatch.store.columns import Value
-from vramwatch.store.moments import hour_of, hours, instant_of, moment, newest_seq
+from vramwatch.store.moments import KeptHour, hour_of, hours, instant_of, kept_hour, moment, newest_seq
 from vramwatch.store.opening import (
     driver,
     has_log,
+    one_moment,
     open_for_reading,
     refuse_damaged,
     told,
@@ -45,12 +44,14 @@ from vramwatch.store.polls import polls as rebuild_polls
 from vramwatch.store.rebuilding import rebuild
 from vramwatch.store.rows import event_of, fault_of, gpu_of, owner_of, process_of
 from vramwatch.store.spans import (
+    Change,
     Grid,
-    Told,
     changes_within,
     gpus_of,
     peak_walls,
+    peaks_by_hour,
     read_within,
+    step_of,
     told_by_step,
 )
 
@@ -157,14 +158,15 @@ class History:
         by_id = {row.id: row for row in rows}
         with self._reading() as connection:
             held = _values_at(connection, since, by_id)
-            for id in sorted(held):
-                yield Point(since, by_id[id], held[id])
             gpus = gpus_of(connection, by_id)
-            for hour in hours(connection, since, until):
-                for wall, id, value in changes_within(hour, by_id, gpus, to_ms(since), to_ms(until)):
-                    if value != held.get(id):
-                        held[id] = value
-                        yield Point(wall / 1000, by_id[id], value)
+        for id in sorted(held):
+            yield Point(since, by_id[id], held[id])
+        for wall, id, value in self._hour_by_hour(
+            since, until, lambda hour: changes_within(hour, by_id, gpus, to_ms(since), to_ms(until))
+        ):
+            if value != held.get(id):
+                held[id] = value
+                yield Point(wall / 1000, by_id[id], value)
 
     def readings(self, rows: Iterable[SeriesRow], since: float, until: float) -> Iterator[Point]:
         """Yield every sample of ``rows`` that was read within the span, in the order of polls.
@@ -174,9 +176,10 @@ class History:
         by_id = {row.id: row for row in rows}
         with self._reading() as connection:
             gpus = gpus_of(connection, by_id)
-            for hour in hours(connection, since, until):
-                for wall, id, value in read_within(hour, by_id, gpus, to_ms(since), to_ms(until)):
-                    yield Point(wall / 1000, by_id[id], value)
+        for wall, id, value in self._hour_by_hour(
+            since, until, lambda hour: read_within(hour, by_id, gpus, to_ms(since), to_ms(until))
+        ):
+            yield Point(wall / 1000, by_id[id], value)
 
     def polls(self, since: float, until: float, *, minutes: bool = False) -> Iterator[Poll]:
         """Yield every poll whose wall clock lies within the span, in their order (see ``polls``).
@@ -185,7 +188,7 @@ class History:
         polls of each (see ``minute_ticks``). Memory is bounded by one hour, however long the span.
         """
         first, last = to_ms(since), to_ms(until)
-        with self._reading() as connection:
+        with self._renewed() as connection:
             ids = [hour.row.id for hour in hours(connection, since, until)]
             yield from rebuild_polls(
                 connection, ids, lambda tick: first <= tick.wall <= last, minutes=minutes
@@ -204,7 +207,7 @@ class History:
 
     def polls_after(self, seq: int) -> Iterator[Poll]:
         """Yield every poll after the poll ``seq`` up to the one that is now the newest (see ``polls``)."""
-        with self._reading() as connection:
+        with self._renewed() as connection:
             newest = connection.scalar(_NEWEST) or 0
             begin = hour_of(connection, seq)
             ids = (
@@ -244,7 +247,7 @@ class History:
         with self._reading() as connection:
             told = told_by_step(connection, {row.id for row in rows}, grid)
             return {
-                id: [_step(grid, place, list(same)) for place, same in groupby(each, itemgetter(0))]
+                id: [step_of(grid, place, list(same)) for place, same in groupby(each, itemgetter(0))]
                 for id, each in told.items()
             }
 
@@ -257,7 +260,7 @@ class History:
         whole = Grid(to_ms(since), to_ms(until), to_ms(until) - to_ms(since) + 1)
         found: dict[int, Point] = {}
         with self._reading() as connection:
-            for hour_id, peaks in _peaks_by_hour(told_by_step(connection, by_id, whole)).items():
+            for hour_id, peaks in peaks_by_hour(told_by_step(connection, by_id, whole)).items():
                 hour = hour_of(connection, hour_id)
                 if hour is not None:
                     walls = peak_walls(hour, peaks, gpus_of(connection, peaks), whole)
@@ -317,8 +320,30 @@ class History:
             first, last = (instant_of(connection, seq or 0) for seq in ends)
             return (first.wall, last.wall) if first and last else None
 
+    def _hour_by_hour(
+        self, since: float, until: float, told: Callable[[KeptHour], Iterable[Change]]
+    ) -> Iterator[Change]:
+        """Yield what ``told`` tells of the hours that touch the span.
+
+        Each is of one moment, and between two the store is let go: whoever takes these may take long.
+        """
+        with self._reading() as connection:
+            ids = [hour.row.id for hour in hours(connection, since, until)]
+        for id in ids:
+            with self._reading() as connection:
+                hour = kept_hour(connection, id)
+                changes = told(hour) if hour else ()
+            with understood(self._path):
+                yield from changes
+
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
+        """Give the connection, and have what is read inside be of one moment (see ``one_moment``)."""
+        with self._renewed() as connection, one_moment(connection):
+            yield connection
+
+    @contextmanager
+    def _renewed(self) -> Iterator[Connection]:
         """Give the connection; one that took the file as unchanging is renewed once a daemon writes it."""
         with told(self._path), understood(self._path):
             if self._immutable and has_log(self._path):
@@ -357,26 +382,6 @@ def _values_at(connection: Connection, wall: float, ids: Collection[int]) -> dic
     """Return the values that those of ``ids`` had at ``wall`` that had one."""
     found = moment(connection, newest_seq(connection, wall), ids)
     return {id: found.values[id] for id in ids if id in found.values} if found else {}
-
-
-def _step(grid: Grid, place: int, told: Sequence[Told]) -> Step:
-    """Return a step from what it holds, in the order of polls."""
-    start = (grid.since + place * grid.step) / 1000
-    if len(told) == 1:
-        ((_, _, _, count, low, high, last, total),) = told
-        return Step(start, count, low, total / count, high, last)
-    _, _, _, counts, lows, highs, lasts, totals = zip(*told, strict=True)
-    count = sum(counts)
-    return Step(start, count, min(lows), sum(totals) / count, max(highs), lasts[-1])
-
-
-def _peaks_by_hour(told: Mapping[int, list[Told]]) -> dict[int, dict[int, Value]]:
-    """Return hour -> series -> value, for the first hour in which each series was at its largest."""
-    found: dict[int, dict[int, Value]] = defaultdict(dict)
-    for id, each in told.items():
-        _, hour, _, _, _, peak, _, _ = max(each, key=itemgetter(5))
-        found[hour][id] = peak
-    return found
 
 
 def _stop_after(at: Instant, wall: float) -> Select[Any]:

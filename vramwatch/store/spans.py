@@ -3,14 +3,16 @@
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import REAL, Connection, Row, case, cast, func, select
 
 from vramwatch.core.instants import to_ms
 from vramwatch.store import tables as t
+from vramwatch.store.answers import Step
 from vramwatch.store.columns import Value
-from vramwatch.store.hours import Part, Track
+from vramwatch.store.hours import Axis, Part, Track
 from vramwatch.store.moments import KeptHour, hours
 from vramwatch.store.rollups import MinuteTrack, Rollup, Stretch, roll_up, stretches
 from vramwatch.store.rows import value_of
@@ -62,6 +64,26 @@ def told_by_step(connection: Connection, series: Collection[int], grid: Grid) ->
             found[id].append((whole[of_hour], of_hour, 0, count, low, high, last, total))
     for each in found.values():
         each.sort()
+    return found
+
+
+def step_of(grid: Grid, place: int, told: Sequence[Told]) -> Step:
+    """Return a step from what it holds, in the order of polls."""
+    start = (grid.since + place * grid.step) / 1000
+    if len(told) == 1:
+        ((_, _, _, count, low, high, last, total),) = told
+        return Step(start, count, low, total / count, high, last)
+    _, _, _, counts, lows, highs, lasts, totals = zip(*told, strict=True)
+    count = sum(counts)
+    return Step(start, count, min(lows), sum(totals) / count, max(highs), lasts[-1])
+
+
+def peaks_by_hour(told: Mapping[int, list[Told]]) -> dict[int, dict[int, Value]]:
+    """Return hour -> series -> value, for the first hour in which each series was at its largest."""
+    found: dict[int, dict[int, Value]] = defaultdict(dict)
+    for id, each in told.items():
+        _, hour, _, _, _, peak, _, _ = max(each, key=itemgetter(5))
+        found[hour][id] = peak
     return found
 
 
@@ -134,13 +156,22 @@ def _of_hour(row: Row[Any]) -> Rollup:
 def read_within(
     hour: KeptHour, series: Collection[int], gpus: Collection[int], since: int, until: int
 ) -> Iterator[Change]:
-    """Yield every sample of ``series`` that was read in one hour within the span, in the order of polls."""
+    """Return every sample of ``series`` that was read in one hour within the span, in the order of polls.
+
+    The store is read at once, the samples are told from memory.
+    """
     axis = hour.axis
     if axis is None:
-        return
+        return iter(())
+    return _followed(axis, hour.parts(series, gpus).values(), series, (since, until))
+
+
+def _followed(
+    axis: Axis, kept: Iterable[Part], series: Collection[int], span: tuple[int, int]
+) -> Iterator[Change]:
+    since, until = span
     parts = [
-        (part, {id: [s for s in sweep if s in series] for id, sweep in part.sweeps.items()})
-        for part in hour.parts(series, gpus).values()
+        (part, {id: [s for s in sweep if s in series] for id, sweep in part.sweeps.items()}) for part in kept
     ]
     followed = [{s: _Follower(part.tracks[s]) for s in series if s in part.tracks} for part, _ in parts]
     for poll, wall in enumerate(axis.walls):
