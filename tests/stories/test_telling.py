@@ -55,6 +55,10 @@ def house(tmp_path, scenario):
     return House(tmp_path, {})
 
 
+LONG = "12h"
+"""Of the simulated past: what must be waited for is over before its time goes on as a real one."""
+
+
 def configure(house, scenario, channels, start="4h"):
     source = f"{{simulated: {{scenario: {scenario}, speed: 1500, start: {start}}}}}"
     house.write_config(
@@ -147,7 +151,7 @@ def test_growth_is_told_once_and_its_end_once_though_the_daemon_is_killed_in_bet
     house, scenario, killed_when
 ):
     with town() as (told, channels):
-        configure(house, scenario, channels, start="12h")  # time is left after the kill to see its end in
+        configure(house, scenario, channels, start=LONG)
         scenario.write_text(RUNAWAY)
         is_time = told.is_told if killed_when.startswith("all") else lambda: told.hook.got
         with house.running() as daemon:
@@ -254,14 +258,14 @@ def test_faults_of_channels_end_check_and_start_with_78_and_each_is_told_with_it
 def test_a_bad_channel_at_sighup_leaves_the_old_ones_which_tell_of_it_and_of_its_end(house, scenario):
     with receiving() as receiver:
         channels = {"hook": {"webhook": {"url": receiver.url}}}
-        configure(house, scenario, channels)
+        configure(house, scenario, channels, start=LONG)
         scenario.write_text(CALM)
         with house.running() as daemon:
             house.until_ready()
-            configure(house, scenario, {**channels, "bad": {"carrier_pigeon": {}}})
+            configure(house, scenario, {**channels, "bad": {"carrier_pigeon": {}}}, start=LONG)
             daemon.send_signal(signal.SIGHUP)
             wait_until(lambda: receiver.got, "the refused configuration is told")
-            configure(house, scenario, channels)
+            configure(house, scenario, channels, start=LONG)
             daemon.send_signal(signal.SIGHUP)
             wait_until(lambda: "resolved" in [each[2] for each in notices(receiver)], "its end is told")
             said = stop(daemon)

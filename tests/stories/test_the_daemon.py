@@ -62,6 +62,11 @@ class House:
         )
         try:
             yield daemon
+        except BaseException as error:
+            daemon.kill()
+            if not daemon.stderr.closed:
+                error.add_note(f"the daemon ended with {daemon.wait()} and said:\n{daemon.stderr.read()}")
+            raise
         finally:
             daemon.kill()
             daemon.wait()
