@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.edges.test_store_lasting import LONG, MIDNIGHT, hourly_polls, opened, tended
+from tests.edges.test_store_lasting import MIDNIGHT, hourly_polls, opened, tended
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.series import USED_BYTES
 from vramwatch.store import History, reading
