@@ -670,6 +670,23 @@ def test_an_out_of_memory_that_is_told_of_is_critical_at_once_whatever_its_cause
     assert judgement.evidence.sentence == f"out of memory when 2.0 GiB more were asked for ({origin})"
 
 
+def test_an_out_of_memory_tells_how_many_requests_ran_though_it_ended_them():
+    running = [4.0] * 49 + [12.0, 0.0] + [3.0] * 9
+    told = play(
+        one(
+            i * 10.0,
+            9000.0,
+            0.5,
+            told={"requests_running": n},
+            events=(out_of_memory(4100),) if i == 50 else (),
+        )
+        for i, n in enumerate(running)
+    )
+    evidence = told[1].incident.judgement.evidence
+    assert evidence.sentence == "out of memory while 12 requests ran (log)"
+    assert evidence.numbers["requests_running"] == 12
+
+
 def test_an_out_of_memory_in_a_growth_that_is_told_of_makes_that_incident_critical():
     before = list(creeping(300))
     end = before[-1].time

@@ -25,11 +25,15 @@ from vramwatch.core import (
     windows,
 )
 
-VERSION = 4
+VERSION = 5
 """Of the state: one more whenever a class below gains, loses or renames a field, or its arrays change."""
 
-READABLE = frozenset({3, VERSION})
-"""Versions that are gone on from: in the third, arrays were wider and ballots reached to the last bin."""
+READABLE = frozenset({3, 4, VERSION})
+"""Versions that are gone on from: in the third, arrays were wider and ballots reached to the last bin; up to
+the fourth, windows did not tell ``ran``."""
+
+_ADDED = frozenset({"ran"})
+"""Fields that earlier versions lack and that are None until they are told."""
 
 _CLASSES: tuple[type, ...] = (
     *(lanes.Envelope, lanes.Points, lanes.Lane, windows.Load, windows.Window),
@@ -124,7 +128,8 @@ def _take_up(told: Any) -> Any:
 def _made(known: type, told: Mapping[str, Any]) -> Any:
     made: Any = object.__new__(known)
     for name in _names(known):
-        object.__setattr__(made, name, _take_up(told[name]))
+        is_new = name not in told and name in _ADDED
+        object.__setattr__(made, name, None if is_new else _take_up(told[name]))
     return made
 
 

@@ -146,7 +146,8 @@ class GpuWindows:
             ):
                 continue  # told twice of one poll: by the process's count of them, and as an event
             each.window.now = accident.time
-            each.window.accidents = [*each.window.accidents, accident][-ACCIDENTS_KEPT:]
+            told = replace(accident, numbers={**_work_at(each.window), **accident.numbers})
+            each.window.accidents = [*each.window.accidents, told][-ACCIDENTS_KEPT:]
             each.came, each.examined = True, -inf
 
     def _flight(self) -> dict[str, Flight]:
@@ -375,7 +376,8 @@ class GpuWindows:
         window = watched.window
         window.now, window.wall, window.capacity, window.budget = now, ledger.at.wall, capacity, None
         window.taken = max(0.0, memory.used - held)
-        window.running, window.waiting = told.get("requests_running"), told.get("requests_waiting")
+        window.ran, window.running = window.running, told.get("requests_running")
+        window.waiting = told.get("requests_waiting")
         self._hear(window, told, now, holding.pid)
         is_idle = self.load.is_idle
         if window.running is not None:
@@ -436,3 +438,9 @@ def _flown(window: Window, lane: Lane) -> Flight:
     points = zip(moments.index, moments.low, moments.high, strict=True)
     past = tuple((window.at(index * MOMENT), low, high) for index, low, high in points)
     return (*past, (window.at(lane.time), lane.low, lane.high))
+
+
+def _work_at(window: Window) -> dict[str, float]:
+    """Return how much was worked at when an accident came, which may have ended some of it already."""
+    known = [each for each in (window.ran, window.running) if each is not None]
+    return {"requests_running": max(known)} if known else {}

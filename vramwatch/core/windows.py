@@ -113,13 +113,13 @@ class Window:
 
     ``capacity``: bytes of the device or of the MIG instance, or the ``budget`` of its owner where that leaves
     less. ``is_bounded``: False: nobody tells it, and it is the most that was ever seen. ``taken``: bytes of
-    it that others hold; of a budget, those of the same owner. ``started``: when its process
-    did, None: not known. ``whole``: nothing more specific than this window holds the bytes in it. ``told``:
-    what its process says of itself, by quantity. ``pressed``: the share of the last minutes in which
-    requests waited for a pool that was full. ``fullness``: the share of its KV pool in use, 0 to 1; None: not
-    told, or its bytes are. ``counts_requests``: whether its work is counted in requests.
-    ``withheld``: the driver listed a process without its bytes, which are among these. ``ghosts``: bytes
-    held by processes that are over.
+    it that others hold; of a budget, those of the same owner. ``started``: when its process did, None: not
+    known. ``whole``: nothing more specific than this window holds the bytes in it. ``told``: what its process
+    says of itself, by quantity. ``pressed``: the share of the last minutes in which requests waited for a
+    pool that was full. ``ran``: ``running`` as of the poll before. ``fullness``: the share of its KV pool in
+    use, 0 to 1; None: not told, or its bytes are. ``counts_requests``: whether its work is counted in
+    requests. ``withheld``: the driver listed a process without its bytes, which are among these. ``ghosts``:
+    bytes held by processes that are over.
     """
 
     kind: SubjectKind
@@ -137,6 +137,7 @@ class Window:
     fullness: Lane | None = None
     running: float | None = None
     waiting: float | None = None
+    ran: float | None = None
     told: Mapping[str, float] = field(default_factory=dict)
     pressed: float = 0.0
     members: Members | None = None

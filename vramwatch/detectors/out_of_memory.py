@@ -35,6 +35,8 @@ class OutOfMemory(BaseModel):
         latest = recent[-1]
         tried = latest.numbers.get("tried_bytes")
         asked = f" when {show_bytes(round(tried))} more were asked for" if tried else ""
+        running = latest.numbers.get("requests_running")
+        at_work = f" while {running:g} request{'s' * (running != 1)} ran" if running else ""
         told = (
             "inferred: it ended right after the memory was full"
             if latest.origin == Origin.INFERRED
@@ -42,7 +44,7 @@ class OutOfMemory(BaseModel):
         )
         return Found(
             Evidence(
-                f"out of memory{asked} ({told})",
+                f"out of memory{asked}{at_work} ({told})",
                 {**latest.numbers, "accidents": len(recent), "held_bytes": window.used.last},
                 window.at(recent[0].time),
                 window.at(latest.time),
