@@ -526,3 +526,15 @@ def test_a_store_that_is_handed_in_as_a_recording_is_named_as_what_it_is(store_p
 
 def test_no_bar_is_drawn_where_standard_error_is_no_terminal(growth, tmp_path):
     assert replay(recorded(tmp_path, 5, 6, 7)).stderr == ""
+
+
+def test_a_gpu_that_never_holds_a_mib_is_doubted_to_count_bytes(tmp_path):
+    log = tmp_path / "mib.csv"
+    rows = (f"{1_700_000_000 + 10 * i},GPU-0,,{9000 + i},{81559 * MIB}," for i in range(20))
+    log.write_text("\n".join([HEADER, *rows]))
+    result = CliRunner().invoke(main, ["replay", str(log)])
+    assert result.exit_code == 0
+    said = (
+        "used_bytes of GPU 0 never exceeds 9019, less than any program takes; if it counts MiB, write bytes"
+    )
+    assert said in result.stderr

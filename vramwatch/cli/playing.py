@@ -17,7 +17,7 @@ from vramwatch.core.owners import OwnerRule
 from vramwatch.core.poll import Poll
 from vramwatch.core.ports import Feed
 from vramwatch.core.sufficiency import Lack
-from vramwatch.core.units import Seconds
+from vramwatch.core.units import MIB, Seconds
 from vramwatch.recording.progress import Progress
 from vramwatch.sources.replay import Replay
 from vramwatch.store import History
@@ -46,7 +46,7 @@ class Run:
     lacking: tuple[tuple[Subject, Lack], ...] = ()  # of whom there was too little to judge at the end
     minutes_until: float | None = None  # unix seconds; up to then minutes alone were left of history
     unread: Mapping[tuple[Gpu | None, Fault], int] = field(default_factory=dict)  # how often; None: all Gpus
-    doubt: str | None = None  # what could not be told of its owners, as a sentence
+    doubt: str | None = None  # what may be wrong with what was played, as a sentence
     scores: tuple[Score, ...] = ()  # how it does on what people have marked; of files nobody has
 
 
@@ -67,7 +67,19 @@ def play_file(name: str, path: Path, tz: str | None, config: Config, tell: Tell)
     progress = Progress()
     feed = Replay(files=(path,), tz=tz).play(1, progress)
     seen = _judge(_played(config, feed), config, lambda _: tell(progress.size))
-    return seen.run(name, progress.rows)
+    return replace(seen.run(name, progress.rows), doubt=_tiny(name, seen.largest))
+
+
+def _tiny(name: str, largest: Mapping[str, int]) -> str | None:
+    """Return the sentence on GPUs that were never used beyond a MiB, as no GPU at work is; None: none is."""
+    tiny = [ordinal for ordinal, used in largest.items() if 0 < used < MIB]
+    if not tiny:
+        return None
+    most = max(largest[ordinal] for ordinal in tiny)
+    return (
+        f"{name}: used_bytes of GPU {', '.join(tiny)} never exceeds {most}, less than any program takes; "
+        "if it counts MiB, write bytes"
+    )
 
 
 def play_history(
@@ -141,6 +153,7 @@ class _Seen:
         self.polls = 0
         self.transitions: list[Transition] = []
         self.lacking: tuple[tuple[Subject, Lack], ...] = ()
+        self.largest: dict[str, int] = {}  # ordinal -> bytes
         self._unread: Counter[tuple[Gpu | None, Fault]] = Counter()
         self._gpus: dict[str, Gpu] = {}
         self._read: dict[str, float] = {}  # UUID -> when it was read last
@@ -161,6 +174,7 @@ class _Seen:
             self._watched += since if 0 < since <= MERGED_WITHIN else 0.0
             self._read[gpu.uuid] = wall
             self._gpus[gpu.uuid] = gpu
+            self.largest[gpu.ordinal] = max(self.largest.get(gpu.ordinal, 0), ledger.memory.used)
 
     def run(self, name: str, rows: int | None) -> Run:
         span = None if self._first is None else (self._first, self._last)

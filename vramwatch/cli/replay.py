@@ -11,6 +11,7 @@ import click
 
 from vramwatch.cli.options import config_option, format_option, store_option
 from vramwatch.core.errors import UsageError
+from vramwatch.core.texts import clean
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -73,6 +74,8 @@ def command(
         then: Sequence[Transition] | None = None
     else:
         runs, then = _play_history(since or "", until or "now", config_path, store_path, config)
+    for doubt in filter(None, (run.doubt for run in runs)):
+        click.echo(f"vramwatch: {clean(doubt)}", err=True)
     _tell_of_minutes(runs, is_report=output_format == "text" and not summary)
     if summary:
         _print_summaries(runs, output_format)
@@ -145,8 +148,6 @@ def _play_history(
         run = play_history(str(path), history, begin, end, config, tell, rules)
     if run.span is None:
         click.echo(f"vramwatch: {nothing_between(history, Span(begin, end, now))}", err=True)
-    if run.doubt is not None:
-        click.echo(f"vramwatch: {run.doubt}", err=True)
     return [run], said_then(history, begin, end) if config_path else None
 
 
@@ -196,7 +197,6 @@ def _print_text(runs: "Sequence[Run]", then: "Sequence[Transition] | None", zone
         unread_lines,
         verdict_lines,
     )
-    from vramwatch.core.texts import clean
 
     target = terminal(sys.stdout)
     for place, run in enumerate(runs):
