@@ -51,6 +51,17 @@ PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT_BYTES};
 """
 
 
+class StoreLocked(StoreError):
+    """Another daemon writes the store at ``path``; ``pid``: as it wrote it down, or "unknown"."""
+
+    def __init__(self, path: Path, pid: str) -> None:
+        super().__init__(
+            f"{path}: another vramwatch daemon (pid {pid}) writes this store; "
+            "stop it, or give this one a store of its own with --store"
+        )
+        self.pid = pid
+
+
 @contextmanager
 def told(path: Path) -> Iterator[None]:
     """Turn what SQLite raises inside into StoreError, naming the store and what SQLite said."""
@@ -106,7 +117,7 @@ def lock(path: Path) -> tuple[int, bool]:
 
     And whether a daemon had a store there before. The lock is flock(2) on ``<path>.lock``, which holds the
     daemon's pid. Makes the directories above.
-    Errors: StoreError, when another daemon has it or the directory cannot be written.
+    Errors: StoreLocked, when another daemon has it; StoreError, when the directory cannot be written.
     """
     beside = path.with_name(path.name + ".lock")
     try:
@@ -119,10 +130,7 @@ def lock(path: Path) -> tuple[int, bool]:
     except BlockingIOError as error:
         holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
         os.close(descriptor)
-        raise StoreError(
-            f"{path}: another vramwatch daemon (pid {holder}) writes this store; "
-            "stop it, or give this one a store of its own with --store"
-        ) from error
+        raise StoreLocked(path, holder) from error
     except OSError as error:
         os.close(descriptor)
         raise StoreError(_NO_LOCKS.format(path)) from error
