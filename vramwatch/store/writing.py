@@ -293,7 +293,7 @@ class Store:
         try:
             known = self._known_now()
             with told(self._path), self._connection.begin():
-                end_run(self._connection, known)
+                end_run(self._connection, known, self._source)
         finally:
             self._connection.close()
             if self._lock is not None:
