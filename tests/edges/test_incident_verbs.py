@@ -199,6 +199,16 @@ def test_an_incident_is_acknowledged_marked_and_resolved_through_the_daemon(serv
     assert [each["kind"] for each in record["remarks"]] == ["ack", "true_alarm", "resolve"]
 
 
+def test_what_returns_after_a_person_resolved_it_is_pending_and_nothing_else(service):
+    returned = (move(State.PENDING, Reason.RETURNED, **LEAK),)
+    service.life(PAST, 16, {13: calls("incidents", "resolve", ID, "--by", "anna")})
+    assert "resolved" in call(service, "incidents", *LONG_AGO, "--owner", "ch*").stdout.splitlines()[1]
+    service.life({17: returned}, 18)
+    line = call(service, "incidents", *LONG_AGO, "--owner", "ch*").stdout.splitlines()[1]
+    assert line.split()[:3] == [ID[:8], "warning", "pending"]
+    assert "resolved" not in line
+
+
 def test_through_a_pipe_no_line_of_the_list_is_cut(service):
     trouble = "what is seen cannot be kept: " + "a very long reason, " * 20
     own = Subject("", SubjectKind.VRAMWATCH, "store")
