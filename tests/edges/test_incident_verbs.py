@@ -158,7 +158,6 @@ def test_one_incident_is_shown_by_how_its_id_begins_and_with_its_host(past):
         (("silence", "add", "--all", "--owner", "x", "--for", "1h", "--reason", "x"), "--all for everything"),
         (("silence", "add", "--all", "--reason", "x"), "either --for 2h or --until 06:00"),
         (("silence", "add", "--all", "--for", "soon", "--reason", "x"), "--for: 'soon' is not a duration"),
-        (("silence", "add", "--gpu", "7", "--for", "1h", "--reason", "x"), "there are: 0 (GPU-hand)"),
         (("silence", "add", "--all", "--until", "yesterday", "--reason", "x"), "no moment to come"),
         (("silence", "add", "--cause", "leek", "--for", "1h", "--reason", "x"), "there are: leak, kv_cache"),
         (("check", "--send", "pager"), "no channel 'pager'; there are: hook"),
@@ -351,6 +350,12 @@ def test_one_incident_is_silenced_by_how_its_id_begins_and_what_begins_none_is_r
     added, refused = service.life(PAST, 16, between)
     assert added.stdout.startswith(f"s1 silences incident={ID} until ")
     assert "no incident 'ffff'" in refused.stderr
+
+
+def test_a_silence_of_a_gpu_is_refused_by_the_daemon_once_it_knows_its_gpus(service):
+    silence = calls("silence", "add", "--gpu", "7", "--for", "2h", "--reason", "burn-in", code=1)
+    (refused,) = service.life(PAST, 16, {6: silence})
+    assert "no GPU is called '7'; there are: 0 (GPU-hand)" in refused.stderr
 
 
 def test_a_silence_for_an_owner_that_nobody_knows_is_set_and_those_that_are_known_are_named(service):

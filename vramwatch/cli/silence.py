@@ -69,8 +69,6 @@ def add(
             parse_seconds(span)
         except ValueError as error:
             raise UsageError(f"--for: {error}") from None
-    if "gpu" in written:
-        _refuse_unknown(written["gpu"], config_path)
     if "cause" in written:
         _refuse_no_cause(written["cause"])
     now = time.time()
@@ -84,19 +82,6 @@ def add(
     )
     if "owner" in written:
         _warn_of_unknown(written["owner"], config_path)
-
-
-def _refuse_unknown(glob: str, config_path: Path | None) -> None:
-    """Refuse a GPU that history has never seen, as far as it can be read here. Errors: UsageError."""
-    from fnmatch import fnmatchcase
-
-    try:
-        gpus = open_history(config_path, None).gpus()
-    except StoreError:
-        return
-    if gpus and not any(fnmatchcase(name, glob) for gpu in gpus for name in (gpu.ordinal, gpu.uuid)):
-        there = ", ".join(f"{gpu.ordinal} ({gpu.uuid})" for gpu in gpus)
-        raise UsageError(f"--gpu: no GPU is called {glob!r}; there are: {there}")
 
 
 def _refuse_no_cause(glob: str) -> None:
