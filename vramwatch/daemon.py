@@ -396,6 +396,7 @@ class Daemon:
             "blind": self._logbook.blind,
             "store": self._backlog.fault,
             "writes": mark(self._store.path),
+            "source": self._store.source,
         }
 
     def _find_room(self, request: Request) -> Reply:

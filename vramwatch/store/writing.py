@@ -75,6 +75,11 @@ class Store:
     def path(self) -> Path:
         return self._path
 
+    @property
+    def source(self) -> str:
+        """Where this life's readings come from."""
+        return self._source
+
     @classmethod
     def open(cls, path: Path, source: str, version: str, retention: Retention = DEFAULT) -> Self:
         """Return the store at ``path``, made if there is none, locked against every other daemon.
