@@ -344,6 +344,22 @@ def test_silences_are_added_listed_and_expired(service):
     assert (row["id"], row["matcher"]) == ("s1", "owner=ch* gpu=0")
 
 
+@pytest.mark.parametrize(
+    ("wait", "channels", "told"),
+    [
+        ("30s", ("hook",), "what still stands is told in 30s, together (alerting.group_wait)"),
+        ("0s", ("hook",), "what still stands is told now"),
+        ("30s", (), "nobody is told, for no channel is configured"),
+    ],
+)
+def test_the_end_of_a_silence_says_when_what_was_kept_back_is_told(service, wait, channels, told):
+    service.alerting = f"{{mode: tell, group_wait: {wait}, group_interval: 0s}}"
+    service.channels = channels
+    add = calls("silence", "add", "--all", "--for", "2h", "--reason", "burn-in")
+    _, ended = service.life(PAST, 20, {2: add, 8: calls("silence", "expire", "s1")})
+    assert ended.stdout == f"s1 has ended; {told}\n"
+
+
 def test_one_incident_is_silenced_by_how_its_id_begins_and_what_begins_none_is_refused(service):
     silence = "silence", "add", "--for", "2h", "--reason", "known", "--incident"
     between = {6: calls(*silence, "c0f"), 8: calls(*silence, "ffff", code=1)}

@@ -9,7 +9,7 @@ import click
 from vramwatch.cli.asking import ask_daemon, open_history, reaching
 from vramwatch.cli.options import config_option, format_option, store_option
 from vramwatch.core.errors import StoreError, UsageError
-from vramwatch.core.units import parse_seconds
+from vramwatch.core.units import parse_seconds, show_seconds
 
 
 @click.group(short_help="Keep messages back for a time.")
@@ -136,4 +136,13 @@ def list_(shows_all: bool, config_path: Path | None, store_path: Path | None, ou
 def expire(silence: str, config_path: Path | None) -> None:
     """End a silence now; `observe` ends the time in which a new service tells nobody."""
     reply = ask_daemon(config_path, "expire", {"silence": silence})
-    click.echo(f"{reply['id']} has ended; what still stands is told now")
+    click.echo(f"{reply['id']} has ended; {_told_when(reply.get('group_wait_seconds'))}")
+
+
+def _told_when(wait: float | None) -> str:
+    """Return when what was kept back is told; ``wait``: how long a notice waits for others, seconds."""
+    if wait is None:
+        return "nobody is told, for no channel is configured"
+    if wait == 0:
+        return "what still stands is told now"
+    return f"what still stands is told in {show_seconds(wait)}, together (alerting.group_wait)"

@@ -172,7 +172,7 @@ class Clerk:
         if ended is None:
             there = ", ".join(sorted(self._alerting.silences)) or "none"
             raise ControlError(f"no silence {id[:SHOWN]!r} holds; those that do: {there}")
-        return {"id": ended.id, "until": self._now}
+        return {"id": ended.id, "until": self._now, "group_wait_seconds": self._alerting.group_wait}
 
     # --- channels ---------------------------------------------------------------------------------
 
