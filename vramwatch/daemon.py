@@ -37,6 +37,7 @@ from vramwatch.probing.runs import Probing
 from vramwatch.probing.timer import ProbeTimer
 from vramwatch.store import Store
 from vramwatch.store.desk import Desk
+from vramwatch.store.location import mark
 from vramwatch.systemd import Systemd
 from vramwatch.telling.alerting import Alerting
 from vramwatch.telling.digesting import Digests
@@ -390,7 +391,13 @@ class Daemon:
     # --- what an operator asks for ----------------------------------------------------------------
 
     def _say_hello(self, request: Request) -> Reply:
-        return {"polls": self._polls, "blind": self._logbook.blind, "store": self._backlog.fault}
+        return {
+            "polls": self._polls,
+            "blind": self._logbook.blind,
+            "store": self._backlog.fault,
+            "writes": mark(self._store.path),
+            "source": self._store.source,
+        }
 
     def _find_room(self, request: Request) -> Reply:
         """Return the GPU that has room for a run of the probe, or why none has."""

@@ -5,12 +5,17 @@ from contextlib import closing
 
 import pytest
 
-from tests.telling import author, house, move
-from vramwatch.control.control import ControlError
+from tests.telling import Scripted, author, house, move
+from vramwatch.assembly import tell
+from vramwatch.config import load
+from vramwatch.control.clerk import Clerk
+from vramwatch.control.control import ControlError, Request
 from vramwatch.core.incidents import Reason, Severity, State, Subject
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.policy import OBSERVE
-from vramwatch.store import History, RemarkKind
+from vramwatch.judging.judge import Judge
+from vramwatch.store import History, RemarkKind, Store
+from vramwatch.store.desk import Desk
 
 ID = "c0ffee00beef"
 FIRES = {3: (move(),)}
@@ -70,6 +75,15 @@ def test_what_is_dismissed_is_resolved_with_the_next_poll_and_told_so(service):
     assert "somebody said that it is over" in service.told[-1]["headline"]
 
 
+def test_while_the_daemon_has_met_no_gpu_any_may_be_silenced(service):
+    asked = Request("silence", {"globs": {"gpu": "9"}, "for": "1h", "reason": "burn-in"}, author())
+    with closing(Store.open(service.store, "hand", "test")) as store:
+        alerting, outbox = tell(load(service.write_config(), {}, {}), store)
+        with closing(outbox):
+            reply = Clerk(Desk(store), Judge(Scripted({}), store), alerting, outbox).do(asked, 1000.0)
+    assert reply == {"id": "s1", "until": 4600.0, "silences": "gpu=9"}
+
+
 def test_a_mark_is_kept_as_it_was_given_also_of_what_is_over(service):
     over = {**FIRES, 6: (move(State.RESOLVED, Reason.CLEARED),)}
     service.life(over, 20, {10: asks("mark", incident=ID, **{"as": "false_alarm"}, note="a planned load")})
@@ -87,6 +101,11 @@ def test_a_mark_is_kept_as_it_was_given_also_of_what_is_over(service):
         ("ack", {"incident": ID, "note": "x" * 501}, "note is too long: at most 500"),
         ("mark", {"incident": ID, "as": "nonsense"}, "false_alarm or true_alarm"),
         ("silence", {"globs": {}, "for": "1h"}, "needs a reason"),
+        (
+            "silence",
+            {"globs": {"gpu": "9"}, "for": "1h", "reason": "x"},
+            "no GPU is called '9'; there are: 0 (",
+        ),
         ("silence", {"globs": {"colour": "red"}, "for": "1h", "reason": "x"}, "no field colour"),
         ("silence", {"globs": {}, "reason": "x"}, "needs an end"),
         ("silence", {"globs": {}, "reason": "x", "for": "0s"}, "more than 0"),

@@ -462,6 +462,18 @@ def test_where_no_daemon_runs_nobody_can_enrol(with_driver, path, tmp_path):
     assert str(tmp_path / "enrol.sock") in found["text"]
 
 
+def test_beside_a_daemon_that_is_simulated_no_driver_is_missed_and_no_worker_expected(
+    with_driver, path, tmp_path
+):
+    server = ControlServer(tmp_path / "control.sock", None, lambda request: {"source": "simulated"})
+    with closing(server):
+        found = findings("--store", path)
+    assert found["source"]["grade"] == found["workers"]["grade"] == "ok"
+    assert found["source"]["text"].startswith("simulated, says the daemon: no driver is asked")
+    assert found["workers"]["text"] == "none can enrol: simulated has no process of this machine"
+    assert not any(subject.startswith("GPU") for subject, each in found.items() if "used" in each["text"])
+
+
 def test_where_the_source_is_simulated_no_gpu_of_this_machine_is_made_up(tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(f"source: simulated\nstore: {{path: {tmp_path / 'history.db'}}}\n")

@@ -18,6 +18,7 @@ from vramwatch.control.control import ControlError, ControlServer
 from vramwatch.core.errors import StoreError
 from vramwatch.core.units import GIB, Bytes
 from vramwatch.store import History, Store
+from vramwatch.store.location import mark
 
 PATIENCE = 20.0
 
@@ -103,7 +104,17 @@ def test_the_whole_gpu_is_not_forgotten(house):
         assert any(row.key.quantity == "used_bytes" for row in history.series())
 
 
-def test_the_daemon_that_holds_the_store_is_asked(house):
+def daemon_of(store, answer, house):
+    """A daemon's socket: it says that it writes ``store``, and gives ``answer`` to all else."""
+
+    def replies(request):
+        return {"writes": mark(store)} if request.verb == "ping" else answer(request)
+
+    return closing(ControlServer(house.parent / "control.sock", None, replies))
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+def test_the_daemon_that_holds_the_store_is_asked(house, is_named):
     asked = []
 
     def answer(request):
@@ -111,11 +122,9 @@ def test_the_daemon_that_holds_the_store_is_asked(house):
         return {"owners": 1, "processes": 1, "series": 2, "samples": 38}
 
     path = house.parent / "vramwatch.db"
-    with (
-        closing(Store.open(path, "nvml", "0.1.0")),
-        closing(ControlServer(house.parent / "control.sock", None, answer)),
-    ):
-        result = forget(house, "--owner", "chat", "--yes")
+    named = ("--store", str(path)) if is_named else ()
+    with closing(Store.open(path, "nvml", "0.1.0")), daemon_of(path, answer, house):
+        result = forget(house, *named, "--owner", "chat", "--yes")
     assert asked == [("forget", {"owner": CHAT.key})]
     assert "deleted: owners 1, processes 1, series 2, samples 38" in result.stdout
 
@@ -124,10 +133,8 @@ def test_a_daemon_that_refuses_is_quoted(house):
     def answer(request):
         raise ControlError("mallory may not ask this")
 
-    with (
-        closing(Store.open(house.parent / "vramwatch.db", "nvml", "0.1.0")),
-        closing(ControlServer(house.parent / "control.sock", None, answer)),
-    ):
+    path = house.parent / "vramwatch.db"
+    with closing(Store.open(path, "nvml", "0.1.0")), daemon_of(path, answer, house):
         result = forget(house, "--user", "bob", "--yes", code=1)
     assert "mallory may not ask this" in result.stderr
     assert owners(house) == {"chat", "train"}
@@ -141,9 +148,22 @@ def test_no_daemon_is_asked_about_a_store_that_is_not_its_own(house, tmp_path):
         def answer(request):
             raise AssertionError("the wrong daemon was asked")
 
-        with closing(ControlServer(house.parent / "control.sock", None, answer)):
-            result = forget(house, "--store", str(other), "--owner", "chat", "--yes", code=74)
+        with daemon_of(house.parent / "vramwatch.db", answer, house):
+            result = forget(house, "--store", str(other), "--owner", "chat", "--yes", code=1)
     assert f"pid {os.getpid()}" in result.stderr
+    assert "control.sock does not write it; name the socket of the one that does" in result.stderr
+
+
+def test_a_daemon_of_another_socket_is_asked_once_its_socket_is_named(house, monkeypatch):
+    path = house.parent / "vramwatch.db"
+    elsewhere = house.parent / "elsewhere.sock"
+    monkeypatch.setenv("VRAMWATCH_CONTROL__SOCKET", str(elsewhere))
+    with closing(Store.open(path, "nvml", "0.1.0")), daemon_of(path, lambda request: {"owners": 1}, house):
+        refused = forget(house, "--store", str(path), "--owner", "chat", "--yes", code=1)
+        assert f"no daemon listens on {elsewhere}" in refused.stderr
+        assert "VRAMWATCH_CONTROL__SOCKET=PATH" in refused.stderr
+        monkeypatch.delenv("VRAMWATCH_CONTROL__SOCKET")
+        assert "owners 1" in forget(house, "--store", str(path), "--owner", "chat", "--yes").stdout
 
 
 def test_a_running_daemon_forgets_and_goes_on(house):
@@ -161,7 +181,7 @@ def test_a_running_daemon_forgets_and_goes_on(house):
     daemon = subprocess.Popen([*command, *fast, "--config", str(house)], stderr=subprocess.DEVNULL)
     try:
         wait_for(lambda: path.exists() and "chat.service" in owners(house))
-        forget(house, "--owner", "chat.service", "--yes")
+        forget(house, "--store", str(path), "--owner", "chat.service", "--yes")
         with closing(History.open(path)) as history:
             before = history.span()
             wait_for(lambda: history.span() > before)

@@ -2,6 +2,7 @@
 
 import re
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -109,3 +110,36 @@ def test_a_gpu_whose_readings_end_before_those_of_another_says_when(tmp_path, un
     text = whole(tmp_path / "v.db", "--gpu", "1").stdout
     assert re.search(r"^-- 22:18(:\d\d)? ended --$", text, re.M)
     assert "ended" not in whole(tmp_path / "v.db", "--gpu", "0").stdout
+
+
+# --- what was played ------------------------------------------------------------------------------
+
+
+def played(path, boot_id, source):
+    """A store into which an hour of the past was played, up to 22:20; still open for writing."""
+    store = Store.open(path, source, "0.1.0")
+    for seq in range(1, 41):
+        at = replace(instant(seq, START + seq * 10), boot_id=boot_id)
+        store.write(Poll(at, (ledger(at, holding(10, Bytes(GIB), CHAT)),)))
+    return store
+
+
+@pytest.mark.parametrize("boot_id", ["simulated:7:1699978400.000", "replay:night.csv"])
+def test_of_what_is_still_being_played_nobody_says_that_a_daemon_was_stopped(tmp_path, boot_id):
+    with closing(played(tmp_path / "v.db", boot_id, boot_id.partition(":")[0])):
+        assert "no readings" not in ask(tmp_path / "v.db", "--since", str(START)).stdout
+
+
+def test_a_simulation_that_nobody_plays_any_more_has_no_readings_since(tmp_path):
+    played(tmp_path / "v.db", "simulated:7:1699978400.000", "simulated").close()
+    text = ask(tmp_path / "v.db", "--since", str(START)).stdout
+    assert "..now no readings: the daemon was stopped --" in text
+
+
+def test_a_recording_that_was_played_to_its_end_ends_there_and_nobody_was_stopped(tmp_path):
+    played(tmp_path / "v.db", "replay:night.csv", "replay").close()
+    text = ask(tmp_path / "v.db", "--since", str(START)).stdout
+    assert "22:20:00..now no readings: the recording ends here --" in text
+    later = ask(tmp_path / "v.db", "--at", str(START + 3600)).stdout
+    assert "the recording ends here" in later
+    assert "stopped" not in text + later

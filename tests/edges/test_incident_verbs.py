@@ -158,7 +158,6 @@ def test_one_incident_is_shown_by_how_its_id_begins_and_with_its_host(past):
         (("silence", "add", "--all", "--owner", "x", "--for", "1h", "--reason", "x"), "--all for everything"),
         (("silence", "add", "--all", "--reason", "x"), "either --for 2h or --until 06:00"),
         (("silence", "add", "--all", "--for", "soon", "--reason", "x"), "--for: 'soon' is not a duration"),
-        (("silence", "add", "--gpu", "7", "--for", "1h", "--reason", "x"), "there are: 0 (GPU-hand)"),
         (("silence", "add", "--all", "--until", "yesterday", "--reason", "x"), "no moment to come"),
         (("silence", "add", "--cause", "leek", "--for", "1h", "--reason", "x"), "there are: leak, kv_cache"),
         (("check", "--send", "pager"), "no channel 'pager'; there are: hook"),
@@ -197,6 +196,16 @@ def test_an_incident_is_acknowledged_marked_and_resolved_through_the_daemon(serv
     assert "restart tonight" in shown
     record = json.loads(call(service, "incidents", "show", ID, "--format", "json").stdout)[0]
     assert [each["kind"] for each in record["remarks"]] == ["ack", "true_alarm", "resolve"]
+
+
+def test_what_returns_after_a_person_resolved_it_is_pending_and_nothing_else(service):
+    returned = (move(State.PENDING, Reason.RETURNED, **LEAK),)
+    service.life(PAST, 16, {13: calls("incidents", "resolve", ID, "--by", "anna")})
+    assert "resolved" in call(service, "incidents", *LONG_AGO, "--owner", "ch*").stdout.splitlines()[1]
+    service.life({17: returned}, 18)
+    line = call(service, "incidents", *LONG_AGO, "--owner", "ch*").stdout.splitlines()[1]
+    assert line.split()[:3] == [ID[:8], "warning", "pending"]
+    assert "resolved" not in line
 
 
 def test_through_a_pipe_no_line_of_the_list_is_cut(service):
@@ -335,12 +344,34 @@ def test_silences_are_added_listed_and_expired(service):
     assert (row["id"], row["matcher"]) == ("s1", "owner=ch* gpu=0")
 
 
+@pytest.mark.parametrize(
+    ("wait", "channels", "told"),
+    [
+        ("30s", ("hook",), "what still stands is told in 30s, together (alerting.group_wait)"),
+        ("0s", ("hook",), "what still stands is told now"),
+        ("30s", (), "nobody is told, for no channel is configured"),
+    ],
+)
+def test_the_end_of_a_silence_says_when_what_was_kept_back_is_told(service, wait, channels, told):
+    service.alerting = f"{{mode: tell, group_wait: {wait}, group_interval: 0s}}"
+    service.channels = channels
+    add = calls("silence", "add", "--all", "--for", "2h", "--reason", "burn-in")
+    _, ended = service.life(PAST, 20, {2: add, 8: calls("silence", "expire", "s1")})
+    assert ended.stdout == f"s1 has ended; {told}\n"
+
+
 def test_one_incident_is_silenced_by_how_its_id_begins_and_what_begins_none_is_refused(service):
     silence = "silence", "add", "--for", "2h", "--reason", "known", "--incident"
     between = {6: calls(*silence, "c0f"), 8: calls(*silence, "ffff", code=1)}
     added, refused = service.life(PAST, 16, between)
     assert added.stdout.startswith(f"s1 silences incident={ID} until ")
     assert "no incident 'ffff'" in refused.stderr
+
+
+def test_a_silence_of_a_gpu_is_refused_by_the_daemon_once_it_knows_its_gpus(service):
+    silence = calls("silence", "add", "--gpu", "7", "--for", "2h", "--reason", "burn-in", code=1)
+    (refused,) = service.life(PAST, 16, {6: silence})
+    assert "no GPU is called '7'; there are: 0 (GPU-hand)" in refused.stderr
 
 
 def test_a_silence_for_an_owner_that_nobody_knows_is_set_and_those_that_are_known_are_named(service):

@@ -309,6 +309,17 @@ def test_of_memory_that_a_log_does_not_tell_nothing_is_judged_and_people_read_wh
     assert "Nothing fired in 2 GPU-minutes" in partly
 
 
+def test_gpus_that_were_let_go_of_are_told_as_released_and_not_as_failures(tmp_path):
+    rows = [
+        *(f"{10 * step},0,,1000000000,80000000000," for step in range(4)),
+        *(f"{10 * step},,,,,gap:released" for step in range(4, 8)),
+        *(f"{10 * step},0,,1000000000,80000000000," for step in range(8, 12)),
+    ]
+    text = replay(written(tmp_path, "time,gpu,pid,used_bytes,total_bytes,event", *rows)).stdout
+    assert "All GPUs were released once, for 40s.\n" in text
+    assert "could not be read" not in text
+
+
 def test_people_read_how_long_memory_lasts_after_the_last_reading(growth, tmp_path):
     text = " ".join(replay(recorded(tmp_path, 5, 6, 7, 8)).stdout.split())
     assert "Memory is exhausted at 2023-11-15 22:13 (80 %: " in text

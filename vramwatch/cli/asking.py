@@ -86,6 +86,33 @@ def ask_daemon(config_path: Path | None, verb: str, arguments: Mapping[str, obje
     return control.request(control_socket(config_path), verb, given)
 
 
+def writer_of(path: Path, config_path: Path | None) -> Path:
+    """Return the socket of the daemon that writes the store at ``path``: of the service, or of this user.
+
+    Errors: ControlError, where none of those that can be asked does.
+    """
+    from vramwatch.control import control
+    from vramwatch.store.location import mark
+
+    whose = mark(path)
+    others: list[str] = []
+    for place in dict.fromkeys(_sockets(config_path)):
+        try:
+            writes = control.request(place, "ping", {}).get("writes")
+        except control.NoDaemonError:
+            others.append(f"no daemon listens on {place}")
+        except control.ControlError as error:
+            others.append(str(error))
+        else:
+            if writes and writes == whose:
+                return place
+            others.append(f"the daemon at {place} does not write it")
+    raise control.ControlError(
+        f"{', '.join(others)}; name the socket of the one that does: {CONTROL_VARIABLE}=PATH, or --config "
+        "with the file that it was started with (control.socket)"
+    )
+
+
 def reaching(config_path: Path | None) -> str:
     """Return what is written before ``vramwatch`` in another shell to reach the same daemon; may be empty.
 
@@ -99,6 +126,10 @@ def reaching(config_path: Path | None) -> str:
 
 def control_socket(config_path: Path | None) -> Path:
     """Return where the daemon of this configuration listens: as a service if there is one, else as ours."""
+    of_the_service, ours = _sockets(config_path)
+    return of_the_service if of_the_service.exists() else ours
+
+
+def _sockets(config_path: Path | None) -> tuple[Path, Path]:
     control = settings(config_path).control
-    of_the_service = control.place({}, uid=0)
-    return of_the_service if of_the_service.exists() else control.place(os.environ, os.geteuid())
+    return control.place({}, uid=0), control.place(os.environ, os.geteuid())

@@ -60,29 +60,40 @@ TROUBLES = {
 def examine(config: Config, store_path: Path | None) -> list[Finding]:
     """Return one Finding or more a subject, in the order in which a person would look."""
     kept = list(_store(locate(store_path, config.store.path)))
+    source = _source_of(config)
     return [
         Finding("configuration", Grade.OK, "read without a fault"),
         *_packages(),
         *machine.look_at(Path("/"), survey()),
         machine.clock(),
-        *_source(config),
+        *_source(config, source),
         *_processes(),
         *kept,
         *machine.service(),
         *outward.drop_ins(config),
         _daemon(config),
-        _workers(config),
+        _workers(config, source),
         *outward.channels(config, {each.subject for each in kept}),
         *outward.remedies(config),
     ]
 
 
-def _source(config: Config) -> Iterator[Finding]:
+def _source_of(config: Config) -> str:
+    """Return where the daemon's readings come from, by its own word; without one, as it is configured."""
+    try:
+        reply = control.request(config.control.place(os.environ, os.geteuid()), "ping", {})
+    except ControlError:
+        return config.source_name
+    return clean(str(reply.get("source") or config.source_name))
+
+
+def _source(config: Config, source: str) -> Iterator[Finding]:
     """Yield what is said of the GPUs; a simulated server or a recording is none that could be looked at."""
-    if config.source_name == "nvml":
+    if source == "nvml":
         yield from _gpus(look_once(config))
     else:
-        text = f"{config.source_name}: no driver is asked; what is shown is no GPU of this machine"
+        whose = "" if source == config.source_name else ", says the daemon"
+        text = f"{source}{whose}: no driver is asked; what is shown is no GPU of this machine"
         yield Finding("source", Grade.OK, text)
 
 
@@ -212,16 +223,14 @@ def _trouble(told: Transition) -> Finding:
     return Finding(name if channel else "vramwatch", Grade.WARN, text, remedy)
 
 
-def _workers(config: Config) -> Finding:
+def _workers(config: Config, source: str) -> Finding:
     """Return whether workers can enrol, and how many have, by the daemon's word."""
     control_socket = config.control.place(os.environ, os.geteuid())
     place = config.workers.place(control_socket)
     if not config.workers.enabled:
         return Finding("workers", Grade.OK, "none may enrol (workers.enabled)")
-    if config.source_name != "nvml":
-        return Finding(
-            "workers", Grade.OK, f"none can enrol: {config.source_name} has no process of this machine"
-        )
+    if source != "nvml":
+        return Finding("workers", Grade.OK, f"none can enrol: {source} has no process of this machine")
     try:
         workers = control.request(control_socket, "workers", {}).get("workers")
     except ControlError:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 
+from vramwatch.cli.looking import is_being_written, is_played
 from vramwatch.cli.selection import Selection, owners_there, pick_gpu, pick_series
 from vramwatch.cli.views.status import OLD_SECONDS
 from vramwatch.cli.when import show_when
@@ -112,6 +113,16 @@ def _gaps(history: History, asked: Span) -> list[GapRow]:
     gaps = history.gaps(asked.since, asked.until)
     whole = _whole_span(history, asked)
     told = any(gap.gpu is None and gap.until is None for gap in gaps)
-    if whole and not told and asked.until - whole.until > OLD_SECONDS:
+    is_old = whole is not None and asked.until - whole.until > OLD_SECONDS
+    if whole and is_old and not told and not _is_catching_up(history, asked.now):
         gaps.append(GapRow(None, FaultKind.STOPPED, "no daemon writes this store", whole.until, None))
     return gaps
+
+
+def _is_catching_up(history: History, now: float) -> bool:
+    """Return whether a simulated server, or a recording, is being played into the store at ``now``.
+
+    Whoever plays it has not come to the present yet, and nobody was stopped.
+    """
+    newest = history.latest()
+    return newest is not None and is_played(newest.at) and is_being_written(history.path, now)

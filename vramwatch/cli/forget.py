@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vramwatch import __version__
-from vramwatch.cli.asking import control_socket, find_store
+from vramwatch.cli.asking import find_store, writer_of
 from vramwatch.cli.options import config_option, store_option
-from vramwatch.core.errors import StoreError, UsageError
+from vramwatch.core.errors import UsageError
 
 if TYPE_CHECKING:
     from vramwatch.store import History, SeriesRow
@@ -34,8 +34,8 @@ def command(
 ) -> None:
     """Delete processes with their names, commands and samples, also from the compressed hours, for good.
 
-    The running daemon does it, for root and for members of its group (control.group); without one, whoever
-    may write the store. What still runs is recorded anew from the next reading on.
+    The daemon that writes the store does it, for root and for members of its group (control.group); without
+    one, whoever may write the store. What still runs is recorded anew from the next reading on.
     """
     from vramwatch.config import find, load
     from vramwatch.store import History
@@ -57,8 +57,7 @@ def command(
             click.echo("With an owner of whom nothing is left go its incidents.")
         click.confirm("Delete this?", abort=True, err=True)
     deletions: list[Wanted] = [{"user": user}] if user else [{"owner": key} for key in _keys(rows)]
-    is_configured = path == find_store(config_path, None)
-    forgotten = _forget(path, control_socket(config_path) if is_configured else None, deletions)
+    forgotten = _forget(path, config_path, deletions)
     counts = {what: sum(int(reply.get(what, 0)) for reply in forgotten) for what in COUNTED}
     click.echo("deleted: " + ", ".join(f"{what} {count}" for what, count in counts.items()))
 
@@ -102,24 +101,23 @@ def _lines(rows: "Sequence[SeriesRow]", incidents: Mapping[str | None, int]) -> 
     return lines
 
 
-def _forget(path: Path, socket: Path | None, deletions: Sequence[Wanted]) -> list[Mapping[str, Any]]:
+def _forget(path: Path, config_path: Path | None, deletions: Sequence[Wanted]) -> list[Mapping[str, Any]]:
     """Delete under the store's lock, or have the daemon that holds it delete; return what was counted.
 
-    ``socket``: of the daemon whose store this is; None: not known, and no other may be asked.
-    Errors: StoreError, ControlError.
+    No other daemon is asked to. Errors: StoreError, ControlError.
     """
     from vramwatch.control import control
-    from vramwatch.store import Store
+    from vramwatch.store import Store, StoreLocked
 
     try:
         store = Store.open(path, "forget", __version__)
-    except StoreError as locked:
-        if socket is None:
-            raise
+    except StoreLocked as locked:
         try:
-            return [control.request(socket, "forget", each) for each in deletions]
+            socket = writer_of(path, config_path)
         except control.ControlError as error:
-            raise control.ControlError(f"{locked}; nor did the daemon delete it: {error}") from error
+            told = f"{path}: the daemon that writes this store (pid {locked.pid}) cannot be asked: {error}"
+            raise control.ControlError(told) from locked
+        return [control.request(socket, "forget", each) for each in deletions]
     try:
         return [store.forget(**each).counts for each in deletions]
     finally:

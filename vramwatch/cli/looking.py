@@ -104,7 +104,7 @@ class Looking:
             why = join_sentences("No daemon is running, or its store cannot be used", str(error))
         else:
             fault = self._fault(stored)
-            if stored and (stored.standing not in OVER or (fault and _is_simulated(stored))):
+            if stored and (stored.standing not in OVER or (fault and is_simulated(stored.poll.at))):
                 return replace(stored, workers=self._asked("workers"), models=self._asked("models")), fault
             if fault:
                 return Status(self._fresh(now, fault, read_once), now, self._zone), join_sentences(
@@ -181,18 +181,27 @@ def _with_standing(history: History, path: Path, status: Status) -> Status:
             return replace(status, standing=Standing.STOPPED, stopped=gap.since)
     if not is_old(status):
         return status
-    simulated = _is_simulated(status) and _is_being_written(path, status.now)
+    simulated = is_simulated(status.poll.at) and is_being_written(path, status.now.wall)
     return replace(status, standing=Standing.CATCHING_UP if simulated else Standing.SILENT)
 
 
-def _is_simulated(status: Status) -> bool:
-    return status.poll.at.boot_id.startswith(SIMULATED)
+def is_simulated(at: Instant) -> bool:
+    """Return whether the poll of ``at`` was read from a simulated server."""
+    return at.boot_id.startswith(SIMULATED)
 
 
-def _is_being_written(path: Path, now: Instant) -> bool:
-    """Whether the store or its log was written within the time after which a reading is old."""
+def is_played(at: Instant) -> bool:
+    """Return whether the poll of ``at`` is none of this machine: simulated, or from a recording."""
+    return at.boot_id.startswith((SIMULATED, RECORDED))
+
+
+def is_being_written(path: Path, now: float) -> bool:
+    """Return whether the store or its log was written lately: within the time after which a reading is old.
+
+    ``now``: unix seconds.
+    """
     files = (path, path.with_name(path.name + "-wal"))
-    return any(abs(now.wall - _written_at(each)) < OLD_SECONDS for each in files)
+    return any(abs(now - _written_at(each)) < OLD_SECONDS for each in files)
 
 
 def _written_at(path: Path) -> float:

@@ -12,7 +12,7 @@ from vramwatch.config import Config
 from vramwatch.core.episodes import MERGED_WITHIN
 from vramwatch.core.incidents import Subject, Transition
 from vramwatch.core.marks import Score, scores
-from vramwatch.core.model import Fault, Gpu
+from vramwatch.core.model import Fault, FaultKind, Gpu
 from vramwatch.core.owners import OwnerRule
 from vramwatch.core.poll import Poll
 from vramwatch.core.ports import Feed
@@ -46,6 +46,9 @@ class Run:
     lacking: tuple[tuple[Subject, Lack], ...] = ()  # of whom there was too little to judge at the end
     minutes_until: float | None = None  # unix seconds; up to then minutes alone were left of history
     unread: Mapping[tuple[Gpu | None, Fault], int] = field(default_factory=dict)  # how often; None: all Gpus
+    released: Mapping[Gpu | None, tuple[int, float]] = field(
+        default_factory=dict
+    )  # how often, how long in all
     doubt: str | None = None  # what may be wrong with what was played, as a sentence
     scores: tuple[Score, ...] = ()  # how it does on what people have marked; of files nobody has
 
@@ -155,6 +158,7 @@ class _Seen:
         self.lacking: tuple[tuple[Subject, Lack], ...] = ()
         self.largest: dict[str, int] = {}  # ordinal -> bytes
         self._unread: Counter[tuple[Gpu | None, Fault]] = Counter()
+        self._released = _Released()
         self._gpus: dict[str, Gpu] = {}
         self._read: dict[str, float] = {}  # UUID -> when it was read last
         self._watched = 0.0
@@ -166,8 +170,11 @@ class _Seen:
         self.polls += 1
         self._first = wall if self._first is None else self._first
         self._last = wall
+        self._released.take(poll)
         if poll.missing:
-            self._unread.update((each.gpu, each.fault) for each in poll.missing)
+            self._unread.update(
+                (each.gpu, each.fault) for each in poll.missing if not _is_release(each.fault)
+            )
         for ledger in poll.ledgers:
             gpu = ledger.reading.gpu
             since = wall - self._read.get(gpu.uuid, wall)
@@ -189,4 +196,33 @@ class _Seen:
             moves,
             self.lacking,
             unread=self._unread,
+            released=self._released.told(),
         )
+
+
+class _Released:
+    """How often people let go of GPUs, and for how long: that is meant, and no failure."""
+
+    def __init__(self) -> None:
+        self._times: Counter[Gpu | None] = Counter()
+        self._seconds: dict[Gpu | None, float] = {}
+        self._now: frozenset[Gpu | None] = frozenset()
+        self._wall = 0.0  # of the poll before
+
+    def take(self, poll: Poll) -> None:
+        wall = poll.at.wall
+        for gpu in self._now:
+            self._seconds[gpu] = self._seconds.get(gpu, 0.0) + max(0.0, wall - self._wall)
+        before = self._now
+        self._now = frozenset(each.gpu for each in poll.missing if _is_release(each.fault))
+        self._times.update(self._now - before)
+        self._wall = wall
+
+    def told(self) -> Mapping[Gpu | None, tuple[int, float]]:
+        return {gpu: (times, self._seconds.get(gpu, 0.0)) for gpu, times in self._times.items()}
+
+
+def _is_release(fault: Fault) -> bool:
+    """Return whether GPUs were let go of: live, or as a recording has it ("gap:released")."""
+    is_recorded = fault.kind is FaultKind.RECORDED and fault.detail == FaultKind.RELEASED.value
+    return fault.kind is FaultKind.RELEASED or is_recorded

@@ -194,6 +194,7 @@ def _print_text(runs: "Sequence[Run]", then: "Sequence[Transition] | None", zone
         compared_lines,
         minutes_words,
         played_line,
+        released_lines,
         unread_lines,
         verdict_lines,
     )
@@ -205,6 +206,7 @@ def _print_text(runs: "Sequence[Run]", then: "Sequence[Transition] | None", zone
             line(clean(run.name), Tone.STRONG),
             *wrap(played, target.width, 0),
             *unread_lines(run.unread, target.width),
+            *released_lines(run.released, target.width),
         ]
         if run.minutes_until is not None:
             lines += wrap(minutes_words(run.minutes_until, zone), target.width, 0)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 LOG_FORMAT = "%(levelname)s %(name)s %(message)s"
 """Without a time: journald and container runtimes put theirs before every line. Terminals do not."""
 
+STORE_VARIABLE = "VRAMWATCH_STORE__PATH"
+"""By which the environment names the store, as it may every option."""
+
 logger = logging.getLogger("vramwatch")
 
 
@@ -54,7 +57,8 @@ def command(
     """Watch the GPUs and keep their history, until SIGTERM or Ctrl-C.
 
     FILES are the recordings that `--source replay` plays. A recording or a simulation ends with its
-    input and takes a --store of its own, for it must not be mixed with what really happened.
+    input and takes a store of its own, for it must not be mixed with what really happened: by --store, or
+    by store.path of the file that --config names.
 
     A recording is CSV (or .csv.gz) with the columns time, gpu, pid, used_bytes, total_bytes; and as far
     as known utilization, process_start, owner, reserved_bytes, event, torch_reserved_bytes,
@@ -77,7 +81,8 @@ def command(
     overrides = _overrides(files, source, settings, store_path)
     config = load(path, os.environ, overrides)
     logging.basicConfig(level=config.log.level.upper(), format=log_format(sys.stderr), stream=sys.stderr)
-    _refuse_mixed_history(config, store_path, source)
+    named = (store_path, config_path, overrides.get("store.path"), os.environ.get(STORE_VARIABLE))
+    _refuse_mixed_history(config, path, is_chosen=source is None or any(named))
     _run(config, require_gpu, lambda: load(path, os.environ, overrides))
     if config.source_name == "replay" and config.store.path:
         _tell_what_was_played(config.store.path)
@@ -132,6 +137,9 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
     systemd = Systemd(os.environ)
     with contextlib.ExitStack() as house:
         store = _open_store(config, house)
+        refused = house.enter_context(contextlib.ExitStack())
+        refused.callback(store.discard)  # a start that is refused leaves no store behind that it has made
+        _refuse_others_readings(config, store)
         feed = open_feed(config, store.newest())
         house.callback(feed.source.close)
         place = config.control.place(os.environ, os.geteuid())
@@ -169,6 +177,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
         again = Reload(daemon, pipeline, judge, *told, config, load_again, probing, timer)
         _heed_signals(daemon, again, systemd)
         logger.info("%s", sentence(config))
+        refused.pop_all()
         daemon.run()
         logger.info("stopped")
 
@@ -232,14 +241,34 @@ def _receive(config: "Config", feed: "Feed", control: Path) -> "Reception | None
         return None
 
 
-def _refuse_mixed_history(config: "Config", store_path: Path | None, source: str | None) -> None:
-    """A simulation or a recording must not end up in the history of what really happened."""
-    if config.source_name == "nvml":
+def _refuse_mixed_history(config: "Config", file: Path | None, *, is_chosen: bool) -> None:
+    """A simulation or a recording must not end up in the history of what really happened.
+
+    ``is_chosen``: whether whoever named the source has named the store, or the ``file`` that does.
+    """
+    name, store = config.source_name, config.store.path
+    if name == "nvml":
         return
-    if config.store.path is None or (source and store_path is None):
-        raise UsageError(f"the source {config.source_name} needs a store of its own: add --store FILE")
-    if config.source_name == "replay" and config.store.path.exists():
-        raise UsageError(f"{config.store.path}: exists already; a recording is played into a new store")
+    own = "add --store FILE, or name a configuration of its own with --config"
+    if store is None:
+        raise UsageError(f"the source {name} needs a store of its own: {own}")
+    if not is_chosen:
+        raise UsageError(
+            f"the source {name} needs a store of its own, and {store} (store.path of {file}) is for the "
+            f"readings of this machine: {own}"
+        )
+    if name == "replay" and store.exists():
+        raise UsageError(f"{store}: exists already; a recording is played into a new store")
+
+
+def _refuse_others_readings(config: "Config", store: "Store") -> None:
+    """Errors: UsageError, where a simulation would go on in a store of other readings."""
+    others = store.sources() - {config.source_name}
+    if config.source_name != "nvml" and others:
+        raise UsageError(
+            f"{store.path}: holds readings of the source {', '.join(sorted(others))}, and those of "
+            f"{config.source_name} are not mixed with them: add --store FILE"
+        )
 
 
 def _tell_what_was_played(store: Path) -> None:

@@ -9,7 +9,7 @@ import click
 from vramwatch.cli.asking import ask_daemon, open_history, reaching
 from vramwatch.cli.options import config_option, format_option, store_option
 from vramwatch.core.errors import StoreError, UsageError
-from vramwatch.core.units import parse_seconds
+from vramwatch.core.units import parse_seconds, show_seconds
 
 
 @click.group(short_help="Keep messages back for a time.")
@@ -69,8 +69,6 @@ def add(
             parse_seconds(span)
         except ValueError as error:
             raise UsageError(f"--for: {error}") from None
-    if "gpu" in written:
-        _refuse_unknown(written["gpu"], config_path)
     if "cause" in written:
         _refuse_no_cause(written["cause"])
     now = time.time()
@@ -84,19 +82,6 @@ def add(
     )
     if "owner" in written:
         _warn_of_unknown(written["owner"], config_path)
-
-
-def _refuse_unknown(glob: str, config_path: Path | None) -> None:
-    """Refuse a GPU that history has never seen, as far as it can be read here. Errors: UsageError."""
-    from fnmatch import fnmatchcase
-
-    try:
-        gpus = open_history(config_path, None).gpus()
-    except StoreError:
-        return
-    if gpus and not any(fnmatchcase(name, glob) for gpu in gpus for name in (gpu.ordinal, gpu.uuid)):
-        there = ", ".join(f"{gpu.ordinal} ({gpu.uuid})" for gpu in gpus)
-        raise UsageError(f"--gpu: no GPU is called {glob!r}; there are: {there}")
 
 
 def _refuse_no_cause(glob: str) -> None:
@@ -151,4 +136,13 @@ def list_(shows_all: bool, config_path: Path | None, store_path: Path | None, ou
 def expire(silence: str, config_path: Path | None) -> None:
     """End a silence now; `observe` ends the time in which a new service tells nobody."""
     reply = ask_daemon(config_path, "expire", {"silence": silence})
-    click.echo(f"{reply['id']} has ended; what still stands is told now")
+    click.echo(f"{reply['id']} has ended; {_told_when(reply.get('group_wait_seconds'))}")
+
+
+def _told_when(wait: float | None) -> str:
+    """Return when what was kept back is told; ``wait``: how long a notice waits for others, seconds."""
+    if wait is None:
+        return "nobody is told, for no channel is configured"
+    if wait == 0:
+        return "what still stands is told now"
+    return f"what still stands is told in {show_seconds(wait)}, together (alerting.group_wait)"

@@ -122,10 +122,9 @@ def _told_as(status: "Status", verbose: bool, reaching: str) -> "Status":
 
 def _with_hidden(status: "Status", revealing: str | None) -> "Status":
     """Add what is hidden: of this machine, not of a simulated server or of a recording."""
-    from vramwatch.cli.looking import RECORDED, SIMULATED
+    from vramwatch.cli.looking import is_played
 
-    is_here = not status.poll.at.boot_id.startswith((SIMULATED, RECORDED))
-    return replace(status, revealing=revealing if is_here else None)
+    return replace(status, revealing=None if is_played(status.poll.at) else revealing)
 
 
 def _looks(looking: "Looking", watch: bool, words: "Callable[[Status], str]") -> "Iterator[Status]":

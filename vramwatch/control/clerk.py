@@ -5,6 +5,7 @@ Who asks is what the kernel says of the caller; a name that is given beside it i
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 from vramwatch.control.control import ControlError, Request
@@ -127,6 +128,7 @@ class Clerk:
             globs = {str(name): str(glob) for name, glob in dict(request.arguments["globs"]).items()}
             if not _GLOB & set(globs.get("incident", "*")):
                 globs["incident"] = self._incident(globs["incident"])
+            self._refuse_unknown_gpu(globs)
             matcher = Matcher(globs)
         except (ValueError, TypeError, KeyError) as error:
             raise ControlError(f"what to silence is not understood: {error}") from None
@@ -135,6 +137,15 @@ class Clerk:
         )
         self._alerting.silence(silence)
         return {"id": silence.id, "until": silence.until, "silences": str(matcher)}
+
+    def _refuse_unknown_gpu(self, globs: Mapping[str, str]) -> None:
+        """Refuse a GPU that was never met; as long as none was, any may be silenced. Errors: ControlError."""
+        gpus, glob = self._desk.gpus(), globs.get("gpu")
+        if glob is None or not gpus:
+            return
+        if not any(fnmatchcase(name, glob) for gpu in gpus for name in (gpu.ordinal, gpu.uuid)):
+            there = ", ".join(f"{gpu.ordinal} ({gpu.uuid})" for gpu in gpus)
+            raise ControlError(f"no GPU is called {glob[:SHOWN]!r}; there are: {there}")
 
     def _until(self, arguments: Mapping[str, Any]) -> float:
         """Return the end of a silence, unix seconds, of the arguments ``for`` or ``until``."""
@@ -161,7 +172,7 @@ class Clerk:
         if ended is None:
             there = ", ".join(sorted(self._alerting.silences)) or "none"
             raise ControlError(f"no silence {id[:SHOWN]!r} holds; those that do: {there}")
-        return {"id": ended.id, "until": self._now}
+        return {"id": ended.id, "until": self._now, "group_wait_seconds": self._alerting.group_wait}
 
     # --- channels ---------------------------------------------------------------------------------
 

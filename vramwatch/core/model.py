@@ -93,6 +93,7 @@ class FaultKind(StrEnum):
     STALLED = "stalled"  # no poll was made: the machine slept, or the daemon was held up
     NOT_KEPT = "not_kept"  # read, but the store could not be written for longer than memory reaches
     RECORDED = "recorded"  # a gap that a replayed file itself names
+    ENDED = "recording_ended"  # all of a replayed file was played
     UNKNOWN = "unknown"
 
 

@@ -30,7 +30,9 @@ HELD: Mapping[str, float] = {BLIND: 60.0, CHANNEL: 120.0, CONFIGURATION: 0.0, PR
 
 CLEAR_AFTER = 60.0
 
-MEANT = frozenset({FaultKind.RELEASED, FaultKind.STARTING, FaultKind.STOPPED, FaultKind.RECORDED})
+MEANT = frozenset(
+    {FaultKind.RELEASED, FaultKind.STARTING, FaultKind.STOPPED, FaultKind.RECORDED, FaultKind.ENDED}
+)
 """Faults that somebody asked for, or that are over by themselves."""
 
 

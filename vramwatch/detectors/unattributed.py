@@ -60,7 +60,7 @@ class Unattributed(BaseModel):
         return Found(
             Evidence(
                 f"{len(left)} processes left and {show_bytes(round(total))} stayed that no process holds, "
-                f"for {show_seconds(span)} now",
+                f"for {show_seconds(span)} by then",
                 {"left_bytes": total, "departures": len(left), "span_seconds": span},
                 window.at(first.time),
                 window.at(window.now),
@@ -74,8 +74,8 @@ class Unattributed(BaseModel):
         span = window.now - window.ghosts_since
         return Found(
             Evidence(
-                f"{show_bytes(round(window.ghosts))} are held by processes that are over, "
-                f"for {show_seconds(span)} now",
+                f"{show_bytes(round(window.ghosts))} were held by processes that are over, "
+                f"for {show_seconds(span)} by then",
                 {"ghost_bytes": window.ghosts, "span_seconds": span},
                 window.at(window.ghosts_since),
                 window.at(window.now),

@@ -6,6 +6,7 @@ from vramwatch.store.casebook import Casebook, Chain, Entry
 from vramwatch.store.damage import StoreDamaged
 from vramwatch.store.forgetting import Forgotten
 from vramwatch.store.incidents import Stand, stand_of
+from vramwatch.store.opening import StoreLocked
 from vramwatch.store.reading import History
 from vramwatch.store.retention import Retention
 from vramwatch.store.telling import DeliveryRow, Remark, RemarkKind, StepRow
@@ -31,6 +32,7 @@ __all__ = [
     "StepRow",
     "Store",
     "StoreDamaged",
+    "StoreLocked",
     "WithheldRow",
     "stand_of",
 ]

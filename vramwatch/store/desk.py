@@ -3,15 +3,20 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import select
+
 from vramwatch.core.attempts import Attempt
 from vramwatch.core.incidents import Transition
 from vramwatch.core.ladder import WithheldApply
 from vramwatch.core.messages import Heard
+from vramwatch.core.model import Gpu
 from vramwatch.core.outgoing import Delivery, Outcome, Waiting
 from vramwatch.core.policy import OBSERVE, Case
 from vramwatch.core.probe_runs import ProbeRun
 from vramwatch.core.silences import Silence
 from vramwatch.store import attempts, deliveries, incidents, probes, telling
+from vramwatch.store import tables as t
+from vramwatch.store.rows import gpu_of
 from vramwatch.store.spans import listed
 from vramwatch.store.telling import Accounts, Remark
 from vramwatch.store.writing import Store
@@ -145,6 +150,11 @@ class Desk:
         """Return every silence that was ever set, the oldest first."""
         with self._store.committing() as connection:
             return telling.all_silences(connection)
+
+    def gpus(self) -> list[Gpu]:
+        """Return every Gpu that the store has met, in the order in which they were met."""
+        with self._store.committing() as connection:
+            return [gpu_of(row) for row in connection.execute(select(t.gpu).order_by(t.gpu.c.id))]
 
     def beginning(self, text: str, most: int) -> list[str]:
         """Return the ids of incidents that begin with ``text``, at most so many, the newest first."""

@@ -31,6 +31,18 @@ def default_for_writing() -> Path:
     return SYSTEM if os.geteuid() == 0 else _of_the_user()
 
 
+def mark(path: Path) -> str:
+    """Return what tells the file at ``path`` from every other of this machine; empty where there is none.
+
+    A container may see the same file under another path: its device and its inode stay (stat(2)).
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return f"{found.st_dev}:{found.st_ino}"
+
+
 def _of_the_user() -> Path:
     """Source: XDG Base Directory Specification, which asks that a relative path there be ignored."""
     given = Path(os.environ.get("XDG_STATE_HOME", ""))

@@ -5,8 +5,8 @@ import fcntl
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import Connection, create_engine
@@ -49,6 +49,17 @@ PRAGMA synchronous = NORMAL;
 PRAGMA busy_timeout = {BUSY_TIMEOUT_MS};
 PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT_BYTES};
 """
+
+
+class StoreLocked(StoreError):
+    """Another daemon writes the store at ``path``; ``pid``: as it wrote it down, or "unknown"."""
+
+    def __init__(self, path: Path, pid: str) -> None:
+        super().__init__(
+            f"{path}: another vramwatch daemon (pid {pid}) writes this store; "
+            "stop it, or give this one a store of its own with --store"
+        )
+        self.pid = pid
 
 
 @contextmanager
@@ -106,9 +117,28 @@ def lock(path: Path) -> tuple[int, bool]:
 
     And whether a daemon had a store there before. The lock is flock(2) on ``<path>.lock``, which holds the
     daemon's pid. Makes the directories above.
-    Errors: StoreError, when another daemon has it or the directory cannot be written.
+    Errors: StoreLocked, when another daemon has it; StoreError, when the directory cannot be written.
     """
-    beside = path.with_name(path.name + ".lock")
+    beside = lock_of(path)
+    descriptor = _locked(path, beside)
+    while not _is_still(beside, descriptor):  # whoever had it took the file away: see ``take_away``
+        os.close(descriptor)
+        descriptor = _locked(path, beside)
+    had_store = os.fstat(descriptor).st_size > 0
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        os.close(descriptor)
+        raise _cannot_be_written(path, error) from error
+    return descriptor, had_store
+
+
+def lock_of(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+def _locked(path: Path, beside: Path) -> int:
     try:
         path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
         descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
@@ -119,21 +149,32 @@ def lock(path: Path) -> tuple[int, bool]:
     except BlockingIOError as error:
         holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
         os.close(descriptor)
-        raise StoreError(
-            f"{path}: another vramwatch daemon (pid {holder}) writes this store; "
-            "stop it, or give this one a store of its own with --store"
-        ) from error
+        raise StoreLocked(path, holder) from error
     except OSError as error:
         os.close(descriptor)
         raise StoreError(_NO_LOCKS.format(path)) from error
-    had_store = os.fstat(descriptor).st_size > 0
+    return descriptor
+
+
+def _is_still(beside: Path, descriptor: int) -> bool:
+    """Return whether ``descriptor`` is of the file that stands there now."""
     try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    except OSError as error:
-        os.close(descriptor)
-        raise _cannot_be_written(path, error) from error
-    return descriptor, had_store
+        return os.path.samestat(beside.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def missing_so_far(path: Path) -> tuple[Path, ...]:
+    """Return what a daemon makes for a store at ``path`` and is not there yet: files, then directories."""
+    files = (*(path.with_name(path.name + end) for end in ("", "-wal", "-shm")), lock_of(path))
+    return tuple(each for each in (*files, *path.absolute().parents) if not os.path.lexists(each))
+
+
+def take_away(made: Iterable[Path]) -> None:
+    """Remove these files, and those of the directories that are empty then; what cannot go, stays."""
+    for each in made:
+        with suppress(OSError):
+            each.rmdir() if each.is_dir() else each.unlink()
 
 
 def open_for_writing(path: Path, program: str) -> Connection:

@@ -80,6 +80,10 @@ class History:
             refuse_damaged(driver(connection), self._path)
 
     @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
     def casebook(self) -> Casebook:
         """What it holds of incidents, whom they were told to, and what people said."""
         return Casebook(self._reading)
@@ -385,10 +389,11 @@ def _values_at(connection: Connection, wall: float, ids: Collection[int]) -> dic
 
 
 def _stop_after(at: Instant, wall: float) -> Select[Any]:
-    """Return a select of the gap that began when the daemon stopped after ``at`` and holds ``wall``."""
+    """Return a select of the gap that began when the daemon, or a recording, ended after ``at``; it holds
+    ``wall``."""
     gap = t.gap.c
     return select(t.gap).where(
-        gap.reason == FaultKind.STOPPED.value,
+        gap.reason.in_((FaultKind.STOPPED.value, FaultKind.ENDED.value)),
         gap.since_seq == at.seq + 1,
         gap.since_wall < wall,
         or_(gap.until_wall.is_(None), gap.until_wall > wall),

@@ -30,8 +30,12 @@ COMPLETE_EVERY = 128
 
 _INSERT_TICK = insert(t.tick)  # built once: SQLAlchemy keeps what it compiled of it
 
+REPLAY = "replay"
+"""The source whose life ends with its input: nobody stops it (sources/replay.py)."""
+
 STOPPED: GapKey = (None, FaultKind.STOPPED.value)
 STOPPED_CLEANLY = Fault(FaultKind.STOPPED, "the daemon was stopped")
+PLAYED = Fault(FaultKind.ENDED, "the recording was played to its end")
 KILLED = Fault(FaultKind.STOPPED, "the daemon ended unsaid: it was killed, or the machine went down")
 
 
@@ -105,14 +109,15 @@ def _enter(connection: Connection, known: Known, poll: Poll, at: Instant) -> Boo
     return book
 
 
-def end_run(connection: Connection, known: Known) -> None:
+def end_run(connection: Connection, known: Known, source: str) -> None:
     """Mark the run as ended cleanly, with the gap that begins now. Errors: SQLAlchemyError."""
     last = known.last
     if known.run is None or last is None:
         return
     write_waiting(connection, known)
     connection.execute(update(t.run).where(t.run.c.id == known.run).values(last_seq=last.seq, clean=1))
-    _open_gap(connection, known, STOPPED, STOPPED_CLEANLY, (last.seq + 1, last.wall))
+    why = PLAYED if source == REPLAY else STOPPED_CLEANLY
+    _open_gap(connection, known, (None, why.kind.value), why, (last.seq + 1, last.wall))
 
 
 def _begin_run(connection: Connection, known: Known, at: Instant, source: str, version: str) -> None:

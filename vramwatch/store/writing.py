@@ -21,7 +21,15 @@ from vramwatch.store import tables as t
 from vramwatch.store.damage import StoreDamaged, is_ours_by_its_header, set_aside
 from vramwatch.store.forgetting import Forgotten, forget, wipe
 from vramwatch.store.known import Known, recall
-from vramwatch.store.opening import check, lock, open_for_writing, told, understood
+from vramwatch.store.opening import (
+    check,
+    lock,
+    missing_so_far,
+    open_for_writing,
+    take_away,
+    told,
+    understood,
+)
 from vramwatch.store.reading import History
 from vramwatch.store.recording import end_run, record, write_waiting
 from vramwatch.store.retention import DEFAULT, Retention
@@ -52,6 +60,7 @@ class Store:
         self._path = path
         self._connection = connection
         self._lock: int | None = None
+        self._made: tuple[Path, ...] = ()  # of it and around it, by this life
         self._source = source
         self._version = version
         self._retention = retention
@@ -66,6 +75,11 @@ class Store:
     def path(self) -> Path:
         return self._path
 
+    @property
+    def source(self) -> str:
+        """Where this life's readings come from."""
+        return self._source
+
     @classmethod
     def open(cls, path: Path, source: str, version: str, retention: Retention = DEFAULT) -> Self:
         """Return the store at ``path``, made if there is none, locked against every other daemon.
@@ -75,11 +89,15 @@ class Store:
         vramwatch. Errors: StoreError, when another daemon has the store, when it is of a newer schema or
         another program's, or when its place cannot be written.
         """
+        made = missing_so_far(path)
         with ExitStack() as undo:
             held, had_store = lock(path)
             undo.callback(os.close, held)
-            if not had_store:
+            if had_store:
+                made = ()
+            else:
                 undo.callback(os.ftruncate, held, 0)  # so that the next one does not think there was one
+                undo.callback(take_away, made)
             known = had_store or is_ours_by_its_header(path)
             try:
                 store = cls._open(path, source, version, retention)
@@ -88,7 +106,7 @@ class Store:
                     raise
                 set_aside(path, damage)
                 store = cls._open(path, source, version, retention)
-            store._lock = held
+            store._lock, store._made = held, made
             undo.pop_all()
         return store
 
@@ -293,12 +311,25 @@ class Store:
         try:
             known = self._known_now()
             with told(self._path), self._connection.begin():
-                end_run(self._connection, known)
+                end_run(self._connection, known, self._source)
         finally:
             self._connection.close()
             if self._lock is not None:
                 os.close(self._lock)
             self._lock = None
+
+    def discard(self) -> None:
+        """Let go of the store, and take away what this life has made of it: it is not to be after all."""
+        if self._lock is not None:
+            self._connection.close()
+            take_away(self._made)
+            os.close(self._lock)
+            self._lock = None
+
+    def sources(self) -> frozenset[str]:
+        """Return where the readings come from that stand in the store. Errors: StoreError."""
+        with told(self._path), self._connection.begin():
+            return frozenset(self._connection.scalars(select(t.run.c.source).distinct()))
 
     def _begin_anew(self, damage: StoreDamaged) -> None:
         """Set the store aside and begin another in its place. Errors: StoreError."""

@@ -72,6 +72,12 @@ class Alerting:
         return self._silences
 
     @property
+    def group_wait(self) -> float | None:
+        """Seconds for which what is to be told waits for more, on the channel that waits longest; None: no
+        channel is there."""
+        return max((each.group_wait for each in self._channels), default=None)
+
+    @property
     def firing(self) -> int:
         """How many incidents stand now."""
         return sum(each.case.incident.state is State.FIRING for each in self._open.values())

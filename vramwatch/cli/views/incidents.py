@@ -8,7 +8,7 @@ from vramwatch.cli.views.text import Line, Tone, columns, fit, left, line, wrap
 from vramwatch.cli.views.words import join_sentences
 from vramwatch.cli.when import show_when
 from vramwatch.core.forecast import Exhaustion
-from vramwatch.core.incidents import Incident, Severity, State
+from vramwatch.core.incidents import Incident, Reason, Severity, State
 from vramwatch.core.messages import Host, command_lines, full_id, item_of, sentences, title
 from vramwatch.core.model import Gpu
 from vramwatch.core.records import Json, moment, transition_record
@@ -76,10 +76,16 @@ def _row(entry: Entry, gpus: Mapping[str, Gpu], now: float, zone: tzinfo | None)
 
 
 def _standing_remarks(entry: Entry) -> list[RemarkKind]:
-    """Return what people said that still holds: what was over since is no longer acknowledged."""
-    is_acknowledged = entry.case.acknowledged is not None
-    kinds = [each.kind for each in entry.remarks]
-    return [kind for kind in kinds if kind is not RemarkKind.ACK or is_acknowledged]
+    """Return what people said that still holds.
+
+    What was over since is no longer acknowledged, and what has returned since is no longer resolved.
+    """
+    lapsed = set()
+    if entry.case.acknowledged is None:
+        lapsed.add(RemarkKind.ACK)
+    if entry.case.newest.reason is not Reason.DISMISSED:
+        lapsed.add(RemarkKind.RESOLVE)
+    return [each.kind for each in entry.remarks if each.kind not in lapsed]
 
 
 def _table_line(cells: Sequence[str], widths: Sequence[int], look: Tone) -> Line:

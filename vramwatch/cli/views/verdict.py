@@ -127,6 +127,17 @@ def unread_lines(unread: Unread, width: int) -> list[Line]:
     return [each for words in (*told, *rest) for each in wrap(f"{words}.", readable_width(width), 0)]
 
 
+def released_lines(released: Mapping[Gpu | None, tuple[int, float]], width: int) -> list[Line]:
+    """Return "GPU 1 was released once, for 40s.", the longest first; None: all GPUs at once."""
+    longest = sorted(released.items(), key=lambda each: -each[1][1])
+    told = [
+        f"{f'GPU {clean(gpu.ordinal)} was' if gpu else 'All GPUs were'} released "
+        f"{'once' if times == 1 else f'{times:,} times'}, for {show_seconds(seconds)}"
+        for gpu, (times, seconds) in longest
+    ]
+    return [each for words in told for each in wrap(f"{words}.", readable_width(width), 0)]
+
+
 def _unread_what(gpu: Gpu | None) -> str:
     return f"GPU {clean(gpu.ordinal)} could not be read" if gpu else "Nothing could be read"
 

@@ -24,6 +24,7 @@ BECAUSE = {
     FaultKind.STALLED: "no poll was made",
     FaultKind.NOT_KEPT: "the store could not be written",
     FaultKind.RECORDED: "the recording has a gap",
+    FaultKind.ENDED: "the recording ends here",
     FaultKind.UNKNOWN: "of an unknown fault",
 }
 
