@@ -2,11 +2,13 @@
 
 import re
 from contextlib import closing
+from datetime import UTC
 
 import pytest
 
 from tests.histories import ask, whole
 from tests.polls import START, gpu, holding, instant, ledger, owner, poll
+from vramwatch.cli.finding import Span
 from vramwatch.core.poll import Poll
 from vramwatch.core.units import GIB, Bytes
 from vramwatch.store import Store
@@ -109,3 +111,14 @@ def test_a_gpu_whose_readings_end_before_those_of_another_says_when(tmp_path, un
     text = whole(tmp_path / "v.db", "--gpu", "1").stdout
     assert re.search(r"^-- 22:18(:\d\d)? ended --$", text, re.M)
     assert "ended" not in whole(tmp_path / "v.db", "--gpu", "0").stdout
+
+
+# --- nothing there ------------------------------------------------------------------------------
+
+
+def test_of_a_span_over_several_days_both_ends_are_told_with_their_day():
+    """The second may be of today, whose day is left out where both are."""
+    now = START + 2 * 86400.0
+    assert str(Span(START, now, now, UTC)) == "2023-11-14 22:13:20 and 2023-11-16 22:13:20"
+    assert str(Span(now - 60, now, now, UTC)) == "22:12:20 and 22:13:20"
+    assert str(Span(START, START + 60, now, UTC)) == "2023-11-14 22:13:20 and 2023-11-14 22:14:20"

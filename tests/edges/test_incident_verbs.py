@@ -149,8 +149,8 @@ def test_one_incident_is_shown_by_how_its_id_begins_and_with_its_host(past):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("incidents", "show", "beef"), "no incident 'beef'; see vramwatch incidents"),
-        (("incidents", "show", "c0f@gpu8"), "an incident of gpu8; this is gpu7"),
+        (("incidents", "show", "beef"), "no incident 'beef'; those there are: "),
+        (("incidents", "show", "c0f@gpu8"), "an incident of gpu8, and this history is of gpu7; ask on gpu8"),
         (("why", "nonsense"), "no incident 'nonsense'"),
         (("incidents", "mark", ID), "write --false-alarm or --true-alarm"),
         (("incidents", "--open", "show", ID), "write options after show, not before it"),
@@ -262,7 +262,7 @@ def test_why_tells_the_whole_chain(service):
     assert "hook, worse" in told["Whom it was told to"]
     assert "HTTP 200: ok" in told["Whom it was told to"]
     assert told["What people said"].endswith(": seen")
-    assert told["Next, on gpu7"].startswith("systemctl restart chat.service vramwatch incidents ack")
+    assert told["Next, on gpu7"].startswith("systemctl restart chat.service VRAMWATCH_CONFIG=")
 
 
 def test_why_tells_what_was_withheld_and_why(service):
@@ -398,3 +398,32 @@ def test_without_a_daemon_a_port_that_is_closed_is_told_of_with_its_host_and_por
 def test_a_silence_may_name_every_field_that_a_channel_may_be_narrowed_by():
     options = {each.name for each in main.get_command(None, "silence").commands["add"].params}
     assert set(FIELDS) <= options
+
+
+def test_history_that_is_read_elsewhere_is_of_the_host_that_kept_it(past, tmp_path):
+    """As where a trial's store is named alone: this machine, or a configuration, is called otherwise."""
+    store = ("--store", str(past.store))
+    elsewhere = tmp_path / "elsewhere.yaml"
+    elsewhere.write_text("host: {name: laptop}\n")
+
+    def ask(*verb, code=0):
+        result = CliRunner().invoke(main, [*verb, *store, "--config", str(elsewhere)], catch_exceptions=False)
+        assert result.exit_code == code, result.output
+        return result
+
+    for verb in (("why", f"{ID}@gpu7"), ("incidents", "show", f"{ID}@gpu7")):
+        assert f"{ID}@gpu7" in ask(*verb).stdout
+    ask("report", f"{ID}@gpu7", "-o", str(tmp_path / "report.html"))
+    assert f"{ID}@gpu7" in (tmp_path / "report.html").read_text()
+    assert "of laptop, and this history is of gpu7" in ask("why", f"{ID}@laptop", code=2).stderr
+
+
+def test_the_next_commands_name_the_store_and_the_configuration_that_were_named(past):
+    config, store = past.folder / "config.yaml", past.folder / "vramwatch.db"
+    told = call(past, "why", ID, "--store", str(store)).stdout
+    assert f"VRAMWATCH_CONFIG={config} vramwatch incidents ack {ID}" in told
+    assert f"VRAMWATCH_CONFIG={config} vramwatch status --store {store}" in told
+    shown = call(past, "incidents", "show", ID, "--store", str(store)).stdout
+    assert f"VRAMWATCH_CONFIG={config} vramwatch why {ID} --store {store}" in shown
+    refused = call(past, "why", "dead", "--store", str(store), code=2).stderr
+    assert f"vramwatch incidents --store {store}" in refused

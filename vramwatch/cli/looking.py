@@ -1,5 +1,6 @@
 """Where a verb's figures come from: the store while a daemon fills it, else one reading of the driver."""
 
+import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import tzinfo
@@ -137,7 +138,7 @@ class Looking:
     def _why_not_the_store(self, stored: Status | None) -> str:
         if stored is None:
             return join_sentences("No daemon is running", f"{self._path} holds no reading")
-        last = f"vramwatch status --store {self._path} shows what stood last"
+        last = f"vramwatch status --store {shlex.quote(str(self._path))} shows what stood last"
         return join_sentences(standing_words(stored), last)
 
     def _fresh(self, now: Instant, why: str, read_once: Callable[[], Poll]) -> Poll:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vramwatch.cli.asking import ask_daemon, open_history
+from vramwatch.cli.asking import ask_daemon, open_history, whereabouts
 from vramwatch.cli.options import config_option, format_of, store_option
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ def show(config_path: Path | None, store_path: Path | None, output_format: str) 
 def off(config_path: Path | None) -> None:
     """Stop everything within one poll; what waits for its permit stands down."""
     reply = ask_daemon(config_path, "remedies", {"set": "off"})
-    click.echo(f"remedies are off: {reply['file']} stands; `vramwatch remedies on` removes it")
+    undo = whereabouts(config_path).asking("remedies on")
+    click.echo(f"remedies are off: {reply['file']} stands; `{undo}` removes it")
 
 
 @command.command()

@@ -3,7 +3,9 @@
 import contextlib
 import logging
 import os
+import shlex
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from vramwatch.cli.reloading import Reload
     from vramwatch.config import Config
     from vramwatch.core.ports import Feed
+    from vramwatch.core.whereabouts import Whereabouts
     from vramwatch.daemon import Daemon
     from vramwatch.reception import Reception
     from vramwatch.store import Store
@@ -71,6 +74,7 @@ def command(
     vramwatch run --source replay day.csv.gz --store day.db
     vramwatch run --source simulated --set source.simulated.speed=60 --store trial.db
     """
+    from vramwatch.cli.asking import whereabouts
     from vramwatch.config import find, load
 
     path = find(config_path)
@@ -78,7 +82,7 @@ def command(
     config = load(path, os.environ, overrides)
     logging.basicConfig(level=config.log.level.upper(), format=log_format(sys.stderr), stream=sys.stderr)
     _refuse_mixed_history(config, store_path, source)
-    _run(config, require_gpu, lambda: load(path, os.environ, overrides))
+    _run(config, require_gpu, lambda: load(path, os.environ, overrides), whereabouts(config_path, store_path))
     if config.source_name == "replay" and config.store.path:
         _tell_what_was_played(config.store.path)
 
@@ -108,7 +112,9 @@ def _overrides(
     return overrides
 
 
-def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]") -> None:
+def _run(
+    config: "Config", require_gpu: bool, load_again: "Callable[[], Config]", whereabouts: "Whereabouts"
+) -> None:
     """Open the store and the source, watch until told to stop, and leave nothing behind."""
     from vramwatch.assembly import (
         ask_engines,
@@ -141,7 +147,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
         pipeline = assemble(config, feed, store.owners(read_boot_id()), insides)
         logs = _closed_with(house, follow_logs(config, feed))
         judge = watch(config)
-        alerting, outbox = tell(config, store) or (None, None)
+        alerting, outbox = tell(config, store, whereabouts) or (None, None)
         digester = digests(config, store.path, outbox) if outbox else None
         treatment = treat(config, store, reception, gauging)
         probing, timer = keep_probes(config, store), time_probes(config, store.path)
@@ -194,7 +200,8 @@ def _open_store(config: "Config", house: contextlib.ExitStack) -> "Store":
     kept = config.store
     retention = Retention(kept.raw, kept.minutes, kept.hours, kept.max_size)
     path = kept.path or default_for_writing()
-    return _closed_with(house, Store.open(path, config.source_name, __version__, retention))
+    name = config.host.host(socket.gethostname()).name
+    return _closed_with(house, Store.open(path, config.source_name, __version__, retention, host=name))
 
 
 def _listen(config: "Config", place: Path, daemon: "Daemon", house: contextlib.ExitStack) -> None:
@@ -254,6 +261,6 @@ def _tell_what_was_played(store: Path) -> None:
     count = len(history.gpus())
     click.echo(
         f"played {count} GPU{'' if count == 1 else 's'}, {iso(span[0])} to {iso(span[1])}; ask: "
-        f"vramwatch history --store {store} --since {span[0]:.0f}",
+        f"vramwatch history --store {shlex.quote(str(store))} --since {span[0]:.0f}",
         err=True,
     )

@@ -106,7 +106,7 @@ class Clerk:
     def _incident(self, written: str) -> str:
         """Return the id of the incident that is meant. Errors: ControlError."""
         try:
-            bare = bare_id(written, self._outbox.host.name)
+            bare = bare_id(written, (self._outbox.host.name, *self._desk.hosts()))
             return which(bare, self._desk.beginning(bare, AMBIGUOUS))
         except ValueError as error:
             raise ControlError(str(error)) from None
