@@ -337,7 +337,7 @@ def test_silences_are_added_listed_and_expired(service):
 
 def test_one_incident_is_silenced_by_how_its_id_begins_and_what_begins_none_is_refused(service):
     silence = "silence", "add", "--for", "2h", "--reason", "known", "--incident"
-    between = {6: calls(*silence, "c0f"), 8: calls(*silence, "ffff", code=1)}
+    between = {6: calls(*silence, "c0f"), 8: calls(*silence, "ffff", code=2)}
     added, refused = service.life(PAST, 16, between)
     assert added.stdout.startswith(f"s1 silences incident={ID} until ")
     assert "no incident 'ffff'" in refused.stderr
@@ -353,7 +353,7 @@ def test_a_silence_for_an_owner_that_nobody_knows_is_set_and_those_that_are_know
 
 @pytest.mark.parametrize("span", ["0s", "400d"])
 def test_a_silence_that_lasts_too_long_or_not_at_all_is_refused_with_what_is_allowed(service, span):
-    silence = calls("silence", "add", "--all", "--reason", "x", "--for", span, code=1)
+    silence = calls("silence", "add", "--all", "--reason", "x", "--for", span, code=2)
     (refused,) = service.life(PAST, 8, {6: silence})
     assert f"more than 0 and at most 365d, as in 2h; this is {span}" in refused.stderr
 
@@ -427,3 +427,19 @@ def test_the_next_commands_name_the_store_and_the_configuration_that_were_named(
     assert f"VRAMWATCH_CONFIG={config} vramwatch why {ID} --store {store}" in shown
     refused = call(past, "why", "dead", "--store", str(store), code=2).stderr
     assert f"vramwatch incidents --store {store}" in refused
+
+
+def test_an_unknown_id_or_name_is_bad_usage_of_whichever_verb(service):
+    """Exit code 2, whether the store is read or the daemon refuses."""
+    asked = (
+        ("incidents", "ack", "dead"),
+        ("incidents", "resolve", "dead"),
+        ("incidents", "mark", "dead", "--true-alarm"),
+        ("silence", "expire", "s9"),
+        ("check", "--send", "nobody"),
+        ("why", "dead"),
+        ("incidents", "show", "dead"),
+        ("report", "dead", "-o", str(service.folder / "report.html")),
+    )
+    replies = service.life(PAST, 30, {5 + n: calls(*verb, code=2) for n, verb in enumerate(asked)})
+    assert [reply.exit_code for reply in replies] == [2] * len(asked)
