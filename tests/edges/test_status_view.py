@@ -520,3 +520,9 @@ def test_a_path_and_a_command_are_never_broken():
     words = f"Ask it with vramwatch status --store {path} in another shell"
     assert any(path in str(each) for each in wrap(words, 50, 4))
     assert any(str(each).strip() == path for each in wrap(words, 20, 2))
+
+
+def test_that_remedies_are_off_is_said_with_who_did_it_and_what_ends_it():
+    shown = seen(status(remedies_off="switched off by anna"))
+    assert "Remedies are off (switched off by anna); vramwatch remedies on ends that." in shown
+    assert "Remedies" not in seen(status())

@@ -106,7 +106,7 @@ class Looking:
         else:
             fault = self._fault(stored)
             if stored and (stored.standing not in OVER or (fault and _is_simulated(stored))):
-                return replace(stored, workers=self._asked("workers"), models=self._asked("models")), fault
+                return self._with_daemons_word(stored), fault
             if fault:
                 return Status(self._fresh(now, fault, read_once), now, self._zone), join_sentences(
                     fault, OF_THE_DRIVER
@@ -124,6 +124,16 @@ class Looking:
             return ""
         meanwhile = "Meanwhile it keeps what is newest in memory, and tells people from there"
         return join_sentences(f"The daemon runs and cannot write: {clean(str(fault))}", meanwhile)
+
+    def _with_daemons_word(self, stored: Status) -> Status:
+        """Add what the daemon alone knows, as far as it says."""
+        off = (self._ask("remedies") or {}).get("off")
+        return replace(
+            stored,
+            workers=self._asked("workers"),
+            models=self._asked("models"),
+            remedies_off=None if off is None else str(off),
+        )
 
     def _asked(self, what: str) -> Sequence[Json] | None:
         """Return who has enrolled with the daemon, or what engines have loaded; None: it does not say."""

@@ -73,6 +73,7 @@ class Status:
     attempts: Sequence[Attempt] = ()  # the newest at each owner, of the last day
     workers: Sequence[Json] | None = None  # as core.records.worker_record tells them; None: not known
     models: Sequence[Json] | None = None  # as core.records.loaded_record tells them; None: not known
+    remedies_off: str | None = None  # why the daemon does nothing about memory; None: it may, or does not say
     revealing: str | None = None  # the command that makes known what /proc hides; None: nothing is hidden
     names_devices: bool = False  # whether each Gpu is told with its UUID and its place on the bus
     whereabouts: Whereabouts = FOUND  # how commands come to the same daemon and store
@@ -207,7 +208,15 @@ def _heading(status: Status, width: int) -> list[Line]:
         *wrap(_read_when(status, elapsed), width, 0, Tone.WARNING if is_stale else Tone.FAINT),
         *([] if status.standing in OVER else _pace_lines(status.poll.pace, width)),
         *wrap(held_back, width, 0, Tone.FAINT),
+        *wrap(_off_words(status), width, 0, Tone.FAINT),
     ]
+
+
+def _off_words(status: Status) -> str:
+    if status.remedies_off is None:
+        return ""
+    ending = status.whereabouts.asking("remedies on")
+    return f"Remedies are off ({clean(status.remedies_off)}); {ending} ends that."
 
 
 def _read_when(status: Status, elapsed: float) -> str:
