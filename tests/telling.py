@@ -108,7 +108,7 @@ class House:
         the polls go on once the daemon has heard of it, and nothing is being sent.
         """
         hand = Hand([(every * n, SEEING) for n in range(polls)])
-        store = Store.open(self.store, "hand", "test")
+        store = Store.open(self.store, "hand", "test", host="gpu7")
         hand.seq = store.next_seq() - 1
         hand.base += hand.seq * every
         feed = Feed(hand, hand, hand, live=False)

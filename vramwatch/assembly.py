@@ -21,6 +21,7 @@ from vramwatch.core.poll import Poll
 from vramwatch.core.ports import Feed, Insides, Sightings, Workers
 from vramwatch.core.recognition import Engine
 from vramwatch.core.units import Bytes, Seconds
+from vramwatch.core.whereabouts import FOUND, Whereabouts
 from vramwatch.gauging import Gauging, Place, Terms
 from vramwatch.judging.watch import Detector, Watch
 from vramwatch.logs import LogWatch
@@ -145,13 +146,16 @@ def watch(config: Config) -> Watch:
     return Watch(detectors(config), config.detection.terms())
 
 
-def tell(config: Config, store: Store) -> tuple[Alerting, Outbox] | None:
-    """Return what decides whom to tell, and what tells them; None: the source is a recording of the past."""
+def tell(config: Config, store: Store, whereabouts: Whereabouts = FOUND) -> tuple[Alerting, Outbox] | None:
+    """Return what decides whom to tell, and what tells them; None: the source is a recording of the past.
+
+    ``whereabouts``: what commands in messages have to name to come to this daemon and its store.
+    """
     if config.source_name == "replay":
         return None
     desk, options = Desk(store), config.alerting
     alerting = Alerting(desk, channels(config), observe_for(config))
-    host = config.host.host(socket.gethostname())
+    host = replace(config.host.host(socket.gethostname()), whereabouts=whereabouts)
     return alerting, Outbox(desk, host, lines(config), options.give_up_after, Sketching(store.path))
 
 

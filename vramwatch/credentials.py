@@ -133,6 +133,11 @@ def _credentials(name: str) -> Path:
         return Path(folder)
     if os.access(HANDED, os.R_OK | os.X_OK):
         return HANDED
+    if os.path.exists(HANDED):  # noqa: PTH110 - Path.exists raises where this user may not even look
+        raise ValueError(
+            f"the credential {name} is handed to the service, and root alone can read it beside; "
+            "run the same command with sudo"
+        )
     raise ValueError(
         f"no credentials were handed in; add LoadCredential={name}:/path to the unit and restart it, "
         "and in a shell be root"

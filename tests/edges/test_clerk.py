@@ -97,7 +97,7 @@ def test_a_mark_is_kept_as_it_was_given_also_of_what_is_over(service):
         ("ack", {"incident": "dead"}, "no incident 'dead'"),
         ("ack", {"incident": ""}, "no incident ''"),
         ("ack", {"incident": "c0ffee"}, "may be any of c0ffee00beef, c0ffee00cafe"),
-        ("ack", {"incident": f"{ID}@gpu8"}, "an incident of gpu8; this is gpu7"),
+        ("ack", {"incident": f"{ID}@gpu8"}, "an incident of gpu8, and this history is of gpu7; ask on gpu8"),
         ("ack", {"incident": ID, "note": "x" * 501}, "note is too long: at most 500"),
         ("mark", {"incident": ID, "as": "nonsense"}, "false_alarm or true_alarm"),
         ("silence", {"globs": {}, "for": "1h"}, "needs a reason"),

@@ -187,3 +187,15 @@ def test_of_a_secret_within_which_an_answer_breaks_off_no_part_is_left(size):
 @given(st.text(max_size=200))
 def test_a_mask_without_secrets_changes_nothing(text):
     assert Mask([])(text) == text
+
+
+def test_whoever_may_not_read_the_service_s_credentials_is_told_to_ask_as_root(tmp_path, monkeypatch):
+    """Root may read everything, so what this user may is told to the test by hand."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    handed = tmp_path / "vramwatch.service"
+    handed.mkdir()
+    monkeypatch.setattr(credentials, "HANDED", handed)
+    monkeypatch.setattr(credentials.os, "access", lambda path, mode: False)
+    said = fault(tmp_path, "webhook: {url: 'credential:hook'}")
+    assert "the credential hook is handed to the service, and root alone can read it beside" in said
+    assert "run the same command with sudo" in said

@@ -3,11 +3,13 @@
 import re
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC
 
 import pytest
 
 from tests.histories import ask, whole
 from tests.polls import START, gpu, holding, instant, ledger, owner, poll
+from vramwatch.cli.finding import Span
 from vramwatch.core.poll import Poll
 from vramwatch.core.units import GIB, Bytes
 from vramwatch.store import Store
@@ -143,3 +145,14 @@ def test_a_recording_that_was_played_to_its_end_ends_there_and_nobody_was_stoppe
     later = ask(tmp_path / "v.db", "--at", str(START + 3600)).stdout
     assert "the recording ends here" in later
     assert "stopped" not in text + later
+
+
+# --- nothing there ------------------------------------------------------------------------------
+
+
+def test_of_a_span_over_several_days_both_ends_are_told_with_their_day():
+    """The second may be of today, whose day is left out where both are."""
+    now = START + 2 * 86400.0
+    assert str(Span(START, now, now, UTC)) == "2023-11-14 22:13:20 and 2023-11-16 22:13:20"
+    assert str(Span(now - 60, now, now, UTC)) == "22:12:20 and 22:13:20"
+    assert str(Span(START, START + 60, now, UTC)) == "2023-11-14 22:13:20 and 2023-11-14 22:14:20"

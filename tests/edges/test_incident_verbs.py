@@ -149,8 +149,8 @@ def test_one_incident_is_shown_by_how_its_id_begins_and_with_its_host(past):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("incidents", "show", "beef"), "no incident 'beef'; see vramwatch incidents"),
-        (("incidents", "show", "c0f@gpu8"), "an incident of gpu8; this is gpu7"),
+        (("incidents", "show", "beef"), "no incident 'beef'; those there are: "),
+        (("incidents", "show", "c0f@gpu8"), "an incident of gpu8, and this history is of gpu7; ask on gpu8"),
         (("why", "nonsense"), "no incident 'nonsense'"),
         (("incidents", "mark", ID), "write --false-alarm or --true-alarm"),
         (("incidents", "--open", "show", ID), "write options after show, not before it"),
@@ -271,7 +271,7 @@ def test_why_tells_the_whole_chain(service):
     assert "hook, worse" in told["Whom it was told to"]
     assert "HTTP 200: ok" in told["Whom it was told to"]
     assert told["What people said"].endswith(": seen")
-    assert told["Next, on gpu7"].startswith("systemctl restart chat.service vramwatch incidents ack")
+    assert told["Next, on gpu7"].startswith("systemctl restart chat.service VRAMWATCH_CONFIG=")
 
 
 def test_why_tells_what_was_withheld_and_why(service):
@@ -362,14 +362,14 @@ def test_the_end_of_a_silence_says_when_what_was_kept_back_is_told(service, wait
 
 def test_one_incident_is_silenced_by_how_its_id_begins_and_what_begins_none_is_refused(service):
     silence = "silence", "add", "--for", "2h", "--reason", "known", "--incident"
-    between = {6: calls(*silence, "c0f"), 8: calls(*silence, "ffff", code=1)}
+    between = {6: calls(*silence, "c0f"), 8: calls(*silence, "ffff", code=2)}
     added, refused = service.life(PAST, 16, between)
     assert added.stdout.startswith(f"s1 silences incident={ID} until ")
     assert "no incident 'ffff'" in refused.stderr
 
 
 def test_a_silence_of_a_gpu_is_refused_by_the_daemon_once_it_knows_its_gpus(service):
-    silence = calls("silence", "add", "--gpu", "7", "--for", "2h", "--reason", "burn-in", code=1)
+    silence = calls("silence", "add", "--gpu", "7", "--for", "2h", "--reason", "burn-in", code=2)
     (refused,) = service.life(PAST, 16, {6: silence})
     assert "no GPU is called '7'; there are: 0 (GPU-hand)" in refused.stderr
 
@@ -384,7 +384,7 @@ def test_a_silence_for_an_owner_that_nobody_knows_is_set_and_those_that_are_know
 
 @pytest.mark.parametrize("span", ["0s", "400d"])
 def test_a_silence_that_lasts_too_long_or_not_at_all_is_refused_with_what_is_allowed(service, span):
-    silence = calls("silence", "add", "--all", "--reason", "x", "--for", span, code=1)
+    silence = calls("silence", "add", "--all", "--reason", "x", "--for", span, code=2)
     (refused,) = service.life(PAST, 8, {6: silence})
     assert f"more than 0 and at most 365d, as in 2h; this is {span}" in refused.stderr
 
@@ -429,3 +429,48 @@ def test_without_a_daemon_a_port_that_is_closed_is_told_of_with_its_host_and_por
 def test_a_silence_may_name_every_field_that_a_channel_may_be_narrowed_by():
     options = {each.name for each in main.get_command(None, "silence").commands["add"].params}
     assert set(FIELDS) <= options
+
+
+def test_history_that_is_read_elsewhere_is_of_the_host_that_kept_it(past, tmp_path):
+    """As where a trial's store is named alone: this machine, or a configuration, is called otherwise."""
+    store = ("--store", str(past.store))
+    elsewhere = tmp_path / "elsewhere.yaml"
+    elsewhere.write_text("host: {name: laptop}\n")
+
+    def ask(*verb, code=0):
+        result = CliRunner().invoke(main, [*verb, *store, "--config", str(elsewhere)], catch_exceptions=False)
+        assert result.exit_code == code, result.output
+        return result
+
+    for verb in (("why", f"{ID}@gpu7"), ("incidents", "show", f"{ID}@gpu7")):
+        assert f"{ID}@gpu7" in ask(*verb).stdout
+    ask("report", f"{ID}@gpu7", "-o", str(tmp_path / "report.html"))
+    assert f"{ID}@gpu7" in (tmp_path / "report.html").read_text()
+    assert "of laptop, and this history is of gpu7" in ask("why", f"{ID}@laptop", code=2).stderr
+
+
+def test_the_next_commands_name_the_store_and_the_configuration_that_were_named(past):
+    config, store = past.folder / "config.yaml", past.folder / "vramwatch.db"
+    told = call(past, "why", ID, "--store", str(store)).stdout
+    assert f"VRAMWATCH_CONFIG={config} vramwatch incidents ack {ID}" in told
+    assert f"VRAMWATCH_CONFIG={config} vramwatch status --store {store}" in told
+    shown = call(past, "incidents", "show", ID, "--store", str(store)).stdout
+    assert f"VRAMWATCH_CONFIG={config} vramwatch why {ID} --store {store}" in shown
+    refused = call(past, "why", "dead", "--store", str(store), code=2).stderr
+    assert f"vramwatch incidents --store {store}" in refused
+
+
+def test_an_unknown_id_or_name_is_bad_usage_of_whichever_verb(service):
+    """Exit code 2, whether the store is read or the daemon refuses."""
+    asked = (
+        ("incidents", "ack", "dead"),
+        ("incidents", "resolve", "dead"),
+        ("incidents", "mark", "dead", "--true-alarm"),
+        ("silence", "expire", "s9"),
+        ("check", "--send", "nobody"),
+        ("why", "dead"),
+        ("incidents", "show", "dead"),
+        ("report", "dead", "-o", str(service.folder / "report.html")),
+    )
+    replies = service.life(PAST, 30, {5 + n: calls(*verb, code=2) for n, verb in enumerate(asked)})
+    assert [reply.exit_code for reply in replies] == [2] * len(asked)

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from tests.treated import GROWTH, Ward
 from vramwatch.cli import main
+from vramwatch.cli.views.remedies import remedies_lines
 from vramwatch.core.messages import Item, sentences
 from vramwatch.core.policy import Notice
 
@@ -120,7 +121,33 @@ def test_the_list_shows_the_modes_that_the_daemon_goes_by_and_that_the_file_says
     data, text = told
     assert data["table"]["fragmentation"]["ask"] == "apply"
     assert data["configured"]["fragmentation"]["ask"] == "dry_run"
-    assert "The daemon goes by this table; the configuration file says otherwise: reload it." in text
+    assert "The table is the daemon's; " in text
+    assert "says otherwise: where that is its file, have it read again (SIGHUP)" in text
+
+
+def test_what_the_daemon_has_is_shown_where_this_configuration_has_no_remedy_and_that_it_is_off(ward):
+    def look():
+        file = ward.folder / "config.yaml"
+        file.write_text(file.read_text().replace("{ask: {mode: apply}, signal: {mode: dry_run}}", "{}"))
+        told.append(call(ward, "remedies", "off"))
+        told.append(" ".join(call(ward, "remedies", "list").split()))
+
+    told = []
+    asking = threading.Thread(target=look)
+    meanwhile = dict.fromkeys(range(1, 5000), lambda: asking.ident and asking.join(0.01))
+    first = ward.place.seq + 5
+    ward.live(script={}, polls=400, listening=True, before={**meanwhile, first: asking.start})
+    asking.join()
+    off, listed = told
+    assert "vramwatch remedies on` removes it" in off
+    assert listed.startswith("Off: switched off by ")
+    assert "fragmentation ask, then signal (dry run), then a person" in listed
+
+
+def test_that_remedies_are_off_is_said_also_where_none_is_configured():
+    (said, *_) = remedies_lines((), "Off: switched off by anna.", None, (), 200)
+    expected = "No remedy is configured: nothing is done to any process. Off: switched off by anna."
+    assert str(said) == expected
 
 
 def test_what_would_have_been_done_stands_beside_what_was_done(tmp_path, monkeypatch):
@@ -130,3 +157,15 @@ def test_what_would_have_been_done_stands_beside_what_was_done(tmp_path, monkeyp
     told = " ".join(call(ward, "status", "--store", str(ward.store)).split())
     assert "What was done last, or would have been" in told
     assert "chat: would ask pid 42 to clear: callback, gc, empty_cache (dry run)" in told
+
+
+def test_check_warns_of_a_program_that_cannot_be_run_and_says_what_to_do(tmp_path):
+    """A warning alone: the service's user, and its machine, may have it."""
+    remedies = "{command: {argv: [/no/such/program], owners: [chat]}, permit: {argv: [/no/such/permit]}}"
+    ward = Ward(tmp_path, remedies)
+    ward.config()
+    result = CliRunner().invoke(main, ["check", "--config", str(tmp_path / "config.yaml")])
+    assert result.exit_code == 0
+    assert "warn  remedy command: /no/such/program: there is no such program" in result.stderr
+    assert "/no/such/permit: there is no such program" in result.stderr
+    assert "-> name a program by its absolute path that the service's user may run" in result.stderr

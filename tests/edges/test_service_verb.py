@@ -276,3 +276,18 @@ def test_a_systemd_that_makes_no_directories_is_refused_before_anything_is_writt
     assert done.exit_code == 1
     assert "systemd 234 is too old: the service needs 235" in done.output
     assert "write" not in done.output
+
+
+def test_a_dry_run_shows_what_would_be_done_and_does_nothing(tmp_path, monkeypatch):
+    with_systemd(tmp_path, monkeypatch, 255)
+    monkeypatch.setattr("vramwatch.cli.service.subprocess", None)  # nothing may be run
+    written = []
+    monkeypatch.setattr(Root, "carry_out", lambda self, plan: written.append(plan))
+    config = tmp_path / "config.yaml"
+    config.write_text("{}")
+    result = CliRunner().invoke(main, ["service", "install", "--dry-run", "--config", str(config)])
+    assert result.exit_code == 0, result.output
+    assert f"{UNITS / UNIT}" in result.stdout
+    assert "run      systemctl daemon-reload" in result.stdout
+    assert result.stderr.endswith("nothing was done (--dry-run)\n")
+    assert not written

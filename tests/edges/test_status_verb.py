@@ -297,9 +297,12 @@ def test_a_hint_names_the_socket_and_the_configuration_that_it_needs_in_another_
         Desk(store).write_silence(Silence("s1", "anna", "why", at.wall - 1, at.wall + 3600))
     here, there = f"{tmp_path}/here.sock", tmp_path / "there.yaml"
     there.write_text("{}")
-    assert "1 silence holds; vramwatch silence list shows it." in call(tmp_path, path).stdout
+    listing = f"vramwatch silence list --store {path}"
+    assert f"1 silence holds; {listing} shows it." in " ".join(call(tmp_path, path).stdout.split())
+    with closing(Store.open(path, "nvml", "0.1.0")) as store:
+        Desk(store).write_silence(Silence("observe", "vramwatch", "new", at.wall - 1, at.wall + 3600))
     named = "".join(call(tmp_path, path, VRAMWATCH_CONTROL__SOCKET=here).stdout.split())
-    assert f"VRAMWATCH_CONTROL__SOCKET={here}vramwatchsilencelist" in named  # wherever its lines end
+    assert f"VRAMWATCH_CONTROL__SOCKET={here}vramwatchsilenceexpire" in named  # wherever its lines end
     configured = "".join(call(tmp_path, path, "--config", str(there)).stdout.split())
     assert f"VRAMWATCH_CONFIG={there}vramwatchsilencelist" in configured
 

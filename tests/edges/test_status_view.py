@@ -16,7 +16,7 @@ from vramwatch.cli.views.bar import COLOURS, Part, bar, marks, share_out
 from vramwatch.cli.views.records import COLUMNS, gpu_records, status_record, status_rows
 from vramwatch.cli.views.status import Standing, Status, status_lines
 from vramwatch.cli.views.terminal import OWNER_STYLES, terminal
-from vramwatch.cli.views.text import ASCII, UNICODE, columns, fit
+from vramwatch.cli.views.text import ASCII, UNICODE, columns, fit, wrap
 from vramwatch.cli.views.words import BECAUSE, GHOST_STATE, explain
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.forecast import Reason as NoForecast
@@ -512,3 +512,17 @@ def test_what_proc_hides_of_those_who_are_there_stands_line_by_line_with_the_com
     )
     assert "Hidden" not in seen(status(of))
     assert "Hidden" not in seen(status(ledger(gpu("0"), known), revealing="do this"))
+
+
+def test_a_path_and_a_command_are_never_broken():
+    """So that they can be copied: a hyphen is no place to break at, and a long word stands alone."""
+    path = "/var/lib/some-host/trial-of-today/vramwatch.db"
+    words = f"Ask it with vramwatch status --store {path} in another shell"
+    assert any(path in str(each) for each in wrap(words, 50, 4))
+    assert any(str(each).strip() == path for each in wrap(words, 20, 2))
+
+
+def test_that_remedies_are_off_is_said_with_who_did_it_and_what_ends_it():
+    shown = seen(status(remedies_off="switched off by anna"))
+    assert "Remedies are off (switched off by anna); vramwatch remedies on ends that." in shown
+    assert "Remedies" not in seen(status())

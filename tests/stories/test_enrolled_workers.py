@@ -101,6 +101,6 @@ def test_a_worker_that_was_refused_memory_is_told_of_as_an_incident_of_its_owner
         stop(daemon)
     assert (incident["pattern"], incident["severity"]) == ("out_of_memory", "critical")
     assert (incident["pid"], incident["gpu"]) == (os.getpid(), gpu.uuid)
-    assert incident["evidence"]["sentence"] == "out of memory (worker)"
+    assert incident["evidence"]["sentence"] == "out of memory while 1 request ran (worker)"
     assert incident["evidence"]["accidents"] == 1
     assert "origin=worker" in house.say("history", "--since", "1h").stdout

@@ -1,7 +1,6 @@
 """Where the verbs ask: the store for what was, the daemon for what is to change."""
 
 import os
-import shlex
 import socket
 import sys
 from collections.abc import Mapping
@@ -15,11 +14,15 @@ from vramwatch.core.errors import UsageError
 if TYPE_CHECKING:
     from vramwatch.config import Config
     from vramwatch.core.messages import Host
+    from vramwatch.core.whereabouts import Whereabouts
     from vramwatch.store import Casebook, History
 
 
 CONTROL_VARIABLE = "VRAMWATCH_CONTROL__SOCKET"
 """By which the environment names the daemon's socket, as it may every option."""
+
+STORE_VARIABLE = "VRAMWATCH_STORE__PATH"
+"""By which it names the store."""
 
 
 def settings(config_path: Path | None) -> "Config":
@@ -59,21 +62,34 @@ def open_history(config_path: Path | None, store_path: Path | None) -> "History"
     return History.open(find_store(config_path, store_path))
 
 
-def this_host(config_path: Path | None) -> "Host":
-    """Return what this machine is called in messages."""
-    return settings(config_path).host.host(socket.gethostname())
+def host_of(casebook: "Casebook", config_path: Path | None, store_path: Path | None) -> "Host":
+    """Return whose history this is, as messages call it: by the store's word, else as configured here.
+
+    Errors: StoreError.
+    """
+    from dataclasses import replace
+
+    from vramwatch.core.messages import Host
+
+    configured = settings(config_path).host.host(socket.gethostname())
+    here = replace(configured, whereabouts=whereabouts(config_path, store_path))
+    kept = casebook.hosts()
+    return here if not kept or kept[0] == here.name else Host(kept[0], whereabouts=here.whereabouts)
 
 
-def pick_incident(casebook: "Casebook", written: str, config_path: Path | None) -> str:
+def pick_incident(
+    casebook: "Casebook", written: str, config_path: Path | None, store_path: Path | None
+) -> str:
     """Return the id of the incident that ``written`` means: an id, how it begins, either with its host.
 
     Errors: UsageError with those that may be meant; StoreError.
     """
     from vramwatch.core.addressing import AMBIGUOUS, bare_id, which
 
+    host = host_of(casebook, config_path, store_path)
     try:
-        bare = bare_id(written, this_host(config_path).name)
-        return which(bare, casebook.beginning(bare, AMBIGUOUS))
+        bare = bare_id(written, (host.name, *casebook.hosts()))
+        return which(bare, casebook.beginning(bare, AMBIGUOUS), host.whereabouts.reading("incidents"))
     except ValueError as error:
         raise UsageError(str(error)) from None
 
@@ -113,15 +129,16 @@ def writer_of(path: Path, config_path: Path | None) -> Path:
     )
 
 
-def reaching(config_path: Path | None) -> str:
-    """Return what is written before ``vramwatch`` in another shell to reach the same daemon; may be empty.
+def whereabouts(config_path: Path | None, store_path: Path | None = None) -> "Whereabouts":
+    """Return how a command of another shell comes to the same daemon and store: by what was named here."""
+    from vramwatch.core.whereabouts import Whereabouts
 
-    That is "VRAMWATCH_CONTROL__SOCKET=/tmp/x/control.sock " where the environment names a socket, and the
-    configuration where it was named.
-    """
-    named = {"VRAMWATCH_CONFIG": config_path and str(config_path.absolute())}
-    named[CONTROL_VARIABLE] = os.environ.get(CONTROL_VARIABLE)
-    return "".join(f"{name}={shlex.quote(value)} " for name, value in named.items() if value)
+    store = store_path or os.environ.get(STORE_VARIABLE)
+    return Whereabouts(
+        str(config_path.absolute()) if config_path else None,
+        os.environ.get(CONTROL_VARIABLE),
+        str(Path(store).absolute()) if store else None,
+    )
 
 
 def control_socket(config_path: Path | None) -> Path:

@@ -72,6 +72,7 @@ def command(
         click.echo(f"configuration ok: {path or 'no file, every default'}")
         click.echo(sentence(config))
         _print_table(config)
+        _warn_of_programs(config)
 
 
 def _print_table(config: "Config") -> None:
@@ -83,6 +84,16 @@ def _print_table(config: "Config") -> None:
         target = terminal(sys.stdout)
         click.echo("what is tried for which cause, in this order:")
         target.show(table_lines(remedies, target.width))
+
+
+def _warn_of_programs(config: "Config") -> None:
+    """Say on stderr which programs of remedies this user could not run; the service's user may be able to."""
+    from vramwatch.cli.findings import Grade
+    from vramwatch.cli.outward import programs
+
+    for finding in programs(config):
+        if finding.grade is not Grade.OK:
+            click.echo(f"warn  {finding.subject}: {finding.text}\n      -> {finding.remedy}", err=True)
 
 
 def _send(config: "Config", config_path: Path | None, channel: str) -> int:

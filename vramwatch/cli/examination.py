@@ -51,7 +51,7 @@ TROUBLES = {
     BLIND: "what is said of the driver and the GPUs above",
     CHANNEL: "vramwatch check --send {channel} has the service try, and prints what its receiver answers",
     CONFIGURATION: "mend the file and send the daemon SIGHUP: it goes on by the old one until then",
-    PROBE: "vramwatch why {id}; vramwatch resolve {id} takes the new figures as the measure",
+    PROBE: "vramwatch why {id}; vramwatch incidents resolve {id} takes the new figures as the measure",
     STORE: "make room, or mend what is said; the newest readings are kept in memory meanwhile",
 }
 """Kind of trouble that the daemon has found -> what to do."""

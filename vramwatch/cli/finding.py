@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 
 from vramwatch.cli.looking import is_being_written, is_played
 from vramwatch.cli.selection import Selection, owners_there, pick_gpu, pick_series
@@ -23,9 +23,10 @@ class Span:
     zone: tzinfo | None = None
 
     def __str__(self) -> str:
-        since, until = (
-            show_when(wall, self.now, self.zone, seconds=True) for wall in (self.since, self.until)
-        )
+        """Of one day, which is named where it is not today; else each with its day."""
+        days = {datetime.fromtimestamp(wall, self.zone).date() for wall in (self.since, self.until)}
+        now = self.now if len(days) == 1 else 0.0
+        since, until = (show_when(wall, now, self.zone, seconds=True) for wall in (self.since, self.until))
         return f"{since} and {until}"
 
 

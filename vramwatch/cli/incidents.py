@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from vramwatch.cli.asking import ask_daemon, open_history, pick_incident, this_host
+from vramwatch.cli.asking import ask_daemon, host_of, open_history, pick_incident
 from vramwatch.cli.options import config_option, format_option, store_option
 from vramwatch.core.errors import UsageError
 
@@ -71,7 +71,7 @@ def command(
     history = open_history(config_path, store_path)
     takes = _taker(is_open, severity, state, globs)
     entries = [each for each in history.casebook.entries(parse_when(since, now, None)) if takes(each)]
-    host = this_host(config_path)
+    host = host_of(history.casebook, config_path, store_path)
     if output_format != "text":
         print_entries(entries, host, output_format)
         return
@@ -129,8 +129,8 @@ def show(incident: str, config_path: Path | None, store_path: Path | None, outpu
     from vramwatch.cli.views.terminal import terminal
 
     casebook = open_history(config_path, store_path).casebook
-    entry = casebook.chain(pick_incident(casebook, incident, config_path)).entry
-    host = this_host(config_path)
+    entry = casebook.chain(pick_incident(casebook, incident, config_path, store_path)).entry
+    host = host_of(casebook, config_path, store_path)
     if output_format == "text":
         target = terminal(sys.stdout)
         target.show(show_lines(entry, host, target.width, None))

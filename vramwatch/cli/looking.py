@@ -1,5 +1,6 @@
 """Where a verb's figures come from: the store while a daemon fills it, else one reading of the driver."""
 
+import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import tzinfo
@@ -105,7 +106,7 @@ class Looking:
         else:
             fault = self._fault(stored)
             if stored and (stored.standing not in OVER or (fault and is_simulated(stored.poll.at))):
-                return replace(stored, workers=self._asked("workers"), models=self._asked("models")), fault
+                return self._with_daemons_word(stored), fault
             if fault:
                 return Status(self._fresh(now, fault, read_once), now, self._zone), join_sentences(
                     fault, OF_THE_DRIVER
@@ -124,6 +125,16 @@ class Looking:
         meanwhile = "Meanwhile it keeps what is newest in memory, and tells people from there"
         return join_sentences(f"The daemon runs and cannot write: {clean(str(fault))}", meanwhile)
 
+    def _with_daemons_word(self, stored: Status) -> Status:
+        """Add what the daemon alone knows, as far as it says."""
+        off = (self._ask("remedies") or {}).get("off")
+        return replace(
+            stored,
+            workers=self._asked("workers"),
+            models=self._asked("models"),
+            remedies_off=None if off is None else str(off),
+        )
+
     def _asked(self, what: str) -> Sequence[Json] | None:
         """Return who has enrolled with the daemon, or what engines have loaded; None: it does not say."""
         return (self._ask(what) or {}).get(what)
@@ -137,7 +148,7 @@ class Looking:
     def _why_not_the_store(self, stored: Status | None) -> str:
         if stored is None:
             return join_sentences("No daemon is running", f"{self._path} holds no reading")
-        last = f"vramwatch status --store {self._path} shows what stood last"
+        last = f"vramwatch status --store {shlex.quote(str(self._path))} shows what stood last"
         return join_sentences(standing_words(stored), last)
 
     def _fresh(self, now: Instant, why: str, read_once: Callable[[], Poll]) -> Poll:

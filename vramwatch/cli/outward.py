@@ -57,7 +57,13 @@ def remedies(config: Config) -> Iterator[Finding]:
         return
     if off := _switched_off(config):
         yield Finding("remedies", Grade.WARN, f"off: {clean(off)}", "vramwatch remedies on, when it is time")
-    for each in present:
+    yield from programs(config)
+
+
+def programs(config: Config) -> Iterator[Finding]:
+    """Yield in which mode each remedy is, or that its program cannot be run; and the same of the permit's."""
+    options = config.remedies
+    for each in options.remedies():
         yield _remedy(each)
     if options.permit and (lack := _lack_of(options.permit.argv[0])):
         yield Finding("remedies", Grade.WARN, f"nothing that costs service is permitted: {lack}", _PROGRAM)

@@ -114,7 +114,7 @@ def command(
     first = rows[0][1]
     if first.ended is Ended.FAILED:
         raise VramwatchError(f"{first.experiment.model}: nothing is kept of a run that failed: {first.why}")
-    probe_history.hand_in({each.name: result for each, result in rows}, config_path)
+    probe_history.hand_in({each.name: result for each, result in rows}, config_path, store_path)
 
 
 def _follow(base: "Experiment", python: str | None, output_format: str) -> None:

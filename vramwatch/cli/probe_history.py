@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vramwatch.cli.asking import ask_daemon, find_store, settings
+from vramwatch.cli.asking import ask_daemon, find_store, settings, whereabouts
 from vramwatch.core.errors import StoreError, UsageError, VramwatchError
 from vramwatch.core.probe_runs import ProbeRun, to_json
 
@@ -25,7 +25,13 @@ NICENESS = 10
 """A scheduled run is a guest beside a production model, more so than the daemon."""
 
 
-def hand_in(results: "Mapping[str, Result]", config_path: Path | None, *, is_scheduled: bool = False) -> None:
+def hand_in(
+    results: "Mapping[str, Result]",
+    config_path: Path | None,
+    store_path: Path | None = None,
+    *,
+    is_scheduled: bool = False,
+) -> None:
     """Have the daemon keep the results of one call, or keep them in a file; say which, and what has drifted.
 
     Errors: VramwatchError where they can be kept in neither place.
@@ -44,7 +50,8 @@ def hand_in(results: "Mapping[str, Result]", config_path: Path | None, *, is_sch
         name = keeping.keep(results, made, keeping.folder())
         click.echo(f"kept as {name} in {keeping.folder()}, not in history: {error}", err=True)
         return
-    click.echo(f"kept as {reply['id']} in the daemon's history; vramwatch probe --list", err=True)
+    listing = whereabouts(config_path, store_path).reading("probe --list")
+    click.echo(f"kept as {reply['id']} in the daemon's history; {listing}", err=True)
     if reply.get("drift"):
         click.echo(f"an incident is opened: {reply['drift']}", err=True)
 

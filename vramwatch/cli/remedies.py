@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vramwatch.cli.asking import ask_daemon, open_history
+from vramwatch.cli.asking import ask_daemon, open_history, whereabouts
 from vramwatch.cli.options import config_option, format_of, store_option
 
 if TYPE_CHECKING:
@@ -68,12 +68,22 @@ def show(config_path: Path | None, store_path: Path | None, output_format: str) 
         )
         return
     target = terminal(sys.stdout)
-    state = "On, as the configuration says."
-    if off is not None:
-        state = f"Off: {off}." if is_known else f"Not known whether they are on: {off}."
-    if table_record(present) != table_record(written):
-        state += " The daemon goes by this table; the configuration file says otherwise: reload it."
+    state = _state(is_known, off, table_record(present) == table_record(written), find(config_path))
     target.show(remedies_lines(present, state, workers, attempts, target.width))
+
+
+def _state(is_known: bool, off: str | None, agrees: bool, file: Path | None) -> str:
+    """Return whether remedies are on, and of whom the table speaks: of the daemon, else of the ``file``."""
+    named = file or "no configuration file, every default"
+    if not is_known:
+        return f"Not known whether they are on: {off}. The table is that of {named}."
+    state = "On, as the daemon's configuration says." if off is None else f"Off: {off}."
+    if agrees:
+        return f"{state} The table is the daemon's."
+    return (
+        f"{state} The table is the daemon's; {named} says otherwise: where that is its file, have it read "
+        "again (SIGHUP), else name the daemon's with --config."
+    )
 
 
 @command.command()
@@ -81,7 +91,8 @@ def show(config_path: Path | None, store_path: Path | None, output_format: str) 
 def off(config_path: Path | None) -> None:
     """Stop everything within one poll; what waits for its permit stands down."""
     reply = ask_daemon(config_path, "remedies", {"set": "off"})
-    click.echo(f"remedies are off: {reply['file']} stands; `vramwatch remedies on` removes it")
+    undo = whereabouts(config_path).asking("remedies on")
+    click.echo(f"remedies are off: {reply['file']} stands; `{undo}` removes it")
 
 
 @command.command()

@@ -1,13 +1,12 @@
 """report: one incident as a page to keep, or to attach to an issue."""
 
-import socket
 import time
 from pathlib import Path
 
 import click
 
 from vramwatch import __version__
-from vramwatch.cli.asking import open_history, pick_incident, settings
+from vramwatch.cli.asking import host_of, open_history, pick_incident, settings
 from vramwatch.cli.options import config_option, store_option
 from vramwatch.core.errors import VramwatchError
 
@@ -42,10 +41,10 @@ def command(
     from vramwatch.config import effective
 
     history = open_history(config_path, store_path)
-    chain = history.casebook.chain(pick_incident(history.casebook, incident, config_path))
+    chain = history.casebook.chain(pick_incident(history.casebook, incident, config_path, store_path))
     case = gather(history, chain)
     config = settings(config_path)
-    host = config.host.host(socket.gethostname())
+    host = host_of(history.casebook, config_path, store_path)
     if redact:
         case, aliases = redacted(case, host.name)
         host = type(host)(aliases[host.name])

@@ -3,7 +3,9 @@
 import contextlib
 import logging
 import os
+import shlex
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from vramwatch.cli.reloading import Reload
     from vramwatch.config import Config
     from vramwatch.core.ports import Feed
+    from vramwatch.core.whereabouts import Whereabouts
     from vramwatch.daemon import Daemon
     from vramwatch.reception import Reception
     from vramwatch.store import Store
@@ -26,9 +29,6 @@ if TYPE_CHECKING:
 
 LOG_FORMAT = "%(levelname)s %(name)s %(message)s"
 """Without a time: journald and container runtimes put theirs before every line. Terminals do not."""
-
-STORE_VARIABLE = "VRAMWATCH_STORE__PATH"
-"""By which the environment names the store, as it may every option."""
 
 logger = logging.getLogger("vramwatch")
 
@@ -75,6 +75,7 @@ def command(
     vramwatch run --source replay day.csv.gz --store day.db
     vramwatch run --source simulated --set source.simulated.speed=60 --store trial.db
     """
+    from vramwatch.cli.asking import STORE_VARIABLE, whereabouts
     from vramwatch.config import find, load
 
     path = find(config_path)
@@ -83,7 +84,7 @@ def command(
     logging.basicConfig(level=config.log.level.upper(), format=log_format(sys.stderr), stream=sys.stderr)
     named = (store_path, config_path, overrides.get("store.path"), os.environ.get(STORE_VARIABLE))
     _refuse_mixed_history(config, path, is_chosen=source is None or any(named))
-    _run(config, require_gpu, lambda: load(path, os.environ, overrides))
+    _run(config, require_gpu, lambda: load(path, os.environ, overrides), whereabouts(config_path, store_path))
     if config.source_name == "replay" and config.store.path:
         _tell_what_was_played(config.store.path)
 
@@ -113,7 +114,9 @@ def _overrides(
     return overrides
 
 
-def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]") -> None:
+def _run(
+    config: "Config", require_gpu: bool, load_again: "Callable[[], Config]", whereabouts: "Whereabouts"
+) -> None:
     """Open the store and the source, watch until told to stop, and leave nothing behind."""
     from vramwatch.assembly import (
         ask_engines,
@@ -149,7 +152,7 @@ def _run(config: "Config", require_gpu: bool, load_again: "Callable[[], Config]"
         pipeline = assemble(config, feed, store.owners(read_boot_id()), insides)
         logs = _closed_with(house, follow_logs(config, feed))
         judge = watch(config)
-        alerting, outbox = tell(config, store) or (None, None)
+        alerting, outbox = tell(config, store, whereabouts) or (None, None)
         digester = digests(config, store.path, outbox) if outbox else None
         treatment = treat(config, store, reception, gauging)
         probing, timer = keep_probes(config, store), time_probes(config, store.path)
@@ -203,7 +206,8 @@ def _open_store(config: "Config", house: contextlib.ExitStack) -> "Store":
     kept = config.store
     retention = Retention(kept.raw, kept.minutes, kept.hours, kept.max_size)
     path = kept.path or default_for_writing()
-    return _closed_with(house, Store.open(path, config.source_name, __version__, retention))
+    name = config.host.host(socket.gethostname()).name
+    return _closed_with(house, Store.open(path, config.source_name, __version__, retention, host=name))
 
 
 def _listen(config: "Config", place: Path, daemon: "Daemon", house: contextlib.ExitStack) -> None:
@@ -283,6 +287,6 @@ def _tell_what_was_played(store: Path) -> None:
     count = len(history.gpus())
     click.echo(
         f"played {count} GPU{'' if count == 1 else 's'}, {iso(span[0])} to {iso(span[1])}; ask: "
-        f"vramwatch history --store {store} --since {span[0]:.0f}",
+        f"vramwatch history --store {shlex.quote(str(store))} --since {span[0]:.0f}",
         err=True,
     )

@@ -19,13 +19,18 @@ SHOWN = ("ActiveState", "SubState", "StatusText", "MainPID", "NRestarts", "Memor
 """What systemctl show is asked of the unit."""
 
 
+_yes_option = click.option("--yes", is_flag=True, help="Do it without asking.")
+_dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+
+
 @click.group(short_help="vramwatch as a service of this machine: install, status, rollback, uninstall.")
 def command() -> None:
     """Install vramwatch as a systemd service, see how it stands, and take it away again."""
 
 
 @command.command(short_help="Write unit, user and configuration, and start it.")
-@click.option("--yes", is_flag=True, help="Do it without asking.")
+@_yes_option
+@_dry_run_option
 @click.option(
     "--profile",
     type=click.Choice(["observe", "identify"]),
@@ -34,7 +39,7 @@ def command() -> None:
 )
 @click.option("--no-start", is_flag=True, help="Write the files, and start nothing.")
 @config_option
-def install(yes: bool, profile: str | None, no_start: bool, config_path: Path | None) -> None:
+def install(yes: bool, dry_run: bool, profile: str | None, no_start: bool, config_path: Path | None) -> None:
     """Show what would be written, ask, write it, and start the service.
 
     A file that somebody changed is left as it is, and said so. Run it again after the configuration has
@@ -73,9 +78,7 @@ def install(yes: bool, profile: str | None, no_start: bool, config_path: Path | 
     ending = [("systemctl", "disable", "--now", "--quiet", *gone)] if gone else []
     for step in (*ending, *steps, *starting):
         click.echo(f"run      {' '.join(step)}")
-    _refuse_unless_root()
-    if not yes:
-        click.confirm("Do this?", abort=True)
+    _go_on(yes, dry_run)
     for step in ending:
         _run(step)
     root.carry_out(plan)
@@ -87,8 +90,9 @@ def install(yes: bool, profile: str | None, no_start: bool, config_path: Path | 
 
 
 @command.command(short_help="Stop it and remove what install wrote.")
-@click.option("--yes", is_flag=True, help="Do it without asking.")
-def uninstall(yes: bool) -> None:
+@_yes_option
+@_dry_run_option
+def uninstall(yes: bool, dry_run: bool) -> None:
     """Stop the service and remove what install wrote; history stays, and what somebody changed stays too."""
     from vramwatch.cli import installing
 
@@ -104,16 +108,15 @@ def uninstall(yes: bool) -> None:
     click.echo(f"run      systemctl disable --now {' '.join(units)}")
     _show(plan)
     click.echo("keep     /var/lib/vramwatch, the history; to delete it too: rm -r /var/lib/vramwatch")
-    _refuse_unless_root()
-    if not yes:
-        click.confirm("Do this?", abort=True)
+    _go_on(yes, dry_run)
     _run(("systemctl", "disable", "--now", "--quiet", *units))
     root.carry_out(plan)
     _run(("systemctl", "daemon-reload"))
 
 
 @command.command(short_help="Go back to the version before, with its history.")
-@click.option("--yes", is_flag=True, help="Do it without asking.")
+@_yes_option
+@_dry_run_option
 @click.option("--to", metavar="VERSION", help="Which version, as in 0.1.0. Default: the one before.")
 @click.option(
     "--copy",
@@ -123,7 +126,7 @@ def uninstall(yes: bool) -> None:
     "version can read, and none where it can read the history as it is.",
 )
 @config_option
-def rollback(yes: bool, to: str | None, day: str | None, config_path: Path | None) -> None:
+def rollback(yes: bool, dry_run: bool, to: str | None, day: str | None, config_path: Path | None) -> None:
     """Go back to the version that was installed before, with its history, and say what is lost.
 
     Each upgrade that changes the form of the history keeps a copy of it, dated, beside it; the newest three
@@ -142,9 +145,7 @@ def rollback(yes: bool, to: str | None, day: str | None, config_path: Path | Non
     click.echo(f"link     {plan.link} -> {plan.program}")
     click.echo(f"run      systemctl start {installing.UNIT}")
     click.echo(plan.loss())
-    _refuse_unless_root()
-    if not yes:
-        click.confirm("Do this?", abort=True)
+    _go_on(yes, dry_run)
     _run(("systemctl", "stop", installing.UNIT))
     rolling_back.carry_out(plan)
     _run(("systemctl", "start", installing.UNIT))
@@ -218,9 +219,18 @@ def _refuse_or_say_what_is_lacking(wanted: "Sequence[Item]") -> None:
         click.echo(f"systemd {version} does not know {lines} and ignores that protection", err=True)
 
 
-def _refuse_unless_root() -> None:
+def _go_on(yes: bool, dry_run: bool) -> None:
+    """Ask whether what was shown is to be done, and end the verb where not. Errors: VramwatchError."""
+    if dry_run:
+        click.echo("nothing was done (--dry-run)", err=True)
+        sys.exit(0)
     if os.geteuid() != 0:
-        raise VramwatchError("this is what would be done; to do it, be root: sudo vramwatch service …")
+        raise VramwatchError(
+            "this is what would be done; to do it, be root: sudo vramwatch service …; "
+            "to see it alone: --dry-run"
+        )
+    if not yes:
+        click.confirm("Do this?", abort=True)
 
 
 def _let_the_service_read(configuration: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from vramwatch.cli.asking import ask_daemon, open_history, reaching
+from vramwatch.cli.asking import ask_daemon, open_history, whereabouts
 from vramwatch.cli.options import config_option, format_option, store_option
 from vramwatch.core.errors import StoreError, UsageError
 from vramwatch.core.units import parse_seconds, show_seconds
@@ -78,7 +78,7 @@ def add(
     at = show_when(float(reply["until"]), now, None)
     click.echo(
         f"{reply['id']} silences {reply['silences']} until {at}; end it earlier with: "
-        f"{reaching(config_path)}vramwatch silence expire {reply['id']}"
+        f"{whereabouts(config_path).asking('silence expire ' + reply['id'])}"
     )
     if "owner" in written:
         _warn_of_unknown(written["owner"], config_path)

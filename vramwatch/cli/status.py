@@ -49,9 +49,12 @@ def command(
     looking = open_looking(config_path, store_path, gpus)
     try:
         if output_format == "text":
-            from vramwatch.cli.asking import reaching
+            from vramwatch.cli.asking import whereabouts
 
-            _show_text(looking, watch, lambda status: _told_as(status, verbose, reaching(config_path)))
+            named = whereabouts(config_path, store_path)
+            _show_text(
+                looking, watch, lambda status: replace(status, names_devices=verbose, whereabouts=named)
+            )
         else:
             from vramwatch.cli.printing import print_statuses
             from vramwatch.cli.views.status import standing_words
@@ -114,10 +117,6 @@ def _show_text(looking: "Looking", watch: bool, as_told: "Callable[[Status], Sta
         target.show(status_lines(shown, target.width, target.glyphs))
         if watch:
             target.show([Line()])
-
-
-def _told_as(status: "Status", verbose: bool, reaching: str) -> "Status":
-    return replace(status, names_devices=verbose, reaching=reaching)
 
 
 def _with_hidden(status: "Status", revealing: str | None) -> "Status":

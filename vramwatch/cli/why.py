@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vramwatch.cli.asking import open_history, pick_incident, this_host
+from vramwatch.cli.asking import host_of, open_history, pick_incident
 from vramwatch.cli.options import config_option, format_of, store_option
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def command(incident: str, config_path: Path | None, store_path: Path | None, ou
     from vramwatch.cli.views.why import why_lines, why_record
 
     history = open_history(config_path, store_path)
-    chain = history.casebook.chain(pick_incident(history.casebook, incident, config_path))
-    course, host = _course(history, chain), this_host(config_path)
+    chain = history.casebook.chain(pick_incident(history.casebook, incident, config_path, store_path))
+    course, host = _course(history, chain), host_of(history.casebook, config_path, store_path)
     if output_format == "json":
         print_json(why_record(chain, course, host))
         return

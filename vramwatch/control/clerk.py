@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from vramwatch.control.control import ControlError, Request
+from vramwatch.control.control import ControlError, MisusedError, Request
 from vramwatch.control.errands import Later, Reply
 from vramwatch.core.addressing import AMBIGUOUS, SHOWN, bare_id, which
 from vramwatch.core.errors import StoreError
@@ -95,7 +95,7 @@ class Clerk:
         try:
             kind = RemarkKind(str(request.arguments.get("as")))
         except ValueError:
-            raise ControlError("mark takes false_alarm or true_alarm") from None
+            raise MisusedError("mark takes false_alarm or true_alarm") from None
         remark = self._remark(request, self._case(request), kind)
         self._desk.write_remark(remark)
         return _reply(remark)
@@ -107,10 +107,10 @@ class Clerk:
     def _incident(self, written: str) -> str:
         """Return the id of the incident that is meant. Errors: ControlError."""
         try:
-            bare = bare_id(written, self._outbox.host.name)
+            bare = bare_id(written, (self._outbox.host.name, *self._desk.hosts()))
             return which(bare, self._desk.beginning(bare, AMBIGUOUS))
         except ValueError as error:
-            raise ControlError(str(error)) from None
+            raise MisusedError(str(error)) from None
 
     def _remark(self, request: Request, case: Case, kind: RemarkKind) -> Remark:
         by = _text(request, "by")
@@ -123,7 +123,7 @@ class Clerk:
     def _silence(self, request: Request) -> Reply:
         reason = _text(request, "reason")
         if not reason:
-            raise ControlError("a silence needs a reason, for those who wonder")
+            raise MisusedError("a silence needs a reason, for those who wonder")
         try:
             globs = {str(name): str(glob) for name, glob in dict(request.arguments["globs"]).items()}
             if not _GLOB & set(globs.get("incident", "*")):
@@ -131,7 +131,7 @@ class Clerk:
             self._refuse_unknown_gpu(globs)
             matcher = Matcher(globs)
         except (ValueError, TypeError, KeyError) as error:
-            raise ControlError(f"what to silence is not understood: {error}") from None
+            raise MisusedError(f"what to silence is not understood: {error}") from None
         silence = Silence(
             self._new_id(), request.author, reason, self._now, self._until(request.arguments), matcher
         )
@@ -139,13 +139,13 @@ class Clerk:
         return {"id": silence.id, "until": silence.until, "silences": str(matcher)}
 
     def _refuse_unknown_gpu(self, globs: Mapping[str, str]) -> None:
-        """Refuse a GPU that was never met; as long as none was, any may be silenced. Errors: ControlError."""
+        """Refuse a GPU that was never met; as long as none was, any may be silenced. Errors: MisusedError."""
         gpus, glob = self._desk.gpus(), globs.get("gpu")
         if glob is None or not gpus:
             return
         if not any(fnmatchcase(name, glob) for gpu in gpus for name in (gpu.ordinal, gpu.uuid)):
             there = ", ".join(f"{gpu.ordinal} ({gpu.uuid})" for gpu in gpus)
-            raise ControlError(f"no GPU is called {glob[:SHOWN]!r}; there are: {there}")
+            raise MisusedError(f"no GPU is called {glob[:SHOWN]!r}; there are: {there}")
 
     def _until(self, arguments: Mapping[str, Any]) -> float:
         """Return the end of a silence, unix seconds, of the arguments ``for`` or ``until``."""
@@ -153,10 +153,10 @@ class Clerk:
             asked = arguments.get("for")
             span = float(arguments["until"]) - self._now if asked is None else parse_seconds(str(asked))
         except (ValueError, TypeError, KeyError):
-            raise ControlError("a silence needs an end: for (2h) or until (unix seconds)") from None
+            raise MisusedError("a silence needs an end: for (2h) or until (unix seconds)") from None
         if not 0 < span <= LONGEST_SILENCE:
             most = show_seconds(LONGEST_SILENCE)
-            raise ControlError(
+            raise MisusedError(
                 f"a silence lasts more than 0 and at most {most}, as in 2h; this is {show_seconds(span)}"
             )
         return self._now + span
@@ -171,7 +171,7 @@ class Clerk:
         ended = self._alerting.expire(id, self._now)
         if ended is None:
             there = ", ".join(sorted(self._alerting.silences)) or "none"
-            raise ControlError(f"no silence {id[:SHOWN]!r} holds; those that do: {there}")
+            raise MisusedError(f"no silence {id[:SHOWN]!r} holds; those that do: {there}")
         return {"id": ended.id, "until": self._now, "group_wait_seconds": self._alerting.group_wait}
 
     # --- channels ---------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ class Clerk:
         channel = str(request.arguments.get("channel", ""))
         pending = self._outbox.send(channel, MessageKind.TEST, test_words(request.author), self._now)
         if pending is None:
-            raise ControlError(no_channel(channel, self._outbox.channels))
+            raise MisusedError(no_channel(channel, self._outbox.channels))
         return lambda: outcome_record(pending.wait(SEND_WITHIN))
 
 
@@ -212,5 +212,5 @@ def _reply(remark: Remark) -> Reply:
 def _text(request: Request, name: str) -> str:
     text = str(request.arguments.get(name) or "")
     if len(text) > LONGEST_TEXT:
-        raise ControlError(f"{name} is too long: at most {LONGEST_TEXT} characters")
+        raise MisusedError(f"{name} is too long: at most {LONGEST_TEXT} characters")
     return clean(text)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vramwatch.core.errors import VramwatchError
+from vramwatch.core.errors import UsageError, VramwatchError
 
 LIMIT = 64 << 10
 """Bytes of the largest request: a run of the probe with all its variants fits in a half of it."""
@@ -46,6 +46,12 @@ class ControlError(VramwatchError):
 
 class NoDaemonError(ControlError):
     """There is no daemon to ask."""
+
+
+class MisusedError(ControlError):
+    """What was asked names what is not there, or is not understood: the exit code is that of bad usage."""
+
+    exit_code = UsageError.exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +152,7 @@ class ControlServer:
         try:
             return {"reply": dict(self._answer(request))}
         except VramwatchError as error:
-            return {"error": str(error)}
+            return {"error": str(error), "exit_code": error.exit_code}
 
     def _may_ask(self, uid: int) -> bool:
         if uid in (0, os.geteuid()):
@@ -182,7 +188,8 @@ def request(
         except (OSError, ValueError) as error:
             raise ControlError(f"{path}: the daemon did not answer ({error})") from error
     if "error" in answer:
-        raise ControlError(str(answer["error"]))
+        is_misused = answer.get("exit_code") == MisusedError.exit_code  # an older daemon does not say
+        raise (MisusedError if is_misused else ControlError)(str(answer["error"]))
     return dict(answer["reply"])
 
 

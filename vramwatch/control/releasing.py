@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vramwatch.control.control import ControlError, Request
+from vramwatch.control.control import ControlError, MisusedError, Request
 from vramwatch.control.errands import Reply
 from vramwatch.core.model import Event, EventKind, Fault, FaultKind, Instant, Missing
 from vramwatch.core.poll import Pace, Poll
@@ -41,9 +41,9 @@ class Releasing:
             asked = request.arguments.get("for")
             span = RELEASE_DEFAULT if asked is None else parse_seconds(str(asked))
         except ValueError as error:
-            raise ControlError(str(error)) from None
+            raise MisusedError(str(error)) from None
         if not 0 < span <= RELEASE_LONGEST:
-            raise ControlError(f"--for must be more than 0 and at most {show_seconds(RELEASE_LONGEST)}")
+            raise MisusedError(f"--for must be more than 0 and at most {show_seconds(RELEASE_LONGEST)}")
         self._release = Release(now.boottime + span, now.wall + span, request.author)
         self._source.release()
         self._note(Event(EventKind.RELEASED, f"for {show_seconds(span)}", author=request.author))

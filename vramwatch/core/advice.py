@@ -8,6 +8,7 @@ from vramwatch.core.model import SubjectKind
 from vramwatch.core.scenes import Scene
 from vramwatch.core.texts import clean
 from vramwatch.core.verdicts import OUT_OF_MEMORY, Cause
+from vramwatch.core.whereabouts import Whereabouts
 
 _ADVICE: Mapping[Cause, str] = {
     Cause.LEAK: "A restart gives the memory back and buys the same time again; the fault is in the server",
@@ -52,11 +53,11 @@ def _reset(gpu: str) -> str:
     return f": vramwatch release, then nvidia-smi --gpu-reset -i {clean(gpu)}, then vramwatch resume"
 
 
-def commands(incident: Incident, scene: Scene | None) -> tuple[str, ...]:
+def commands(incident: Incident, scene: Scene | None, whereabouts: Whereabouts) -> tuple[str, ...]:
     """Return the commands to run on the host, the one that explains first; never empty."""
-    explain = f"vramwatch why {incident.id}"
+    explain = whereabouts.reading(f"why {incident.id}")
     if incident.subject.kind is SubjectKind.VRAMWATCH:
-        return (explain, "vramwatch doctor")
+        return (explain, whereabouts.both("doctor"))
     if incident.judgement.cause is Cause.GHOST:
         return (explain, "fuser -v /dev/nvidia*")
     restart = _restart(scene) if scene else None

@@ -138,7 +138,7 @@ def _item(item: Item, message: Message, zone: tzinfo | None) -> list[Json]:
     told = "\n".join(f"{each}." for each in sentences(item, zone))
     name = "" if is_single else f"*{bounded(title(item), LINE_MOST)}*\n"
     host = bounded(clean(message.host.name), HEADER_MOST)
-    run = _code("\n".join(command_lines(item)))
+    run = _code("\n".join(command_lines(item, message.host)))
     found = [] if is_single else [{"type": "divider"}]
     found.append(_section(name + bounded(told, TEXT_MOST - len(name))))
     if drawn := sparkline(item.course):
@@ -155,7 +155,9 @@ def _add_rest(page: _Page, rest: Sequence[Item], message: Message, zone: tzinfo 
     left = len(rest) - _add_lines(page, lines)
     more = f"and {left} more\n" if left else ""
     host = bounded(clean(message.host.name), HEADER_MOST)
-    page.end(_section(f"{more}On *{host}* run:\n{_code('vramwatch incidents --open')}"))
+    page.end(
+        _section(f"{more}On *{host}* run:\n{_code(message.host.whereabouts.reading('incidents --open'))}")
+    )
 
 
 def _add_lines(page: _Page, lines: Iterable[str]) -> int:

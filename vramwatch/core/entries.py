@@ -6,6 +6,7 @@ from enum import IntEnum
 
 from vramwatch.core.incidents import Severity
 from vramwatch.core.messages import (
+    Host,
     Item,
     Message,
     MessageKind,
@@ -46,9 +47,9 @@ def entries(message: Message) -> Iterator[Entry]:
         yield Entry(str(message.kind), Level.INFO, line, common | {"kind": str(message.kind)})
         return
     for item in message.items:
-        fields = common | _fields(item) | {"incident": full_id(item.incident, message.host)}
+        fields = common | _fields(item, message.host) | {"incident": full_id(item.incident, message.host)}
         repeated = ("may be a repetition",) if message.may_be_repeat else ()
-        said = ". ".join((*sentences(item), *repeated, f"Run: {command_lines(item)[0]}"))
+        said = ". ".join((*sentences(item), *repeated, f"Run: {command_lines(item, message.host)[0]}"))
         line = f"{common['host']}: {title(item)}  [{fields['incident']}]  {said}"
         yield Entry(fields["incident"], _level(item), line, fields)
 
@@ -59,7 +60,7 @@ def _level(item: Item) -> Level:
     return Level.CRITICAL if item.incident.judgement.severity is Severity.CRITICAL else Level.WARNING
 
 
-def _fields(item: Item) -> dict[str, str]:
+def _fields(item: Item, host: Host) -> dict[str, str]:
     incident, scene = item.incident, item.transition.scene
     fields = {
         "notice": str(item.notice),
@@ -71,6 +72,6 @@ def _fields(item: Item) -> dict[str, str]:
         "subject": subject_name(incident.subject, scene),
         "owner": incident.subject.owner or "",
         "team": (scene.team if scene else None) or "",
-        "command": command_lines(item)[0],
+        "command": command_lines(item, host)[0],
     }
     return {name: clean(text) for name, text in fields.items() if text}

@@ -19,6 +19,7 @@ from vramwatch.core.records import Json, attempt_record, moment, transition_reco
 from vramwatch.core.scenes import Scene
 from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes, show_seconds
+from vramwatch.core.whereabouts import FOUND, Whereabouts
 from vramwatch.core.wording import (
     alternatives_words,
     attempt_words,
@@ -58,10 +59,14 @@ class MessageKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Who speaks: the name that people know the machine by, and labels of their choice."""
+    """Who speaks: the name that people know the machine by, and labels of their choice.
+
+    ``whereabouts``: how commands there come to its daemon and its store.
+    """
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    whereabouts: Whereabouts = FOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,9 +270,9 @@ def _pace(item: Item, zone: tzinfo | None) -> str:
     return f"{rate}, {since}" if rate else f"Seen {since}"
 
 
-def command_lines(item: Item) -> tuple[str, ...]:
+def command_lines(item: Item, host: Host) -> tuple[str, ...]:
     """Return the commands to run on the host, the one that explains first; never empty."""
-    told = commands(item.incident, item.transition.scene)
+    told = commands(item.incident, item.transition.scene, host.whereabouts)
     return told[:1] if item.is_over else told
 
 
@@ -287,13 +292,15 @@ def plain(message: Message, zone: tzinfo | None = None) -> str:
         lines += [f"{each}." for each in sentences(item, zone)]
         lines += [sparkline(item.course)] if item.course else []
         lines += [f"Incident {full_id(item.incident, message.host)}"]
-        lines += [f"On {clean(message.host.name)} run:  {each}" for each in command_lines(item)]
+        lines += [f"On {clean(message.host.name)} run:  {each}" for each in command_lines(item, message.host)]
     rest = message.items[DETAILED:]
     lines += ["", *(f"{title(item)}  [{item.incident.id}]" for item in rest[: LISTED - DETAILED])]
     if len(message.items) > LISTED:
         lines.append(f"and {len(message.items) - LISTED} more")
     if rest:
-        lines.append(f"On {clean(message.host.name)} run:  vramwatch incidents --open")
+        lines.append(
+            f"On {clean(message.host.name)} run:  {message.host.whereabouts.reading('incidents --open')}"
+        )
     return "\n".join(lines).rstrip()
 
 
@@ -359,7 +366,7 @@ def _item_record(item: Item, host: Host) -> Json:
         "title": title(item),
         "who": who(item),
         "sentences": list(sentences(item)),
-        "commands": list(command_lines(item)),
+        "commands": list(command_lines(item, host)),
         "attempts": [attempt_record(each) for each in item.attempts],
         "scene": asdict(item.transition.scene) if item.transition.scene else None,
     }

@@ -235,7 +235,7 @@ def _annotations(item: Item, host: Host) -> Json:
     return {
         "summary": f"{clean(host.name)}: {title(item)}",
         "description": "\n".join(f"{each}." for each in sentences(item)),
-        "command": "\n".join(command_lines(item)),
+        "command": "\n".join(command_lines(item, host)),
         "cause": incident.judgement.cause.value,
         "pattern": incident.judgement.pattern,
         "id": full_id(incident, host),

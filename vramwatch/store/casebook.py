@@ -59,6 +59,11 @@ class Casebook:
         with self._reading() as connection:
             return telling.beginning(connection, text, most)
 
+    def hosts(self) -> list[str]:
+        """Return what the machine was called in messages, the newest name first; empty: nobody kept it."""
+        with self._reading() as connection:
+            return telling.hosts(connection)
+
     def chain(self, incident: str) -> Chain:
         """Return all that is stored of an incident, by its id; it is known."""
         with self._reading() as connection:

@@ -161,6 +161,11 @@ class Desk:
         with self._store.committing() as connection:
             return telling.beginning(connection, text, most)
 
+    def hosts(self) -> list[str]:
+        """Return what the machine was called in messages, the newest name first; empty: nobody kept it."""
+        with self._store.committing() as connection:
+            return telling.hosts(connection)
+
     def case(self, incident: str) -> Case:
         """Return an incident as it stands in the store, by its id; it is known."""
         with self._store.committing() as connection:

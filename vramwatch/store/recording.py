@@ -6,6 +6,8 @@ written with the next one that changed something, or when the run has lasted for
 which an incident moved changed something.
 """
 
+from dataclasses import asdict, dataclass
+
 from sqlalchemy import Connection, insert, update
 
 from vramwatch.core.instants import kept_instant, to_ms
@@ -39,11 +41,23 @@ PLAYED = Fault(FaultKind.ENDED, "the recording was played to its end")
 KILLED = Fault(FaultKind.STOPPED, "the daemon ended unsaid: it was killed, or the machine went down")
 
 
-def record(connection: Connection, known: Known, poll: Poll, source: str, version: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Life:
+    """Of one life of the daemon: where its readings come from, and which vramwatch it is.
+
+    ``host``: what the machine is called in messages; None: nobody said.
+    """
+
+    source: str
+    version: str
+    host: str | None = None
+
+
+def record(connection: Connection, known: Known, poll: Poll, life: Life) -> None:
     """Write ``poll``, which must be newer than ``known.last``, or let it wait. Errors: SQLAlchemyError."""
     at = kept_instant(poll.at)
     if known.run is None or known.last is None or known.last.boot_id != at.boot_id:
-        _begin_run(connection, known, at, source, version)
+        _begin_run(connection, known, at, life)
     hour = _hour(connection, known, at)
     book = _enter(connection, known, poll, at)
     _gaps(connection, known, poll, at, book)
@@ -120,14 +134,14 @@ def end_run(connection: Connection, known: Known, source: str) -> None:
     _open_gap(connection, known, (None, why.kind.value), why, (last.seq + 1, last.wall))
 
 
-def _begin_run(connection: Connection, known: Known, at: Instant, source: str, version: str) -> None:
+def _begin_run(connection: Connection, known: Known, at: Instant, life: Life) -> None:
     """Begin this life of the daemon; what lies between the last one and this is a gap."""
     last = known.last
     if last is not None:
         connection.execute(update(t.run).where(t.run.c.last_seq.is_(None)).values(last_seq=last.seq))
         if STOPPED not in known.gaps:
             _open_gap(connection, known, STOPPED, KILLED, (last.seq + 1, last.wall))
-    values: Values = {"boot_id": at.boot_id, "source": source, "version": version, "started_wall": at.wall}
+    values: Values = {"boot_id": at.boot_id, "started_wall": at.wall, **asdict(life)}
     known.run = connection.execute(insert(t.run), storable(values)).lastrowid
 
 

@@ -7,7 +7,7 @@ def _table(name: str, columns: str) -> TableClause:
     return table(name, *(column(each) for each in columns.split()))
 
 
-run = _table("run", "id boot_id source version started_wall last_seq clean")
+run = _table("run", "id boot_id source version started_wall last_seq clean host")
 pace = _table("pace", "id interval list_interval lowered_because")
 gpu = _table("gpu", "id uuid ordinal name pci parent unified")
 owner = _table("owner", "id key name kind team budget")

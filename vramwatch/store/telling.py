@@ -273,6 +273,12 @@ def beginning(connection: Connection, text: str, most: int) -> list[str]:
     return list(connection.scalars(ids.limit(most)))
 
 
+def hosts(connection: Connection) -> list[str]:
+    """Return what the machine was called in messages, the newest name first; empty: nobody kept it."""
+    named = select(t.run.c.host).where(t.run.c.host.is_not(None)).group_by(t.run.c.host)
+    return list(connection.scalars(named.order_by(func.max(t.run.c.id).desc())))
+
+
 def case(connection: Connection, incident: str) -> Case:
     """Return an incident as it stands; it is known."""
     newest = incidents.SELECT.where(t.transition.c.incident == incident).order_by(None)

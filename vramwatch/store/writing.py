@@ -31,7 +31,7 @@ from vramwatch.store.opening import (
     understood,
 )
 from vramwatch.store.reading import History
-from vramwatch.store.recording import end_run, record, write_waiting
+from vramwatch.store.recording import Life, end_run, record, write_waiting
 from vramwatch.store.retention import DEFAULT, Retention
 from vramwatch.store.rows import owner_of
 from vramwatch.store.tending import Job, next_job
@@ -52,17 +52,14 @@ LOOK_AGAIN = 60.0
 class Store:
     """What polls are written to. For one thread at a time."""
 
-    def __init__(
-        self, path: Path, connection: Connection, source: str, version: str, retention: Retention
-    ) -> None:
+    def __init__(self, path: Path, connection: Connection, life: Life, retention: Retention) -> None:
         self.lost_checkpoint = False
         """Whether the checkpoint went with what was forgotten, or with a store that was damaged."""
         self._path = path
         self._connection = connection
         self._lock: int | None = None
         self._made: tuple[Path, ...] = ()  # of it and around it, by this life
-        self._source = source
-        self._version = version
+        self._life = life
         self._retention = retention
         self._run: int | None = None  # set when this life's first poll is stored
         self._waiting: tuple[Tick, ...] = ()  # polls that were taken and are not committed yet
@@ -78,16 +75,19 @@ class Store:
     @property
     def source(self) -> str:
         """Where this life's readings come from."""
-        return self._source
+        return self._life.source
 
     @classmethod
-    def open(cls, path: Path, source: str, version: str, retention: Retention = DEFAULT) -> Self:
+    def open(
+        cls, path: Path, source: str, version: str, retention: Retention = DEFAULT, *, host: str | None = None
+    ) -> Self:
         """Return the store at ``path``, made if there is none, locked against every other daemon.
 
         Directories are made with mode 0750 and files with 0640. A store that is damaged is set aside with
         its date, and a new one begun. ``source``: where this life's readings come from; ``version``: of
-        vramwatch. Errors: StoreError, when another daemon has the store, when it is of a newer schema or
-        another program's, or when its place cannot be written.
+        vramwatch; ``host``: what this machine is called in messages.
+        Errors: StoreError, when another daemon has the store, when it is of a newer schema or another
+        program's, or when its place cannot be written.
         """
         made = missing_so_far(path)
         with ExitStack() as undo:
@@ -99,23 +99,24 @@ class Store:
                 undo.callback(os.ftruncate, held, 0)  # so that the next one does not think there was one
                 undo.callback(take_away, made)
             known = had_store or is_ours_by_its_header(path)
+            life = Life(source, version, host)
             try:
-                store = cls._open(path, source, version, retention)
+                store = cls._open(path, life, retention)
             except StoreDamaged as damage:
                 if not known:
                     raise
                 set_aside(path, damage)
-                store = cls._open(path, source, version, retention)
+                store = cls._open(path, life, retention)
             store._lock, store._made = held, made
             undo.pop_all()
         return store
 
     @classmethod
-    def _open(cls, path: Path, source: str, version: str, retention: Retention) -> Self:
+    def _open(cls, path: Path, life: Life, retention: Retention) -> Self:
         with ExitStack() as undo:
-            connection = open_for_writing(path, version)
+            connection = open_for_writing(path, life.version)
             undo.callback(connection.close)
-            store = cls(path, connection, source, version, retention)
+            store = cls(path, connection, life, retention)
             undo.pop_all()
         return store
 
@@ -182,7 +183,7 @@ class Store:
         with told(self._path), self._connection.begin():
             if carried:
                 deliveries.carry(self._connection, carried)
-            record(self._connection, known, poll, self._source, self._version)
+            record(self._connection, known, poll, self._life)
         self._known, self._run = known, known.run
 
     def write_checkpoint(self, at: Instant, state: Mapping[str, Any]) -> None:
@@ -311,7 +312,7 @@ class Store:
         try:
             known = self._known_now()
             with told(self._path), self._connection.begin():
-                end_run(self._connection, known, self._source)
+                end_run(self._connection, known, self._life.source)
         finally:
             self._connection.close()
             if self._lock is not None:
@@ -349,7 +350,7 @@ class Store:
 
     def _known_now(self) -> Known:
         if self._connection.closed:
-            self._connection = open_for_writing(self._path, self._version)
+            self._connection = open_for_writing(self._path, self._life.version)
         if self._known is None:
             self._known = self._recall()
         return self._known

@@ -119,7 +119,7 @@ def show_lines(entry: Entry, host: Host, width: int, zone: tzinfo | None) -> lis
         *wrap(title(item), width, 0, tone(item.incident)),
         *(each for words in says for each in wrap(join_sentences(words), width, 2)),
         *(each for remark in entry.remarks for each in wrap(remark_words(remark, zone), width, 2)),
-        *(line(f"  {each}", Tone.STRONG) for each in command_lines(item)),
+        *(line(f"  {each}", Tone.STRONG) for each in command_lines(item, host)),
     ]
 
 

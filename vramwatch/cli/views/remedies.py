@@ -72,8 +72,8 @@ def remedies_lines(
     attempts: Sequence[Attempt],
     width: int,
 ) -> list[Line]:
-    """Return all of it; ``state``: a sentence on whether they are on."""
-    said = state if remedies else "No remedy is configured: nothing is done to any process."
+    """Return all of it; ``state``: sentences on whether they are on, and by whose word."""
+    said = state if remedies else f"No remedy is configured: nothing is done to any process. {state}"
     lines = [*wrap(said, width, 0, Tone.STRONG), Line(), line("What is tried for which cause", Tone.STRONG)]
     lines += table_lines(remedies, width)
     if workers:

@@ -9,6 +9,7 @@ from vramwatch.core.policy import OBSERVE
 from vramwatch.core.records import Json, moment
 from vramwatch.core.silences import Silence
 from vramwatch.core.texts import clean
+from vramwatch.core.whereabouts import Whereabouts
 
 COLUMNS = ("id", "author", "reason", "since", "since_iso", "until", "until_iso", "matcher")
 
@@ -32,22 +33,21 @@ def _words(silence: Silence, now: float, zone: tzinfo | None) -> str:
     return f"{silence.id}  {what}  {state} {until}: {clean(silence.reason)} ({whose})"
 
 
-def held_back_words(silences: Sequence[Silence], now: float, zone: tzinfo | None, reaching: str = "") -> str:
-    """Return what of all that is open is not told now, in a sentence or two; empty: nothing.
-
-    ``reaching``: what is written before a command for it to reach the daemon.
-    """
+def held_back_words(
+    silences: Sequence[Silence], now: float, zone: tzinfo | None, whereabouts: Whereabouts
+) -> str:
+    """Return what of all that is open is not told now, in a sentence or two; empty: nothing."""
     holding = [each for each in silences if each.holds(now)]
     told = [
         f"Observing until {show_when(each.until, now, zone)}: messages are kept back; "
-        f"to end it: {reaching}vramwatch silence expire observe."
+        f"to end it: {whereabouts.asking('silence expire observe')}."
         for each in holding
         if each.id == OBSERVE
     ]
     others = len(holding) - len(told)
     if others:
         hold = "1 silence holds" if others == 1 else f"{others} silences hold"
-        told.append(f"{hold}; {reaching}vramwatch silence list shows {'it' if others == 1 else 'them'}.")
+        told.append(f"{hold}; {whereabouts.reading('silence list')} shows {'it' if others == 1 else 'them'}.")
     return " ".join(told)
 
 

@@ -24,6 +24,7 @@ from vramwatch.core.records import Json
 from vramwatch.core.silences import Silence
 from vramwatch.core.texts import clean
 from vramwatch.core.units import show_seconds
+from vramwatch.core.whereabouts import FOUND, Whereabouts
 
 NARROWEST, WIDEST = 40, 160
 """Columns between which the view adapts; beyond them a line is harder to read, not easier."""
@@ -72,9 +73,10 @@ class Status:
     attempts: Sequence[Attempt] = ()  # the newest at each owner, of the last day
     workers: Sequence[Json] | None = None  # as core.records.worker_record tells them; None: not known
     models: Sequence[Json] | None = None  # as core.records.loaded_record tells them; None: not known
+    remedies_off: str | None = None  # why the daemon does nothing about memory; None: it may, or does not say
     revealing: str | None = None  # the command that makes known what /proc hides; None: nothing is hidden
     names_devices: bool = False  # whether each Gpu is told with its UUID and its place on the bus
-    reaching: str = ""  # what is written before a command that asks the daemon; empty: it is found
+    whereabouts: Whereabouts = FOUND  # how commands come to the same daemon and store
 
 
 def age(then: Instant, now: Instant) -> float:
@@ -200,13 +202,21 @@ def _heading(status: Status, width: int) -> list[Line]:
         before = f", {show_seconds(round(elapsed))} before the moment asked for" if is_old(status) else ""
         return wrap(f"as read at {at}{before}", width, 0, Tone.STRONG)
     is_stale = status.standing is Standing.PRESENT and is_old(status)
-    held_back = held_back_words(status.silences, status.now.wall, status.zone, status.reaching)
+    held_back = held_back_words(status.silences, status.now.wall, status.zone, status.whereabouts)
     return [
         *wrap(standing_words(status), width, 0, Tone.WARNING if status.standing in OVER else Tone.FAINT),
         *wrap(_read_when(status, elapsed), width, 0, Tone.WARNING if is_stale else Tone.FAINT),
         *([] if status.standing in OVER else _pace_lines(status.poll.pace, width)),
         *wrap(held_back, width, 0, Tone.FAINT),
+        *wrap(_off_words(status), width, 0, Tone.FAINT),
     ]
+
+
+def _off_words(status: Status) -> str:
+    if status.remedies_off is None:
+        return ""
+    ending = status.whereabouts.asking("remedies on")
+    return f"Remedies are off ({clean(status.remedies_off)}); {ending} ends that."
 
 
 def _read_when(status: Status, elapsed: float) -> str:

@@ -103,9 +103,16 @@ def right(text: str, width: int) -> str:
 
 
 def wrap(text: str, width: int, indent: int, tone: Tone = Tone.PLAIN) -> list[Line]:
-    """Return ``text`` on as many lines of ``width`` columns as it needs, each ``indent`` columns in."""
-    room = max(width - indent, 10)
-    return [line(" " * indent + part, tone) for part in textwrap.wrap(text, room)]
+    """Return ``text`` on as many lines of ``width`` columns as it needs, each ``indent`` columns in.
+
+    A word that is longer stands on a line of its own, whole: what is broken is no path and no command.
+    """
+    return [line(" " * indent + part, tone) for part in broken(text, max(width - indent, 10))]
+
+
+def broken(text: str, width: int) -> list[str]:
+    """Return ``text`` broken between words alone, so that paths and commands can be copied."""
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def plain(lines: Iterable[Line]) -> str:

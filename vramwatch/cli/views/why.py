@@ -1,14 +1,13 @@
 """The whole chain of one incident, to be read at three in the morning; and the same as data."""
 
 import re
-import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 
 from vramwatch.cli.views.history import readable_width
 from vramwatch.cli.views.incidents import entry_record, remark_words, tone
-from vramwatch.cli.views.text import Line, Tone, line, wrap
+from vramwatch.cli.views.text import Line, Tone, broken, line, wrap
 from vramwatch.cli.views.words import join_sentences
 from vramwatch.core.advice import advice
 from vramwatch.core.forecast import Exhaustion
@@ -94,12 +93,12 @@ def why_lines(chain: Chain, course: Course | None, host: Host, width: int, zone:
             lines += [Line(), line(heading, Tone.STRONG)]
             lines += [each for words in told for each in _hung(words, width)]
     lines += [Line(), line(f"Next, on {clean(host.name)}", Tone.STRONG)]
-    return lines + [line(f"  {each}") for each in _next(item)]
+    return lines + [line(f"  {each}") for each in _next(item, host)]
 
 
 def _hung(words: str, width: int) -> list[Line]:
-    told = textwrap.wrap(words, width, initial_indent="  ", subsequent_indent="    ")
-    return [line(each) for each in told]
+    first, *others = broken(words, width - 4) or [""]
+    return [line(f"  {first}"), *(line(f"    {each}") for each in others)]
 
 
 def _standing(item: Item, host: Host, zone: tzinfo | None) -> str:
@@ -263,13 +262,17 @@ def _course_words(course: Course, chain: Chain, zone: tzinfo | None) -> str:
     return f"Held {then} at {at}, {when}; {now} at {newest} ({moved})."
 
 
-def _next(item: Item) -> list[str]:
+def _next(item: Item, host: Host) -> list[str]:
     """Return the commands that go on from here."""
-    id = item.incident.id
-    told = [each for each in command_lines(item) if not each.startswith("vramwatch why")]
+    id, there = item.incident.id, host.whereabouts
     if item.is_over:
-        return [f"vramwatch incidents mark {id} --false-alarm --note TEXT"]
-    return [*told, f"vramwatch incidents ack {id} --by NAME --note TEXT", "vramwatch status"]
+        return [there.asking(f"incidents mark {id} --false-alarm --note TEXT")]
+    _, *told = command_lines(item, host)  # the first explains, which this does
+    return [
+        *told,
+        there.asking(f"incidents ack {id} --by NAME --note TEXT"),
+        there.both("status"),
+    ]
 
 
 # --- data ---------------------------------------------------------------------------------------
@@ -285,7 +288,7 @@ def why_record(chain: Chain, course: Course | None, host: Host) -> Json:
         "steps": [_step_record(each) for each in chain.steps],
         "actions": [_action_record(each) for each in chain.actions],
         "memory": _course_record(course) if course else None,
-        "commands": _next(item),
+        "commands": _next(item, host),
     }
 
 
