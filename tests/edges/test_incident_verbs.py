@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from contextlib import closing
 from dataclasses import replace
 
@@ -397,6 +398,21 @@ def test_a_test_message_goes_through_the_daemon_and_its_answer_is_printed(servic
     (reply,) = service.life({}, 16, {5: calls("check", "--send", "hook")})
     assert reply.stdout == "hook: delivered, from the service: HTTP 200: thanks\n"
     assert "Sent from a shell" not in service.told[0]["text"]
+
+
+def test_who_cannot_read_the_secrets_may_have_a_test_sent_all_the_same(service):
+    """The daemon has them, and is who sends."""
+    service.receiver.answers(200, "thanks")
+    config = service.folder / "config.yaml"
+    send = calls("check", "--send", "hook")
+
+    def without_the_secret(service):
+        written = config.read_text()
+        config.write_text(re.sub(r"url: '[^']*'", "url_file: /nonexistent/url", written))
+        return send(service)
+
+    (reply,) = service.life({}, 16, {5: without_the_secret})
+    assert reply.stdout == "hook: delivered, from the service: HTTP 200: thanks\n"
 
 
 def test_without_a_daemon_it_is_sent_from_this_shell_and_says_so(past):

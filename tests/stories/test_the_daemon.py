@@ -13,8 +13,10 @@ import urllib.request
 
 import pytest
 
+from tests.polls import poll
 from tests.receivers import answering, receiving
 from tests.waiting import PATIENCE, wait_until
+from vramwatch.store import Store
 
 VRAMWATCH = [sys.executable, "-m", "vramwatch"]
 
@@ -145,6 +147,16 @@ def test_without_a_driver_a_required_gpu_ends_the_daemon_with_69(house_without_d
     done = house_without_driver.say("run", "--require-gpu")
     assert done.returncode == 69
     assert "make try" in done.stderr
+
+
+def test_real_readings_in_a_store_into_which_something_was_played_are_told_of_in_the_log(
+    house_without_driver,
+):
+    with contextlib.closing(Store.open(house_without_driver.store, "simulated", "0.1.0")) as store:
+        store.write(poll(1))
+    done = house_without_driver.say("run", "--require-gpu")
+    assert done.returncode == 69  # and not 2: a server is watched all the same
+    assert "the store holds readings of the source simulated" in done.stderr
 
 
 def test_a_release_frees_the_driver_for_others_and_a_resume_takes_it_up_again(house, driver):

@@ -42,9 +42,8 @@ def settings(config_path: Path | None) -> "Config":
         first, *others = faults.splitlines()
         more = f", and {len(others)} more" if others else ""
         tell(f"vramwatch: {first}{more}", sys.stderr)
-        tell(
-            "vramwatch: sections with a fault count by their defaults here; see: vramwatch check", sys.stderr
-        )
+        see = whereabouts(config_path).asking("check")
+        tell(f"vramwatch: sections with a fault count by their defaults here; see: {see}", sys.stderr)
     return config
 
 

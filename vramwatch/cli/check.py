@@ -58,6 +58,8 @@ def command(
     if as_example:
         click.echo(example(), nl=False)
         return
+    if channel is not None and (reply := _ask_to_send(config_path, channel)):
+        ctx.exit(_tell_outcome(channel, reply, "from the service"))
     path = find(config_path)
     try:
         config = load(path, os.environ, {})
@@ -65,7 +67,9 @@ def command(
         click.echo(str(error), err=True)
         ctx.exit(error.exit_code)
     if channel is not None:
-        ctx.exit(_send(config, config_path, channel))
+        ctx.exit(
+            _tell_outcome(channel, _send_from_here(config, channel), "from this shell, not from the service")
+        )
     if printed:
         click.echo(effective_with_origins(config, origins(path, os.environ)), nl=False)
     else:
@@ -96,19 +100,24 @@ def _warn_of_programs(config: "Config") -> None:
             click.echo(f"warn  {finding.subject}: {finding.text}\n      -> {finding.remedy}", err=True)
 
 
-def _send(config: "Config", config_path: Path | None, channel: str) -> int:
-    """Have a test message sent through ``channel`` and print what came of it; return the exit code."""
+def _ask_to_send(config_path: Path | None, channel: str) -> Mapping[str, Any]:
+    """Return what the daemon says that came of a test message; empty: there is none to ask.
+
+    It has its own configuration, credentials and all, so that whoever asks need not be able to read them.
+    """
     from vramwatch.cli.asking import control_socket
     from vramwatch.control.control import NoDaemonError, request
-    from vramwatch.core.texts import clean
 
     try:
-        reply = request(control_socket(config_path), "send", {"channel": channel}, SEND_WITHIN)
-        whence = "from the service"
+        return request(control_socket(config_path), "send", {"channel": channel}, SEND_WITHIN)
     except NoDaemonError:
-        reply, whence = {}, "from this shell, not from the service"
-    if not reply:  # only now: what is tried while an error is handled is told with that error
-        reply = _send_from_here(config, channel)
+        return {}
+
+
+def _tell_outcome(channel: str, reply: Mapping[str, Any], whence: str) -> int:
+    """Print what came of a test message; return the exit code."""
+    from vramwatch.core.texts import clean
+
     outcome = str(reply["outcome"])
     click.echo(f"{channel}: {OUTCOMES[outcome]}, {whence}: {clean(str(reply['detail']))}")
     return 0 if outcome == "delivered" else 1

@@ -24,6 +24,7 @@ from vramwatch.core.poll import Poll
 from vramwatch.core.texts import clean
 from vramwatch.core.troubles import BLIND, CHANNEL, CONFIGURATION, PROBE, STORE
 from vramwatch.core.units import MIB, show_bytes, show_seconds
+from vramwatch.core.whereabouts import Whereabouts
 from vramwatch.core.wording import clock
 from vramwatch.driver.survey import survey
 from vramwatch.procfs import IdentifySocket
@@ -49,17 +50,20 @@ HIDDEN = {
 
 TROUBLES = {
     BLIND: "what is said of the driver and the GPUs above",
-    CHANNEL: "vramwatch check --send {channel} has the service try, and prints what its receiver answers",
+    CHANNEL: "{check} has the service try, and prints what its receiver answers",
     CONFIGURATION: "mend the file and send the daemon SIGHUP: it goes on by the old one until then",
-    PROBE: "vramwatch why {id}; vramwatch incidents resolve {id} takes the new figures as the measure",
+    PROBE: "{why}; {resolve} takes the new figures as the measure",
     STORE: "make room, or mend what is said; the newest readings are kept in memory meanwhile",
 }
-"""Kind of trouble that the daemon has found -> what to do."""
+"""Kind of trouble that the daemon has found -> what to do, in which commands stand."""
 
 
-def examine(config: Config, store_path: Path | None) -> list[Finding]:
-    """Return one Finding or more a subject, in the order in which a person would look."""
-    kept = list(_store(locate(store_path, config.store.path)))
+def examine(config: Config, store_path: Path | None, here: Whereabouts) -> list[Finding]:
+    """Return one Finding or more a subject, in the order in which a person would look.
+
+    ``here``: what the commands of remedies have to name.
+    """
+    kept = list(_store(locate(store_path, config.store.path), here))
     source = _source_of(config)
     return [
         Finding("configuration", Grade.OK, "read without a fault"),
@@ -73,8 +77,8 @@ def examine(config: Config, store_path: Path | None) -> list[Finding]:
         *outward.drop_ins(config),
         _daemon(config),
         _workers(config, source),
-        *outward.channels(config, {each.subject for each in kept}),
-        *outward.remedies(config),
+        *outward.channels(config, here, {each.subject for each in kept}),
+        *outward.remedies(config, here),
     ]
 
 
@@ -163,14 +167,14 @@ def _processes() -> Iterator[Finding]:
         yield Finding("processes", Grade.OK, "all of this machine can be seen")
 
 
-def _store(path: Path) -> Iterator[Finding]:
+def _store(path: Path, here: Whereabouts) -> Iterator[Finding]:
     try:
         with closing(History.open(path)) as history:
             span, status = (
                 history.span(),
                 stored_status(history, path, MonotonicClock(first_seq=0).now(), None),
             )
-            troubles = [_trouble(each) for each in history.open_incidents() if _is_own(each.incident)]
+            troubles = [_trouble(each, here) for each in history.open_incidents() if _is_own(each.incident)]
             history.check()
     except StoreDamaged as error:
         remedy = "at its start the daemon sets a damaged store aside with its date, and begins a new one"
@@ -213,13 +217,17 @@ def _is_own(incident: Incident) -> bool:
     return incident.subject.kind is SubjectKind.VRAMWATCH
 
 
-def _trouble(told: Transition) -> Finding:
+def _trouble(told: Transition, here: Whereabouts) -> Finding:
     """Return what the daemon has found wrong with vramwatch itself, as it was told last."""
     incident = told.incident
     name = incident.subject.owner or ""
     kind, _, channel = name.partition(" ")
     text = f"{clean(incident.judgement.evidence.sentence)} (since {clock(incident.opened, None)})"
-    remedy = TROUBLES.get(kind, "vramwatch why {id}").format(channel=channel, id=incident.id)
+    remedy = TROUBLES.get(kind, "{why}").format(
+        check=here.asking(f"check --send {channel}"),
+        why=here.reading(f"why {incident.id}"),
+        resolve=here.asking(f"incidents resolve {incident.id}"),
+    )
     return Finding(name if channel else "vramwatch", Grade.WARN, text, remedy)
 
 

@@ -13,6 +13,7 @@ from vramwatch.control import control
 from vramwatch.control.control import ControlError
 from vramwatch.core.attempts import RemedyName
 from vramwatch.core.texts import clean
+from vramwatch.core.whereabouts import Whereabouts
 from vramwatch.notifying import Notifier
 from vramwatch.remedying import Remedy
 from vramwatch.telling.sending import unreachable, ways
@@ -21,10 +22,11 @@ FROM_HERE = "from this shell, not from the service"
 """Whose network was tried: that of the service may be another."""
 
 
-def channels(config: Config, troubled: Collection[str] = ()) -> Iterator[Finding]:
+def channels(config: Config, here: Whereabouts, troubled: Collection[str] = ()) -> Iterator[Finding]:
     """Yield how each channel's receiver takes connections; nothing is sent, and all are tried at once.
 
-    ``troubled``: subjects of what the daemon has found wrong; a channel of those is not said to be well.
+    ``here``: what the commands of remedies have to name. ``troubled``: subjects of what the daemon has found
+    wrong; a channel of those is not said to be well.
     """
     notifiers = {name: channel.notifier for name, channel in config.channels.items()}
     if not notifiers:
@@ -33,7 +35,7 @@ def channels(config: Config, troubled: Collection[str] = ()) -> Iterator[Finding
     with ThreadPoolExecutor(len(notifiers)) as pool:
         reasons = dict(zip(notifiers, pool.map(unreachable, notifiers.values()), strict=True))
     for name, why in reasons.items():
-        subject, trying = f"channel {name}", f"vramwatch check --send {name} has the service try"
+        subject, trying = f"channel {name}", f"{here.asking(f'check --send {name}')} has the service try"
         if why:
             yield Finding(subject, Grade.WARN, f"{clean(why)}, {FROM_HERE}", trying)
         elif subject not in troubled:
@@ -48,7 +50,7 @@ def _well(notifier: Notifier, trying: str) -> str:
     return f"{one_of}{', '.join(found)} takes connections, {FROM_HERE}"
 
 
-def remedies(config: Config) -> Iterator[Finding]:
+def remedies(config: Config, here: Whereabouts) -> Iterator[Finding]:
     """Yield in which mode each remedy is, and what it lacks; nothing is done to any process."""
     options = config.remedies
     present = options.remedies()
@@ -56,7 +58,8 @@ def remedies(config: Config) -> Iterator[Finding]:
         yield Finding("remedies", Grade.OK, "none is configured: nothing is done to any process")
         return
     if off := _switched_off(config):
-        yield Finding("remedies", Grade.WARN, f"off: {clean(off)}", "vramwatch remedies on, when it is time")
+        on = f"{here.asking('remedies on')}, when it is time"
+        yield Finding("remedies", Grade.WARN, f"off: {clean(off)}", on)
     yield from programs(config)
 
 

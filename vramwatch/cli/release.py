@@ -17,10 +17,11 @@ def command(span: str, config_path: Path | None) -> None:
     An open client blocks all three. History keeps the time as a gap. The GPUs are taken up again by
     `vramwatch resume`, or when the time has passed.
     """
-    from vramwatch.cli.asking import control_socket
+    from vramwatch.cli.asking import control_socket, whereabouts
     from vramwatch.control import control
 
     socket = control_socket(config_path)
     reply = control.request(socket, "release", {"for": span})
     until = time.strftime("%H:%M:%S", time.localtime(float(reply["until"])))
-    click.echo(f"the GPUs are released until {until}; take them up again with: vramwatch resume")
+    resume = whereabouts(config_path).asking("resume")
+    click.echo(f"the GPUs are released until {until}; take them up again with: {resume}")

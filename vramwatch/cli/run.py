@@ -266,12 +266,17 @@ def _refuse_mixed_history(config: "Config", file: Path | None, *, is_chosen: boo
 
 
 def _refuse_others_readings(config: "Config", store: "Store") -> None:
-    """Errors: UsageError, where a simulation would go on in a store of other readings."""
-    others = store.sources() - {config.source_name}
-    if config.source_name != "nvml" and others:
+    """Errors: UsageError, where a simulation would go on in a store of other readings.
+
+    A server is watched all the same: what was played into its store stands in the log.
+    """
+    others = ", ".join(sorted(store.sources() - {config.source_name}))
+    if config.source_name == "nvml" and others:
+        logger.warning("the store holds readings of the source %s, and those of this machine", others)
+    elif others:
         raise UsageError(
-            f"{store.path}: holds readings of the source {', '.join(sorted(others))}, and those of "
-            f"{config.source_name} are not mixed with them: add --store FILE"
+            f"{store.path}: holds readings of the source {others}, and those of {config.source_name} are "
+            "not mixed with them: add --store FILE"
         )
 
 
