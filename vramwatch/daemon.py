@@ -395,6 +395,7 @@ class Daemon:
             "polls": self._polls,
             "blind": self._logbook.blind,
             "store": self._backlog.fault,
+            "path": str(self._store.path.absolute()),
             "writes": mark(self._store.path),
             "source": self._store.source,
         }

@@ -48,10 +48,28 @@ def settings(config_path: Path | None) -> "Config":
 
 
 def find_store(config_path: Path | None, store_path: Path | None) -> Path:
-    """Return where the store is looked for: as told, else as configured."""
+    """Return where the store is looked for: as told, else as configured, else where there is one.
+
+    Where none is found, that is the one which the daemon that answers writes.
+    """
     from vramwatch.store.location import locate
 
-    return locate(store_path, store_path or settings(config_path).store.path)
+    named = store_path or settings(config_path).store.path
+    found = locate(store_path, named)
+    return found if named or found.exists() else _store_of_the_daemon(config_path) or found
+
+
+def _store_of_the_daemon(config_path: Path | None) -> Path | None:
+    """Return the store of the daemon of this configuration; None: it does not answer, or it is not here."""
+    from vramwatch.control.control import ControlError
+    from vramwatch.store.location import mark
+
+    try:
+        reply = ask_daemon(config_path, "ping", {})
+    except ControlError:
+        return None
+    path = Path(str(reply.get("path", "")))
+    return path if reply.get("writes") and mark(path) == reply["writes"] else None
 
 
 def open_history(config_path: Path | None, store_path: Path | None) -> "History":

@@ -80,10 +80,10 @@ def _findings(
         from vramwatch.cli.rehearsal import rehearse
 
         return list(rehearse(config, control_socket(config_path)))
-    from vramwatch.cli.asking import whereabouts
+    from vramwatch.cli.asking import find_store, whereabouts
     from vramwatch.cli.examination import examine
 
-    return examine(config, store_path, whereabouts(config_path, store_path))
+    return examine(config, find_store(config_path, store_path), whereabouts(config_path, store_path))
 
 
 def _print(findings: "Sequence[Finding]", output_format: str) -> None:

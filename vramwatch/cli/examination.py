@@ -29,7 +29,6 @@ from vramwatch.core.wording import clock
 from vramwatch.driver.survey import survey
 from vramwatch.procfs import IdentifySocket
 from vramwatch.store import History, StoreDamaged
-from vramwatch.store.location import locate
 
 LITTLE_SPACE = 512 * MIB
 """Below this a busy server's history may fill the disk within days."""
@@ -58,12 +57,12 @@ TROUBLES = {
 """Kind of trouble that the daemon has found -> what to do, in which commands stand."""
 
 
-def examine(config: Config, store_path: Path | None, here: Whereabouts) -> list[Finding]:
+def examine(config: Config, store: Path, here: Whereabouts) -> list[Finding]:
     """Return one Finding or more a subject, in the order in which a person would look.
 
-    ``here``: what the commands of remedies have to name.
+    ``store``: where it is looked for. ``here``: what the commands of remedies have to name.
     """
-    kept = list(_store(locate(store_path, config.store.path), here))
+    kept = list(_store(store, here))
     source = _source_of(config)
     return [
         Finding("configuration", Grade.OK, "read without a fault"),

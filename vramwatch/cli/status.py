@@ -67,9 +67,8 @@ def command(
 
 def open_looking(config_path: Path | None, store_path: Path | None, gpus: tuple[str, ...]) -> "Looking":
     """Return what answers with the present: from the store while a daemon runs, else from the driver."""
-    from vramwatch.cli.asking import settings
+    from vramwatch.cli.asking import find_store, settings
     from vramwatch.cli.looking import Looking
-    from vramwatch.store.location import locate
 
     configuration = settings(config_path)
 
@@ -87,7 +86,7 @@ def open_looking(config_path: Path | None, store_path: Path | None, gpus: tuple[
         except VramwatchError:  # not asked for: whoever may not speak to the daemon sees the rest
             return None
 
-    path = locate(store_path, configuration.store.path)
+    path = find_store(config_path, store_path)
     return Looking(path, None if store_path else read_once, None, gpus, ask)
 
 
