@@ -41,6 +41,10 @@ class Secret:
         return hash(self._text)
 
 
+class SecretOutOfReach(ValueError):
+    """A secret that this process cannot read: another, as the service, may well."""
+
+
 HANDED = Path("/run/credentials/vramwatch.service")
 """Where systemd keeps what it hands to the service while that runs (systemd.exec(5), Credentials): what root
 asks of the configuration in a shell, ``check`` and ``service install``, is answered by the same secrets."""
@@ -134,11 +138,11 @@ def _credentials(name: str) -> Path:
     if os.access(HANDED, os.R_OK | os.X_OK):
         return HANDED
     if os.path.exists(HANDED):  # noqa: PTH110 - Path.exists raises where this user may not even look
-        raise ValueError(
+        raise SecretOutOfReach(
             f"the credential {name} is handed to the service, and root alone can read it beside; "
             "run the same command with sudo"
         )
-    raise ValueError(
+    raise SecretOutOfReach(
         f"no credentials were handed in; add LoadCredential={name}:/path to the unit and restart it, "
         "and in a shell be root"
     )
@@ -158,7 +162,7 @@ def _from_file(path: Path, origin: str) -> Secret:
             text = file.read(LONGEST + 1)
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ValueError(
+        raise SecretOutOfReach(
             f"{path} cannot be read: {why}; name a file that vramwatch's user can read"
         ) from None
     return _checked(text, f"{path} is empty", origin)
@@ -168,7 +172,7 @@ def _checked(text: str | None, what: str, origin: str) -> Secret:
     """Return the secret without the line end that editors add."""
     bare = (text or "").strip()
     if not bare:
-        raise ValueError(f"{what}; put the secret there")
+        raise SecretOutOfReach(f"{what}; put the secret there")
     if len(bare) > LONGEST or "\n" in bare:
         raise ValueError(f"{origin}: more than one line, or longer than {LONGEST} characters")
     return Secret(bare, origin)

@@ -153,7 +153,11 @@ def test_one_incident_is_shown_by_how_its_id_begins_and_with_its_host(past):
         (("incidents", "show", "beef"), "no incident 'beef'; those there are: "),
         (("incidents", "show", "c0f@gpu8"), "an incident of gpu8, and this history is of gpu7; ask on gpu8"),
         (("why", "nonsense"), "no incident 'nonsense'"),
-        (("incidents", "mark", ID), "write --false-alarm or --true-alarm"),
+        (("incidents", "mark", ID), "write --false-alarm or --true-alarm, one of them"),
+        (("incidents", "mark", ID, "--false-alarm", "--true-alarm"), "one of them"),
+        (("incidents", "--cause", "leek"), "--cause: no cause is called 'leek'; there are: leak, kv_cache"),
+        (("incidents", "--severity", "bad"), "no severity is called 'bad'; there are: warning, critical"),
+        (("incidents", "--state", "open"), "there are: pending, firing, resolved"),
         (("incidents", "--open", "show", ID), "write options after show, not before it"),
         (("silence", "add", "--for", "1h", "--reason", "x"), "write what to silence"),
         (("silence", "add", "--all", "--owner", "x", "--for", "1h", "--reason", "x"), "--all for everything"),
@@ -166,6 +170,21 @@ def test_one_incident_is_shown_by_how_its_id_begins_and_with_its_host(past):
 )
 def test_what_cannot_be_meant_is_refused_with_what_to_do(past, arguments, told):
     assert told in call(past, *arguments, code=2).stderr
+
+
+def test_what_is_left_is_counted_from_the_newest_poll_also_where_one_incident_is_shown(service):
+    service.life(PAST, 600)
+    shown = call(service, "incidents", "show", ID).stdout
+    assert shown.splitlines()[0] == call(service, "why", ID).stdout.splitlines()[0]
+    assert "The figures are of 2023-11-14 22:13, when it moved last." in shown
+
+
+def test_what_was_marked_need_not_be_marked_again(service):
+    mark = calls("incidents", "mark", ID, "--false-alarm")
+    service.life({**PAST, 20: (move(State.RESOLVED, Reason.CLEARED, **LEAK),)}, 30, {25: mark})
+    told = call(service, "why", ID).stdout
+    assert "incidents mark" not in told
+    assert told.splitlines()[-1].endswith("vramwatch incidents")
 
 
 def test_an_id_that_may_mean_several_is_told_with_those(service):
@@ -303,7 +322,7 @@ def test_why_tells_what_memory_did_since_it_was_told_last(service):
             store.write(replace(each, transitions=moved, steps=steps))
     told = sections(call(service, "why", ID).stdout)["What memory did"]
     assert told.startswith("Held 4.0 GiB at")
-    assert "when it was told last; 11.0 GiB at" in told
+    assert "when it was to be told last; 11.0 GiB at" in told
     assert told.endswith("(+7.0 GiB).")
     record = json.loads(call(service, "why", ID, "--format", "json").stdout)
     assert record["memory"]["then_bytes"] == 4 * GIB
@@ -408,11 +427,13 @@ def test_who_cannot_read_the_secrets_may_have_a_test_sent_all_the_same(service):
 
     def without_the_secret(service):
         written = config.read_text()
-        config.write_text(re.sub(r"url: '[^']*'", "url_file: /nonexistent/url", written))
+        config.write_text(re.sub(r"url: '[^']*'", "url: env:NOBODY_HAS_THIS", written))
         return send(service)
 
     (reply,) = service.life({}, 16, {5: without_the_secret})
     assert reply.stdout == "hook: delivered, from the service: HTTP 200: thanks\n"
+    assert reply.stderr == ""  # that it cannot be read here is no fault of the configuration
+    assert "the environment has no NOBODY_HAS_THIS" in call(service, "check", code=78).stderr
 
 
 def test_without_a_daemon_it_is_sent_from_this_shell_and_says_so(past):

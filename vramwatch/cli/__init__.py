@@ -1,5 +1,6 @@
 """The command line: one file a verb, imported when it is called."""
 
+import errno
 import importlib
 import sys
 from typing import Any
@@ -33,6 +34,10 @@ VERBS = {
 """Verb -> its line in --help. Kept here so that --help imports no verb."""
 
 
+UNWRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What a full disk, a quota, a limit and a broken terminal answer to who prints."""
+
+
 class Verbs(click.Group):
     """A group that imports a verb's module only when the verb is called, and ends with its exit code."""
 
@@ -50,6 +55,16 @@ class Verbs(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            if error.errno not in UNWRITTEN or error.filename is not None:
+                raise
+            sys.stdout = None  # what is left in it cannot be written either, as python would say once more
+            click.echo(f"vramwatch: the answer cannot be written: {error.strerror}", err=True)
+            sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -68,8 +68,8 @@ def command(
     from vramwatch.cli.when import parse_when
 
     now = time.time()
-    history = open_history(config_path, store_path)
     takes = _taker(is_open, severity, state, globs)
+    history = open_history(config_path, store_path)
     entries = [each for each in history.casebook.entries(parse_when(since, now, None)) if takes(each)]
     host = host_of(history.casebook, config_path, store_path)
     if output_format != "text":
@@ -97,12 +97,17 @@ def _refuse_beside(context: click.Context) -> None:
 def _taker(
     is_open: bool, severity: str | None, state: str | None, globs: Mapping[str, str | None]
 ) -> "Callable[[Entry], bool]":
-    """Return whether an entry is one of those that were asked for."""
+    """Return whether an entry is one of those that were asked for. Errors: UsageError."""
     from fnmatch import fnmatchcase
 
-    from vramwatch.core.incidents import State
+    from vramwatch.cli.selection import refuse_none_such
+    from vramwatch.core.incidents import Severity, State
     from vramwatch.core.silences import Matcher
+    from vramwatch.core.verdicts import Cause
 
+    refuse_none_such("cause", globs.get("cause"), Cause)
+    refuse_none_such("severity", severity, Severity)
+    refuse_none_such("state", state, State)
     matcher = Matcher({name: glob for name, glob in globs.items() if glob is not None})
 
     def takes(entry: "Entry") -> bool:
@@ -128,12 +133,15 @@ def show(incident: str, config_path: Path | None, store_path: Path | None, outpu
     from vramwatch.cli.views.incidents import show_lines
     from vramwatch.cli.views.terminal import terminal
 
-    casebook = open_history(config_path, store_path).casebook
+    history = open_history(config_path, store_path)
+    casebook = history.casebook
     entry = casebook.chain(pick_incident(casebook, incident, config_path, store_path)).entry
     host = host_of(casebook, config_path, store_path)
     if output_format == "text":
         target = terminal(sys.stdout)
-        target.show(show_lines(entry, host, target.width, None))
+        span = history.span()
+        newest = span[1] if span else entry.case.newest.at.wall
+        target.show(show_lines(entry, host, newest, target.width, None))
     else:
         print_entries([entry], host, output_format)
 
@@ -159,17 +167,22 @@ def ack(incident: str, by: str | None, note: str, config_path: Path | None) -> N
 def resolve(incident: str, by: str | None, note: str, config_path: Path | None) -> None:
     """Say that it is over. If the growth is found again, the same incident opens again."""
     reply = ask_daemon(config_path, "resolve", {"incident": incident, "by": by, "note": note})
-    click.echo(f"{reply['incident']} resolved by {reply['author']}; it opens again if growth is found again")
+    click.echo(
+        f"{reply['incident']} resolved by {reply['author']}; it opens again if the same is found again"
+    )
 
 
 @command.command()
 @click.argument("incident", metavar="ID")
-@click.option("--false-alarm", "kind", flag_value="false_alarm", help="Nobody should have been called.")
-@click.option("--true-alarm", "kind", flag_value="true_alarm", help="It was right to call.")
+@click.option("--false-alarm", "is_false", is_flag=True, help="Nobody should have been called.")
+@click.option("--true-alarm", "is_true", is_flag=True, help="It was right to call.")
 @_by_and_note
-def mark(incident: str, kind: str | None, by: str | None, note: str, config_path: Path | None) -> None:
+def mark(
+    incident: str, is_false: bool, is_true: bool, by: str | None, note: str, config_path: Path | None
+) -> None:
     """Say whether it was right, for whoever chooses the configuration later."""
-    if kind is None:
-        raise UsageError("write --false-alarm or --true-alarm")
+    if is_false == is_true:
+        raise UsageError("write --false-alarm or --true-alarm, one of them")
+    kind = "false_alarm" if is_false else "true_alarm"
     reply = ask_daemon(config_path, "mark", {"incident": incident, "as": kind, "by": by, "note": note})
     click.echo(f"{reply['incident']} marked as a {kind.replace('_', ' ')} by {reply['author']}")

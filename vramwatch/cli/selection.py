@@ -118,6 +118,13 @@ def is_owner(written: str, owner: Owner) -> bool:
     return any(written == name or fnmatchcase(name, written) for name in (owner.key, owner.name))
 
 
+def refuse_none_such(option: str, glob: str | None, known: Iterable[str]) -> None:
+    """Refuse what none of ``known`` is called; None was not asked for. Errors: UsageError."""
+    names = list(known)
+    if glob is not None and not any(fnmatchcase(name, glob) for name in names):
+        raise UsageError(f"--{option}: no {option} is called {glob!r}; there are: {', '.join(names)}")
+
+
 def owners_there(rows: Iterable[SeriesRow]) -> str:
     """Return the names of the owners that have series, for a message."""
     names = sorted({clean(row.owner.name) or clean(row.owner.key) for row in rows if row.owner})

@@ -57,7 +57,9 @@ def add(
     **globs: str | None,
 ) -> None:
     """Keep back what matches all that is written; its author is the user whom the kernel names."""
+    from vramwatch.cli.selection import refuse_none_such
     from vramwatch.cli.when import parse_end, show_when
+    from vramwatch.core.verdicts import Cause
 
     written = {name: glob for name, glob in globs.items() if glob is not None}
     if is_all == bool(written):
@@ -69,8 +71,7 @@ def add(
             parse_seconds(span)
         except ValueError as error:
             raise UsageError(f"--for: {error}") from None
-    if "cause" in written:
-        _refuse_no_cause(written["cause"])
+    refuse_none_such("cause", written.get("cause"), Cause)
     now = time.time()
     end = None if until is None else parse_end(until, now, None)
     asked = {"globs": written, "for": span, "until": end, "reason": reason}
@@ -82,16 +83,6 @@ def add(
     )
     if "owner" in written:
         _warn_of_unknown(written["owner"], config_path)
-
-
-def _refuse_no_cause(glob: str) -> None:
-    """Refuse what no cause of ours is called. Errors: UsageError."""
-    from fnmatch import fnmatchcase
-
-    from vramwatch.core.verdicts import Cause
-
-    if not any(fnmatchcase(cause, glob) for cause in Cause):
-        raise UsageError(f"--cause: no cause is called {glob!r}; there are: {', '.join(Cause)}")
 
 
 def _warn_of_unknown(glob: str, config_path: Path | None) -> None:

@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from vramwatch.config.places import Document, Fault, Location, Place, shown
+from vramwatch.credentials import SecretOutOfReach
 from vramwatch.options import Misfit
 
 _NOT_A_LIST = frozenset({"tuple_type", "list_type", "set_type", "frozen_set_type"})
@@ -24,7 +25,12 @@ def placed(
     Never empty. The value of an unknown option is not repeated: it may be a secret under a mistyped name.
     """
     return [
-        Fault(place_of(document, root + location, detail["type"] == "extra_forbidden"), root + location, text)
+        Fault(
+            place_of(document, root + location, detail["type"] == "extra_forbidden"),
+            root + location,
+            text,
+            isinstance(detail.get("ctx", {}).get("error"), SecretOutOfReach),
+        )
         for detail in error.errors(include_url=False)
         for location, text in _sentences(detail, model)
     ]

@@ -61,7 +61,8 @@ def origins(path: Path | None, environment: Mapping[str, str]) -> Mapping[Locati
 def load_sound(path: Path | None, environment: Mapping[str, str]) -> tuple[Config, str]:
     """Return the configuration in which the sections that hold a fault count by their defaults.
 
-    For verbs that read or ask, and need little of it. With it the faults, one a line; "": there is none.
+    For verbs that read or ask, and need little of it, secrets least of all. With it the faults, one a line,
+    without those of secrets that are out of this process's reach; "": there is none.
     Errors: PluginError.
     """
     document = decide([_read(path), from_environment(environment)])
@@ -71,7 +72,8 @@ def load_sound(path: Path | None, environment: Mapping[str, str]) -> tuple[Confi
     at_fault = {fault.location[0] for fault in faults if fault.location}
     sound = {name: value for name, value in document.values.items() if name not in at_fault}
     config, _ = _checked(replace(document, values=sound, faults=()))
-    return config or Config(source=_source(Document())[0]), "\n".join(_lines(faults))
+    told = [fault for fault in faults if not fault.of_secret]
+    return config or Config(source=_source(Document())[0]), "\n".join(_lines(told))
 
 
 def _checked(document: Document) -> tuple[Config | None, list[Fault]]:

@@ -61,11 +61,15 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong: where, at which option, and a sentence with what is accepted."""
+    """One thing that is wrong: where, at which option, and a sentence with what is accepted.
+
+    ``of_secret``: a secret is not within reach of this process; for another all may be well.
+    """
 
     place: Place
     location: Location
     text: str
+    of_secret: bool = False
 
     def __str__(self) -> str:
         return ": ".join(part for part in (str(self.place), dotted(self.location), self.text) if part)

@@ -108,7 +108,8 @@ class Clerk:
         """Return the id of the incident that is meant. Errors: ControlError."""
         try:
             bare = bare_id(written, (self._outbox.host.name, *self._desk.hosts()))
-            return which(bare, self._desk.beginning(bare, AMBIGUOUS))
+            listing = self._outbox.host.whereabouts.reading("incidents")
+            return which(bare, self._desk.beginning(bare, AMBIGUOUS), listing)
         except ValueError as error:
             raise MisusedError(str(error)) from None
 

@@ -26,7 +26,7 @@ def bare_id(written: str, hosts: Sequence[str]) -> str:
     return id.lower()
 
 
-def which(written: str, found: Sequence[str], listing: str = "vramwatch incidents") -> str:
+def which(written: str, found: Sequence[str], listing: str) -> str:
     """Return the one id that is meant, of those ``found`` that begin with ``written``.
 
     ``listing``: the command that lists them. Errors: ValueError with what to do.

@@ -35,7 +35,7 @@ from vramwatch.core.wording import (
 SCHEMA = "vramwatch.message/1"
 """Name and version of what ``record`` returns; the number rises when a reader would have to change."""
 
-OLD_AFTER = 600.0
+OLD_AFTER = 120.0
 """Seconds after which figures are told with their time."""
 
 DETAILED = 5

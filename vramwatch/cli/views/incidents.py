@@ -1,6 +1,7 @@
 """Incidents as people see them: a line each, or one in full; and as data."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import tzinfo
 
 from vramwatch.cli.views.history import readable_width
@@ -34,6 +35,10 @@ SAID = {
     RemarkKind.FALSE_ALARM: "marked as a false alarm",
     RemarkKind.TRUE_ALARM: "marked as a true alarm",
 }
+
+
+MARKS = frozenset({RemarkKind.FALSE_ALARM, RemarkKind.TRUE_ALARM})
+"""What says whether it was right to call."""
 
 
 def list_lines(
@@ -106,9 +111,12 @@ def tone(incident: Incident) -> Tone:
     return Tone.GHOST if incident.judgement.severity is Severity.CRITICAL else Tone.WARNING
 
 
-def show_lines(entry: Entry, host: Host, width: int, zone: tzinfo | None) -> list[Line]:
-    """Return one incident as a message tells it, with what people said and the next commands."""
-    item, width = item_of(entry.case), readable_width(width)
+def show_lines(entry: Entry, host: Host, newest: float, width: int, zone: tzinfo | None) -> list[Line]:
+    """Return one incident as a message tells it, with what people said and the next commands.
+
+    ``newest``: when the newest poll was, unix seconds: the time left is counted from there.
+    """
+    item, width = replace(item_of(entry.case), told_at=newest), readable_width(width)
     told = ", ".join(map(clean, entry.told)) or "nobody"
     says = [
         f"{full_id(item.incident, host)}, {item.incident.state}",
@@ -160,9 +168,7 @@ def entry_row(entry: Entry) -> tuple[object, ...]:
     """Return one row of COLUMNS; what is not known is empty."""
     record = transition_record(entry.case.newest)
     opened, exhaustion = moment("opened", entry.case.incident.opened), record["exhaustion"] or {}
-    marked = [
-        each.kind for each in entry.remarks if each.kind in (RemarkKind.FALSE_ALARM, RemarkKind.TRUE_ALARM)
-    ]
+    marked = [each.kind for each in entry.remarks if each.kind in MARKS]
     fields = (
         *(record["incident"], *opened.values(), record["time"], record["time_iso"], record["state"]),
         *(record["severity"], record["gpu"], record["subject"]["kind"]),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import tzinfo
 
 from vramwatch.cli.views.history import readable_width
-from vramwatch.cli.views.incidents import entry_record, remark_words, tone
+from vramwatch.cli.views.incidents import MARKS, entry_record, remark_words, tone
 from vramwatch.cli.views.text import Line, Tone, broken, line, wrap
 from vramwatch.cli.views.words import join_sentences
 from vramwatch.core.advice import advice
@@ -93,7 +93,7 @@ def why_lines(chain: Chain, course: Course | None, host: Host, width: int, zone:
             lines += [Line(), line(heading, Tone.STRONG)]
             lines += [each for words in told for each in _hung(words, width)]
     lines += [Line(), line(f"Next, on {clean(host.name)}", Tone.STRONG)]
-    return lines + [line(f"  {each}") for each in _next(item, host)]
+    return lines + [line(f"  {each}") for each in _next(chain, item, host)]
 
 
 def _hung(words: str, width: int) -> list[Line]:
@@ -256,15 +256,17 @@ def _delivery_words(delivery: DeliveryRow, zone: tzinfo | None) -> str:
 def _course_words(course: Course, chain: Chain, zone: tzinfo | None) -> str:
     then = "nothing" if course.then is None else show_bytes(course.then)
     now = "nothing" if course.now is None else show_bytes(course.now)
-    when = "when it was told last" if last_told(chain) is not None else "when it opened"
+    when = "when it was to be told last" if last_told(chain) is not None else "when it opened"
     moved = show_bytes((course.now or 0) - (course.then or 0), signed=True)
     at, newest = clock(course.since, zone), clock(course.until, zone)
     return f"Held {then} at {at}, {when}; {now} at {newest} ({moved})."
 
 
-def _next(item: Item, host: Host) -> list[str]:
+def _next(chain: Chain, item: Item, host: Host) -> list[str]:
     """Return the commands that go on from here."""
     id, there = item.incident.id, host.whereabouts
+    if item.is_over and any(each.kind in MARKS for each in chain.entry.remarks):
+        return [there.reading("incidents")]
     if item.is_over:
         return [there.asking(f"incidents mark {id} --false-alarm --note TEXT")]
     _, *told = command_lines(item, host)  # the first explains, which this does
@@ -288,7 +290,7 @@ def why_record(chain: Chain, course: Course | None, host: Host) -> Json:
         "steps": [_step_record(each) for each in chain.steps],
         "actions": [_action_record(each) for each in chain.actions],
         "memory": _course_record(course) if course else None,
-        "commands": _next(item, host),
+        "commands": _next(chain, item, host),
     }
 
 
