@@ -387,7 +387,7 @@ def test_a_file_that_is_missing_a_folder_or_no_text_says_so(tmp_path: Path):
     for path, said in (
         (tmp_path / "none.yaml", "none.yaml: cannot be read: No such file or directory"),
         (tmp_path, "cannot be read: Is a directory"),
-        (tmp_path / "latin1.yaml", "latin1.yaml: line 2 is not UTF-8"),
+        (tmp_path / "latin1.yaml", "latin1.yaml:2:1: not UTF-8"),
     ):
         with pytest.raises(ConfigError, match=said):
             load(path, {}, {})

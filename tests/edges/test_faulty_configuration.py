@@ -60,6 +60,26 @@ def test_where_the_file_is_no_yaml_the_store_is_what_the_command_line_says(past)
     assert "config.yaml:" in done.stderr
 
 
+@pytest.mark.parametrize("verb", READING, ids=" ".join)
+def test_a_secret_that_this_shell_lacks_is_no_fault_for_who_reads(past, verb):
+    spoil(past, "channels: {hook: {webhook: {url: 'env:THE_SERVICE_HAS_IT'}}}\n")
+    done = call(past, *verb)
+    assert (done.exit_code, done.stderr.count("THE_SERVICE_HAS_IT")) == (0, 0), done.output
+
+
+@pytest.mark.parametrize("verb", [("check",), ("doctor",)], ids=" ".join)
+def test_who_asks_about_the_configuration_is_told_of_that_secret(past, verb):
+    spoil(past, "channels: {hook: {webhook: {url: 'env:THE_SERVICE_HAS_IT'}}}\n")
+    assert "the environment has no THE_SERVICE_HAS_IT" in call(past, *verb).output
+
+
+def test_a_configuration_that_is_a_folder_or_closed_is_a_bad_one(past):
+    for bad in (past.folder, past.folder / "none.yaml"):
+        done = CliRunner().invoke(main, ["check", "--config", str(bad)])
+        assert done.exit_code == 78
+        assert f"{bad}: cannot be read" in done.stderr
+
+
 def test_an_incident_is_acknowledged_beside_a_faulty_configuration(past):
     def acknowledge(service):
         spoil(service)

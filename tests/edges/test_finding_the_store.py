@@ -72,6 +72,23 @@ def test_a_store_that_is_another_file_here_than_the_daemons_is_not_taken_for_it(
         assert "there is no store" in exported(code=74)
 
 
+def test_a_store_that_was_moved_by_the_configuration_is_where_the_daemon_writes_until_it_restarts(user):
+    config = user / "config.yaml"
+    config.write_text(f"store: {{path: {user / 'moved.db'}}}\n")
+    store = filled(user / "trial.db")
+    with daemon(user, store):
+        assert exported("--config", str(config)) == exported("--store", str(store))
+
+
+def test_without_a_store_nothing_is_read_of_a_server_that_is_only_simulated(user):
+    config = user / "config.yaml"
+    config.write_text(f"source: simulated\nstore: {{path: {user / 'none.db'}}}\n")
+    result = CliRunner().invoke(main, ["status", "--config", str(config)])
+    assert result.exit_code == 74
+    assert "none.db: there is no store" in result.stderr
+    assert result.stdout == ""
+
+
 def test_doctor_looks_at_it_too(user):
     with daemon(user, filled(user / "trial.db")):
         doctor = CliRunner().invoke(main, ["doctor", "--format", "json"])

@@ -186,3 +186,9 @@ def test_rows_of_csv_and_lines_of_ndjson_tell_slope_and_verdict_too(told):
     assert [train[each] for each in ("incident", "state", "severity", "cause")] == [""] * 4
     lines = [json.loads(line) for line in text(told, "--format", "ndjson").splitlines()]
     assert known in lines
+
+
+@pytest.mark.parametrize("width", [60, 72])
+def test_on_a_narrow_terminal_it_is_not_the_name_that_gives_way(told, monkeypatch, width):
+    monkeypatch.setattr("vramwatch.cli.views.terminal.PIPED_WIDTH", width)
+    assert [each for each in text(told).splitlines() if each.startswith("GPU 0  chat ")]

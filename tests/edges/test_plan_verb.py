@@ -132,6 +132,7 @@ def test_a_folder_without_a_configuration_is_refused(tmp_path):
         (["--tp", "3"], "does not divide the 32 heads"),
         (["--tp", "2", "--free", "1GiB", "--free", "1GiB"], "--tp 2 needs 2 GPUs, and --free names 3"),
         (["--free", "much"], "vramwatch: --free: 'much' is not a size"),
+        (["--free", "24"], "--free 24: no GPU is so small; write a unit, as in 80GiB"),
         (["--gpu", "0"], "give one of them"),
         (["--gpu-memory-utilization", "0"], "utilization 0: write a share above 0 and at most 1"),
         (["--watch", "--format", "json"], "use --format ndjson"),

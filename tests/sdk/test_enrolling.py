@@ -111,8 +111,29 @@ def test_what_means_nothing_is_left_out_and_said(enrol, caplog):
     assert "'everything' means nothing" in caplog.text
 
 
+def test_a_signal_that_can_have_no_handler_is_not_offered(enrol, caplog):
+    _, peer = enrol(remedies=("ask", "signal:SIGKILL", "signal:SIGURG"))
+    assert peer.hello.remedies == ("ask", "signal:SIGURG")
+    assert "SIGKILL can have no handler" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("argument", "wrong"), [("max_pause", "a"), ("cooldown", -1), ("cooldown", float("nan"))]
+)
+def test_what_is_no_duration_leaves_the_default_and_is_said(enrol, caplog, argument, wrong):
+    _, peer = enrol(**{argument: wrong})
+    assert peer.hello.remedies == ("ask",)
+    assert f"enroll({argument}=…): {wrong!r} is no duration" in caplog.text
+
+
+def test_what_cannot_be_called_is_not_offered(enrol, caplog):
+    _, peer = enrol(on_pressure="drop")
+    assert "callback" not in peer.hello.clears
+    assert "'drop' cannot be called" in caplog.text
+
+
 def test_arguments_of_no_use_leave_the_application_alone(daemon, caplog):
-    worker = enroll(cooldown="soon")
+    worker = enroll(remedies=7)
     assert not worker.is_enrolled
     assert "not enrolled" in caplog.text
     with worker.request():

@@ -54,9 +54,8 @@ def find_store(config_path: Path | None, store_path: Path | None) -> Path:
     """
     from vramwatch.store.location import locate
 
-    named = store_path or settings(config_path).store.path
-    found = locate(store_path, named)
-    return found if named or found.exists() else _store_of_the_daemon(config_path) or found
+    found = locate(store_path, settings(config_path).store.path)
+    return found if store_path or found.exists() else _store_of_the_daemon(config_path) or found
 
 
 def _store_of_the_daemon(config_path: Path | None) -> Path | None:

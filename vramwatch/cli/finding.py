@@ -89,6 +89,8 @@ def _none_such(history: History, selection: Selection, uuid: str | None, whole: 
     if selection.owner is not None:
         there = owners_there(history.series(gpu=uuid, kind=SubjectKind.OWNER))
         return f"no owner here is called {selection.owner!r}; there are: {there or 'none'}"
+    if not history.gpus():
+        return f"no GPU could be read between {whole}; vramwatch status says why"
     return f"the store has no {selection.quantity} of these GPUs; it has readings between {whole}"
 
 

@@ -8,14 +8,14 @@ import click
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
+# What is wrong with a file is said by who reads it, with an exit code of its own.
 config_option = click.option(
     "--config",
     "config_path",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, readable=False),
     envvar="VRAMWATCH_CONFIG",
     help="Configuration file; default /etc/vramwatch/config.yaml, then the user's.",
 )
-# What is wrong with the store is the store's to say, with its own exit code.
 store_option = click.option(
     "--store",
     "store_path",

@@ -13,7 +13,7 @@ from vramwatch.cli.options import config_option, format_of, store_option
 from vramwatch.core.errors import NoDeviceError, UsageError
 from vramwatch.core.kvmath import Dtype, KvDtype
 from vramwatch.core.planning import OVERHEAD, Quantization
-from vramwatch.core.units import parse_bytes
+from vramwatch.core.units import MIB, parse_bytes
 
 if TYPE_CHECKING:
     from vramwatch.cli.asked import Asked
@@ -26,9 +26,21 @@ Rooms = Callable[[int], "list[Room]"]
 """The GPUs to plan for, where a model's weights alone take so many bytes."""
 
 
-def _size(_: click.Context, option: click.Parameter, value: str | Sequence[str]) -> int | list[int]:
+def _size(_: click.Context, option: click.Parameter, value: str) -> int:
+    return _bytes(option, value)
+
+
+def _free(_: click.Context, option: click.Parameter, value: Sequence[str]) -> list[int]:
+    sizes = [_bytes(option, each) for each in value]
+    for written, size in zip(value, sizes, strict=True):
+        if size < MIB:
+            raise UsageError(f"{option.opts[0]} {written}: no GPU is so small; write a unit, as in 80GiB")
+    return sizes
+
+
+def _bytes(option: click.Parameter, value: str) -> int:
     try:
-        return parse_bytes(value) if isinstance(value, str) else [parse_bytes(each) for each in value]
+        return parse_bytes(value)
     except ValueError as error:
         raise UsageError(f"{option.opts[0]}: {error}") from error
 
@@ -96,7 +108,7 @@ def _share(_: click.Context, option: click.Parameter, value: float) -> float:
 @click.option(
     "--free",
     multiple=True,
-    callback=_size,
+    callback=_free,
     help="Plan for an empty GPU of this size (80GiB). May be repeated.",
 )
 @click.option(

@@ -87,7 +87,8 @@ def open_looking(config_path: Path | None, store_path: Path | None, gpus: tuple[
             return None
 
     path = find_store(config_path, store_path)
-    return Looking(path, None if store_path else read_once, None, gpus, ask)
+    has_driver = configuration.source_name == "nvml" and not store_path
+    return Looking(path, read_once if has_driver else None, None, gpus, ask)
 
 
 def _show_text(looking: "Looking", watch: bool, as_told: "Callable[[Status], Status]") -> None:

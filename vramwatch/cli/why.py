@@ -48,8 +48,11 @@ def command(incident: str, config_path: Path | None, store_path: Path | None, ou
 def _course(history: "History", chain: "Chain") -> "Course | None":
     """Return what memory did since the incident was last told, else since it opened; None: nobody knows."""
     from vramwatch.cli.views.why import Course, last_told
+    from vramwatch.core.model import SubjectKind
 
     span, incident = history.span(), chain.entry.case.incident
+    if incident.subject.kind is SubjectKind.VRAMWATCH:
+        return None  # it holds no memory of a GPU
     since = last_told(chain) or incident.opened
     if span is None or not span[0] <= since <= span[1]:
         return None

@@ -117,12 +117,12 @@ def _read(path: Path | None) -> Document:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        return _unread(path, f"line {line} is not UTF-8; save the file as UTF-8")
+        return _unread(path, "not UTF-8; save the file as UTF-8", line)
     return parse(text, str(path))
 
 
-def _unread(path: Path, text: str) -> Document:
-    return Document(faults=(Fault(Place(str(path)), (), text),))
+def _unread(path: Path, text: str, line: int = 0) -> Document:
+    return Document(faults=(Fault(Place(str(path), line, 1 if line else 0), (), text),))
 
 
 def _source(document: Document) -> tuple[SourceOptions | None, list[Fault]]:

@@ -64,6 +64,9 @@ def consent(
     group: Optional[str],
 ) -> Consent:
     """Return what was said, without what means nothing: of that a warning is logged."""
+    if on_pressure is not None and not callable(on_pressure):
+        log.warning("enroll(on_pressure=…): %r cannot be called: it is left out", on_pressure)
+        on_pressure = None
     known_clears = set(_known("clears", clears, CLEARS))
     if on_pressure is None:
         known_clears.discard("callback")
@@ -98,7 +101,13 @@ class Handlers:
             elif signal.getsignal(each) not in {signal.SIG_DFL, signal.SIG_IGN}:
                 log.warning("%s has a handler already: it is not offered", each.name)
             else:
-                self._set[each] = signal.signal(each, self._handle)
+                self._take(each)
+
+    def _take(self, each: signal.Signals) -> None:
+        try:
+            self._set[each] = signal.signal(each, self._handle)
+        except (OSError, ValueError):  # signal(2): SIGKILL and SIGSTOP can have no handler
+            log.warning("%s can have no handler: it is not offered", each.name)
 
     def handled(self) -> "list[signal.Signals]":
         """Return those whose handler still is this one: the application may have set its own since."""

@@ -1,6 +1,7 @@
 """How a process enrols: once, and its children by themselves."""
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -57,7 +58,10 @@ def enroll(
         is_disabled = os.environ.get(DISABLE, "") not in {"", "0"}
         try:
             said = consent(name, model, on_pressure, remedies=remedies, clears=clears, group=group)
-            manners = Manners(float(cooldown), float(max_pause))
+            manners = Manners(
+                _seconds("cooldown", cooldown, Manners.cooldown),
+                _seconds("max_pause", max_pause, Manners.max_pause),
+            )
             _enrolled = _worker(said, manners, idle_after, allocator, is_disabled=is_disabled)
         except Exception:
             log.warning("not enrolled", exc_info=True)
@@ -76,6 +80,18 @@ def _worker(
     if not is_disabled:
         _register()
     return Worker(said, allocator or TorchCuda(), manners, idle_after, is_disabled=is_disabled)
+
+
+def _seconds(name: str, given: float, otherwise: float) -> float:
+    """Return the seconds that were ``given``; where they are none ``otherwise``, and a warning is logged."""
+    try:
+        seconds = float(given)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if seconds >= 0:  # never of NaN
+        return seconds
+    log.warning("enroll(%s=…): %r is no duration in seconds; %s counts", name, given, otherwise)
+    return otherwise
 
 
 def _register() -> None:

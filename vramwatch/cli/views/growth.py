@@ -7,7 +7,6 @@ from typing import Any
 
 from vramwatch.cli.views.history import (
     FIGURE,
-    ROOMY,
     Past,
     gpu_name,
     readable_width,
@@ -28,6 +27,9 @@ from vramwatch.core.wording import CAUSES, clock, work_words
 
 SHARE = 8
 """Columns of a share of a GPU."""
+
+_WIDE = 24 + 4 * FIGURE + SHARE
+"""Columns from which on every figure stands beside the name: of which then so much is left at least."""
 
 COLUMNS = (
     "gpu", "ordinal", "subject_kind", "owner", "quantity",
@@ -72,7 +74,7 @@ def growth_lines(growths: Sequence[Growth], past: Past, width: int, glyphs: Glyp
 
 
 def _columns_line(width: int) -> Line:
-    if width < ROOMY:
+    if width < _WIDE:
         return line(" " * (width - 2 * FIGURE) + right("growth", FIGURE) + right("last", FIGURE), Tone.FAINT)
     names = "".join(right(name, FIGURE) for name in ("growth", "first", "last", "peak"))
     return line(" " * (width - 4 * FIGURE - SHARE) + names + right("of GPU", SHARE), Tone.FAINT)
@@ -90,7 +92,7 @@ def _growth_row(growth: Growth, past: Past, width: int, glyphs: Glyphs) -> list[
     gpu = past.gpus.get(growth.series.key.gpu)
     where = f"GPU {gpu.ordinal}" if gpu else gpu_name(growth.series.key.gpu, past.gpus)
     name = f"{where}  {subject_name(growth.series)}"
-    if width >= ROOMY:
+    if width >= _WIDE:
         figures = "".join(right(figure, FIGURE) for figure in (grown, first, last, peak))
         return [line(left(name, width - 4 * FIGURE - SHARE, glyphs.ellipsis) + figures + right(share, SHARE))]
     row = left(name, width - 2 * FIGURE, glyphs.ellipsis) + right(grown, FIGURE) + right(last, FIGURE)

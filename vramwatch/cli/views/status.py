@@ -229,7 +229,8 @@ def _read_when(status: Status, elapsed: float) -> str:
         return f"read at {at}{rate}"
     if elapsed < -1:
         return f"read at {at}, which is {show_seconds(-elapsed)} ahead of this machine's clock{rate}"
-    return f"read {show_seconds(max(0, round(elapsed)))} ago, at {at}{rate}"
+    did = "read" if status.poll.ledgers else "asked"
+    return f"{did} {show_seconds(max(0, round(elapsed)))} ago, at {at}{rate}"
 
 
 def _pace_lines(pace: Pace | None, width: int) -> list[Line]:

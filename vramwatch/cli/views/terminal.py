@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 PIPED_WIDTH = 120
 """Columns of a text that no terminal bounds: wide enough to keep a row on one line."""
 
-WIDEST = 1_000
-"""Columns that may be asked for."""
-
 _STYLES = {
     Tone.PLAIN: "",
     Tone.STRONG: "bold",
@@ -66,17 +63,11 @@ def terminal(stream: TextIO, environment: Mapping[str, str] = os.environ) -> Ter
     interactive = stream.isatty() and environment.get("TERM") not in (None, "", "dumb")
     return Terminal(
         stream=stream,
-        width=shutil.get_terminal_size((PIPED_WIDTH, 24)).columns if stream.isatty() else _piped(environment),
+        width=shutil.get_terminal_size((PIPED_WIDTH, 24)).columns if stream.isatty() else PIPED_WIDTH,
         glyphs=UNICODE if (stream.encoding or "").lower().replace("-", "") == "utf8" else ASCII,
         interactive=interactive,
         coloured=interactive and not environment.get("NO_COLOR"),
     )
-
-
-def _piped(environment: Mapping[str, str]) -> int:
-    """Return the columns that the environment asks for where no terminal is, as COLUMNS of other programs."""
-    asked = environment.get("COLUMNS", "")
-    return int(asked) if asked.isdecimal() and 0 < int(asked) <= WIDEST else PIPED_WIDTH
 
 
 def tell(text: str, stream: TextIO) -> None:
