@@ -504,8 +504,8 @@ def test_the_example_loads_as_it_stands_and_gives_the_defaults(file: File):
 
 def test_the_owner_in_the_example_loads_when_its_comment_signs_are_taken_away(file: File):
     lines = example().splitlines()
-    begin, end = lines.index("# -"), lines.index("owners: []")
-    config = file.load("owners:\n" + "\n".join(line.removeprefix("# ") for line in lines[begin:end]))
+    begin, end = lines.index("# owners:"), lines.index("owners: []")
+    config = file.load("\n".join(line.removeprefix("# ") for line in lines[begin:end]))
     (rule,) = config.owner_rules()
     assert rule.match.keys() == CONDITIONS.keys()
 

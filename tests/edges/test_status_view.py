@@ -180,6 +180,14 @@ def test_all_gpus_blind_come_first():
     assert "All GPUs\n  blind, because an operator let go of the GPUs (released by alice" in seen(view)
 
 
+def test_figures_that_stay_as_they_are_are_not_called_read_long_ago():
+    """The store is told of them every half minute; they are read every second."""
+    view = status(
+        BUSY, pace=Pace(Seconds(1), Seconds(5), 0.001), now=replace(NOW, boottime=NOW.boottime + 14)
+    )
+    assert seen(view).startswith("nothing new for 15s, since 03:59:59; read every 1s\n")
+
+
 def test_an_old_reading_says_its_age_once():
     assert seen(status(BUSY, now=replace(NOW, boottime=5720.0))).count("12m 1s") == 1
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import signal
 import threading
 
 import pytest
@@ -111,10 +112,13 @@ def test_what_means_nothing_is_left_out_and_said(enrol, caplog):
     assert "'everything' means nothing" in caplog.text
 
 
-def test_a_signal_that_can_have_no_handler_is_not_offered(enrol, caplog):
-    _, peer = enrol(remedies=("ask", "signal:SIGKILL", "signal:SIGURG"))
-    assert peer.hello.remedies == ("ask", "signal:SIGURG")
-    assert "SIGKILL can have no handler" in caplog.text
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGKILL"])
+def test_no_signal_is_offered_that_is_for_something_else(enrol, caplog, name):
+    before = signal.getsignal(signal.Signals[name])
+    _, peer = enrol(remedies=("ask", f"signal:{name}"))
+    assert peer.hello.remedies == ("ask",)
+    assert signal.getsignal(signal.Signals[name]) == before
+    assert f"'signal:{name}' means nothing here" in caplog.text
 
 
 @pytest.mark.parametrize(

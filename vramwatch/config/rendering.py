@@ -15,12 +15,13 @@ from vramwatch.config.shape import DEFAULT_SOURCE, Config
 from vramwatch.config.telling import ChannelOptions
 from vramwatch.families import discover
 
-WIDTH = 100
+WIDTH = 98
 
 _HEAD = """\
 Configuration of vramwatch. Every option stands here with its default; leave out what you do not
 change. `vramwatch check` names every fault with its place. An environment variable
 (VRAMWATCH_POLL__INTERVAL=2s) decides over this file, the command line over both.
+A block in comments is written in the place of the line below it, with the options that you need.
 Durations: 200ms, 5s, 15m, 1h30m, 7d. Sizes: 512MiB, 2GiB, 1.5TB."""
 
 
@@ -35,7 +36,7 @@ def example() -> str:
         if name == "source":
             lines += ["source:", *_indented(_sources())]
         elif name == "channels":
-            lines += [*_commented(_channels()), "channels: {}"]
+            lines += [*_commented(["channels:", *_indented(_channels())]), "channels: {}"]
         else:
             lines += _option(name, field, _default)
     return "\n".join(lines) + "\n"
@@ -103,7 +104,7 @@ def _options(model: type[BaseModel], value: Callable[[FieldInfo], object]) -> li
 def _option(name: str, field: FieldInfo, value: Callable[[FieldInfo], object]) -> list[str]:
     section = _section(field)
     if section and field.default == ():
-        return [*_commented(["-", *_indented(_options(section, _sample))]), f"{name}: []"]
+        return [*_commented([f"{name}:", "-", *_indented(_options(section, _sample))]), f"{name}: []"]
     if section and field.default is None:
         return [*_commented([f"{name}:", *_indented(_options(section, _sample))]), f"{name}: null"]
     if section:

@@ -13,6 +13,8 @@ from .wire import CLEARS, MAX_TEXT, SCHEMA, SIGNAL, Hello
 
 ASK = "ask"
 REMEDIES = frozenset({ASK, SIGNAL + "SIGURG"})
+"""A handler of the SDK that wakes it would keep others, SIGTERM among them, from what they are for."""
+
 OFFERED = ("callback", "gc", "empty_cache")
 """What is cleared unless the application says otherwise: nothing that a later request could still want."""
 
@@ -34,9 +36,9 @@ class Consent:
 
     @property
     def signals(self) -> "tuple[signal.Signals, ...]":
-        """The signals that were named; those that this system does not know are left out."""
+        """The signals that were named."""
         names = [remedy[len(SIGNAL) :] for remedy in self.remedies if remedy.startswith(SIGNAL)]
-        return tuple(signal.Signals[name] for name in names if name in signal.Signals.__members__)
+        return tuple(signal.Signals[name] for name in names)
 
     def hello(self, handled: Iterable[signal.Signals]) -> Hello:
         """Return the consent as it can be kept: of signals those alone that are ``handled``."""
@@ -70,13 +72,12 @@ def consent(
     known_clears = set(_known("clears", clears, CLEARS))
     if on_pressure is None:
         known_clears.discard("callback")
-    signals = {SIGNAL + each.name for each in signal.Signals}
     rank, world = _whole("RANK", 0), _whole("WORLD_SIZE", 1)
     return Consent(
         name=str(name)[:MAX_TEXT],
         model=str(model)[:MAX_TEXT],
         on_pressure=on_pressure,
-        remedies=tuple(sorted(_known("remedies", remedies, {ASK, *signals}))),
+        remedies=tuple(sorted(_known("remedies", remedies, REMEDIES))),
         clears=tuple(what for what in CLEARS if what in known_clears),
         group=(_group(world) if group is None else str(group))[:MAX_TEXT],
         rank=rank,
@@ -101,13 +102,7 @@ class Handlers:
             elif signal.getsignal(each) not in {signal.SIG_DFL, signal.SIG_IGN}:
                 log.warning("%s has a handler already: it is not offered", each.name)
             else:
-                self._take(each)
-
-    def _take(self, each: signal.Signals) -> None:
-        try:
-            self._set[each] = signal.signal(each, self._handle)
-        except (OSError, ValueError):  # signal(2): SIGKILL and SIGSTOP can have no handler
-            log.warning("%s can have no handler: it is not offered", each.name)
+                self._set[each] = signal.signal(each, self._handle)
 
     def handled(self) -> "list[signal.Signals]":
         """Return those whose handler still is this one: the application may have set its own since."""

@@ -229,8 +229,11 @@ def _read_when(status: Status, elapsed: float) -> str:
         return f"read at {at}{rate}"
     if elapsed < -1:
         return f"read at {at}, which is {show_seconds(-elapsed)} ahead of this machine's clock{rate}"
+    ago = show_seconds(max(0, round(elapsed)))
+    if goes_on and pace and elapsed > 2 * pace.interval and not is_old(status):
+        return f"nothing new for {ago}, since {at}; read{rate.removeprefix(',')}"  # it need not be stored yet
     did = "read" if status.poll.ledgers else "asked"
-    return f"{did} {show_seconds(max(0, round(elapsed)))} ago, at {at}{rate}"
+    return f"{did} {ago} ago, at {at}{rate}"
 
 
 def _pace_lines(pace: Pace | None, width: int) -> list[Line]:
