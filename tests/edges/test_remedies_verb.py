@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from tests.treated import GROWTH, Ward
 from vramwatch.cli import main
 from vramwatch.cli.views.remedies import remedies_lines
-from vramwatch.core.messages import Item, sentences
+from vramwatch.core.messages import Host, Item, sentences
 from vramwatch.core.policy import Notice
 
 
@@ -93,8 +93,8 @@ def test_a_message_says_what_was_done(ward):
     (attempt,) = ward.attempts()
     moved = ward.moved()
     item = Item(Notice.UPDATED, moved, attempts=(attempt,))
-    assert any(each.startswith("What was done: ask pid 42") for each in sentences(item))
-    assert not any("What was done" in each for each in sentences(replace(item, attempts=())))
+    assert any(each.startswith("What was done: ask pid 42") for each in sentences(item, Host("gpu7")))
+    assert not any("What was done" in each for each in sentences(replace(item, attempts=()), Host("gpu7")))
 
 
 def test_status_shows_what_the_last_action_freed(ward):

@@ -280,3 +280,29 @@ def test_a_true_alarm_that_comes_later_is_told_with_by_how_much(marked, tmp_path
     told = replayed(path, "--config", later).stdout.splitlines()[-1]
     assert score["later_seconds"] > 60
     assert told.endswith(f", {show_seconds(score['later_seconds'])} later")
+
+
+# --- what was forgotten ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def forgotten(whole, tmp_path):
+    """A copy in which nothing is known of the trainer, and its bytes stand as nobody's."""
+    path = shutil.copy(whole, tmp_path / "forgotten.db")
+    command = ["forget", "--store", str(path), "--owner", "*train*", "--yes"]
+    assert CliRunner().invoke(main, command, catch_exceptions=False).exit_code == 0
+    return path
+
+
+def test_bytes_of_somebody_who_was_forgotten_are_no_growth_that_nobody_holds(forgotten):
+    assert not moves(forgotten)
+    said = replayed(forgotten)
+    assert "GPU 0 somebody's history was deleted: up to then nobody's bytes are not judged" in said.stderr
+
+
+def test_history_tells_that_something_was_deleted_and_of_nobody_by_name(forgotten):
+    since, until = str(MIDNIGHT), str(MIDNIGHT + HOURS * HOUR)
+    command = ["history", "--store", str(forgotten), "--since", since, "--until", until]
+    told = CliRunner().invoke(main, command, catch_exceptions=False).stdout
+    assert "somebody's history was deleted; of before, those bytes stand as nobody's" in told
+    assert "train" not in told

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
+from math import inf
 from pathlib import Path
 
 from vramwatch import assembly
@@ -12,7 +13,7 @@ from vramwatch.config import Config
 from vramwatch.core.episodes import MERGED_WITHIN
 from vramwatch.core.incidents import Subject, Transition
 from vramwatch.core.marks import Score, scores
-from vramwatch.core.model import Fault, FaultKind, Gpu
+from vramwatch.core.model import EventKind, Fault, FaultKind, Gpu, SubjectKind
 from vramwatch.core.owners import OwnerRule
 from vramwatch.core.poll import Poll
 from vramwatch.core.ports import Feed
@@ -102,13 +103,44 @@ def play_history(
     polls = history.polls(since, until, minutes=True)
     assigner = None if rules is None else Assigner(rules)
     seen = _judge(assigner.polls(polls) if assigner else polls, config, lambda wall: tell(wall - since))
-    run = seen.run(name, None)
-    doubt = assigner.doubt if assigner else None
+    forgotten = _forgotten(history, since)
+    run = _without_what_was_forgotten(seen.run(name, None), forgotten)
+    doubts = (assigner.doubt if assigner else None, _deleted(forgotten, run.gpus))
     return replace(
         run,
         minutes_until=history.minutes_until(since, until),
-        doubt=doubt,
+        doubt="; ".join(filter(None, doubts)) or None,
         scores=_scores(history, run, until),
+    )
+
+
+def _forgotten(history: History, since: float) -> Mapping[str, float]:
+    """Return UUID -> when history of there was deleted last, where that was after ``since``."""
+    events = history.events(since, inf)
+    return {
+        row.event.gpu: row.wall for row in events if row.event.kind is EventKind.FORGOTTEN and row.event.gpu
+    }
+
+
+def _without_what_was_forgotten(run: Run, forgotten: Mapping[str, float]) -> Run:
+    """Leave out what was found of nobody's bytes before history was deleted: they were somebody's."""
+    made_up = {
+        move.incident.id
+        for move in run.transitions
+        if move.incident.subject.kind is SubjectKind.UNATTRIBUTED
+        and move.incident.opened <= forgotten.get(move.incident.subject.gpu, -inf)
+    }
+    return replace(
+        run, transitions=tuple(each for each in run.transitions if each.incident.id not in made_up)
+    )
+
+
+def _deleted(forgotten: Mapping[str, float], gpus: Mapping[str, Gpu]) -> str | None:
+    names = [gpu.ordinal for uuid, gpu in gpus.items() if uuid in forgotten]
+    if not names:
+        return None
+    return (
+        f"on GPU {', '.join(names)} somebody's history was deleted: up to then nobody's bytes are not judged"
     )
 
 

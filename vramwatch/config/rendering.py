@@ -15,7 +15,7 @@ from vramwatch.config.shape import DEFAULT_SOURCE, Config
 from vramwatch.config.telling import ChannelOptions
 from vramwatch.families import discover
 
-WIDTH = 98
+WIDTH = 96
 
 _HEAD = """\
 Configuration of vramwatch. Every option stands here with its default; leave out what you do not

@@ -33,24 +33,28 @@ _ADVICE: Mapping[Cause, str] = {
 _OUT_OF_MEMORY = "Requests have failed; the process may serve on, or be in a state that only a restart ends"
 
 
-def advice(incident: Incident, scene: Scene | None) -> str:
-    """Return a sentence on what can be done; empty where the cause says nothing."""
+def advice(incident: Incident, there: Whereabouts) -> str:
+    """Return a sentence on what can be done; empty where the cause says nothing.
+
+    ``there``: how commands come to the daemon.
+    """
     if incident.subject.kind is SubjectKind.VRAMWATCH:
         return ""
     if incident.judgement.pattern == OUT_OF_MEMORY:
         return _OUT_OF_MEMORY
     told = _ADVICE.get(incident.judgement.cause, "")
-    return f"{told}{_reset(incident.subject.gpu)}" if incident.judgement.cause is Cause.GHOST else told
+    return f"{told}{_reset(incident.subject.gpu, there)}" if incident.judgement.cause is Cause.GHOST else told
 
 
-def _reset(gpu: str) -> str:
+def _reset(gpu: str, there: Whereabouts) -> str:
     """Return how the device ``gpu`` (a UUID) is reset; empty for a part of one, which cannot be by itself.
 
     Source: nvidia-smi(1), --gpu-reset with -i; no client may have the device open meanwhile, nor may we.
     """
     if not gpu.startswith("GPU-"):
         return ""
-    return f": vramwatch release, then nvidia-smi --gpu-reset -i {clean(gpu)}, then vramwatch resume"
+    reset = f"nvidia-smi --gpu-reset -i {clean(gpu)}"
+    return f": {there.asking('release')}, then {reset}, then {there.asking('resume')}"
 
 
 def commands(incident: Incident, scene: Scene | None, whereabouts: Whereabouts) -> tuple[str, ...]:

@@ -135,7 +135,7 @@ class _Page:
 def _item(item: Item, message: Message, zone: tzinfo | None) -> list[Json]:
     """Return one incident in full; its title is the header already where it is the only one."""
     is_single = len(message.items) == 1
-    told = "\n".join(f"{each}." for each in sentences(item, zone))
+    told = "\n".join(f"{each}." for each in sentences(item, message.host, zone))
     name = "" if is_single else f"*{bounded(title(item), LINE_MOST)}*\n"
     host = bounded(clean(message.host.name), HEADER_MOST)
     run = _code("\n".join(command_lines(item, message.host)))

@@ -49,7 +49,9 @@ def entries(message: Message) -> Iterator[Entry]:
     for item in message.items:
         fields = common | _fields(item, message.host) | {"incident": full_id(item.incident, message.host)}
         repeated = ("may be a repetition",) if message.may_be_repeat else ()
-        said = ". ".join((*sentences(item), *repeated, f"Run: {command_lines(item, message.host)[0]}"))
+        said = ". ".join(
+            (*sentences(item, message.host), *repeated, f"Run: {command_lines(item, message.host)[0]}")
+        )
         line = f"{common['host']}: {title(item)}  [{fields['incident']}]  {said}"
         yield Entry(fields["incident"], _level(item), line, fields)
 

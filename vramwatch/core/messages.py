@@ -210,7 +210,7 @@ def who(item: Item) -> str:
     return f"left behind by {named}" if is_left else named
 
 
-def sentences(item: Item, zone: tzinfo | None = None) -> tuple[str, ...]:
+def sentences(item: Item, host: Host, zone: tzinfo | None = None) -> tuple[str, ...]:
     """Return what is to be said of an incident, a sentence or two each; never empty.
 
     Who, how much, since when and how fast, when it ends, why, what was done, what can be done.
@@ -225,7 +225,7 @@ def sentences(item: Item, zone: tzinfo | None = None) -> tuple[str, ...]:
         _done(item),
         _as_of(item, zone),
         "" if item.is_over else alternatives_words(incident.judgement.alternatives),
-        "" if item.is_over else advice(incident, item.transition.scene),
+        "" if item.is_over else advice(incident, host.whereabouts),
     )
     return tuple(each for each in told if each)
 
@@ -289,7 +289,7 @@ def plain(message: Message, zone: tzinfo | None = None) -> str:
     is_single = len(message.items) == 1
     for item in message.items[:DETAILED]:
         lines += [""] if is_single else ["", title(item)]
-        lines += [f"{each}." for each in sentences(item, zone)]
+        lines += [f"{each}." for each in sentences(item, message.host, zone)]
         lines += [sparkline(item.course)] if item.course else []
         lines += [f"Incident {full_id(item.incident, message.host)}"]
         lines += [f"On {clean(message.host.name)} run:  {each}" for each in command_lines(item, message.host)]
@@ -365,7 +365,7 @@ def _item_record(item: Item, host: Host) -> Json:
         **moment("opened", incident.opened),
         "title": title(item),
         "who": who(item),
-        "sentences": list(sentences(item)),
+        "sentences": list(sentences(item, host)),
         "commands": list(command_lines(item, host)),
         "attempts": [attempt_record(each) for each in item.attempts],
         "scene": asdict(item.transition.scene) if item.transition.scene else None,

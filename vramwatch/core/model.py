@@ -171,6 +171,7 @@ class EventKind(StrEnum):
     KV_CACHE_FULL = "kv_cache_full"  # an engine took requests back for want of room in its own pool
     RELOADED = "reloaded"
     RELOAD_REFUSED = "reload_refused"
+    FORGOTTEN = "forgotten"  # somebody's history was deleted: bytes of before stand there as nobody's
 
 
 class Origin(StrEnum):

@@ -234,7 +234,7 @@ def _annotations(item: Item, host: Host) -> Json:
     incident = item.incident
     return {
         "summary": f"{clean(host.name)}: {title(item)}",
-        "description": "\n".join(f"{each}." for each in sentences(item)),
+        "description": "\n".join(f"{each}." for each in sentences(item, host)),
         "command": "\n".join(command_lines(item, host)),
         "cause": incident.judgement.cause.value,
         "pattern": incident.judgement.pattern,

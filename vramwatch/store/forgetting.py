@@ -5,17 +5,20 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, or_, select, update
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
-from vramwatch.core.model import ProcessKey
+from vramwatch.core.model import Event, EventKind, Instant, ProcessKey
 from vramwatch.store import incidents, probes, telling
 from vramwatch.store import tables as t
 from vramwatch.store.hours import Part, decode_axis, decode_part, encode_part
 from vramwatch.store.open_hours import load_whole
 from vramwatch.store.opening import driver
 from vramwatch.store.rollups import decode_minutes, encode_minute_tracks
+from vramwatch.store.rows import event_values
 from vramwatch.store.spans import listed
 from vramwatch.store.ticks import Tick, decode, encode
+
+FORGOTTEN_HERE = "somebody's history was deleted; of before, those bytes stand as nobody's"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +47,12 @@ class Forgotten:
         }
 
 
-def forget(connection: Connection, owner: str | None, user: str | None) -> Forgotten:
+def forget(connection: Connection, owner: str | None, user: str | None, now: Instant | None) -> Forgotten:
     """Delete the processes of ``owner`` (key or name) and of ``user``, and the owners that are left without.
 
     With them go the incidents of those owners with what was told of them, the runs of the probe that the user
-    handed in, and the checkpoint, which holds their windows.
+    handed in, and the checkpoint, which holds their windows. That something was deleted is noted of each Gpu
+    at ``now``, the newest poll, without saying whose it was.
 
     Errors: SQLAlchemyError, ValueError for a blob that cannot be read.
     """
@@ -70,6 +74,8 @@ def forget(connection: Connection, owner: str | None, user: str | None) -> Forgo
     telling.forget(connection, keys)
     lives = _lives(connection, processes)
     judged = incidents.forget(connection, keys, lives)
+    if now is not None:
+        _note(connection, series, now)
     samples = _count(connection, series)
     _forget_samples(connection, series)
     for table, column, ids in (
@@ -84,6 +90,17 @@ def forget(connection: Connection, owner: str | None, user: str | None) -> Forgo
     handed_in = probes.forget(connection, user) if user else 0
     counted = len(owners), len(processes), len(series), samples, judged, handed_in
     return Forgotten(*counted, frozenset(keys), lives)
+
+
+def _note(connection: Connection, series: Collection[int], now: Instant) -> None:
+    of = (
+        select(t.gpu.c.uuid)
+        .join(t.series, t.series.c.gpu == t.gpu.c.id)
+        .where(t.series.c.id.in_(listed(series)))
+    )
+    for uuid in connection.scalars(of.distinct()).all():
+        event = Event(EventKind.FORGOTTEN, FORGOTTEN_HERE, uuid)
+        connection.execute(insert(t.event).values(event_values(event, now)))
 
 
 def wipe(connection: Connection) -> None:

@@ -290,7 +290,7 @@ class Store:
         self._job, self._known, self._waiting = None, None, ()
         with told(self._path), understood(self._path), self._connection.begin():
             write_waiting(self._connection, known)
-            forgotten = forget(self._connection, owner, user)
+            forgotten = forget(self._connection, owner, user, known.last)
         self.lost_checkpoint = True
         with told(self._path):
             wipe(self._connection)

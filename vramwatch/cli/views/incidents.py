@@ -120,7 +120,7 @@ def show_lines(entry: Entry, host: Host, newest: float, width: int, zone: tzinfo
     told = ", ".join(map(clean, entry.told)) or "nobody"
     says = [
         f"{full_id(item.incident, host)}, {item.incident.state}",
-        *sentences(item, zone),
+        *sentences(item, host, zone),
         f"Told to {told}",
     ]
     return [

@@ -66,7 +66,7 @@ def page(case: Case, origin: Origin, zone: tzinfo | None) -> str:
 def _summary(case: Case, item: Item, origin: Origin, zone: tzinfo | None) -> str:
     incident = case.newest.incident
     tone = "resolved" if item.is_over else incident.judgement.severity.value
-    told = "".join(f"<li>{text(each)}.</li>" for each in sentences(item, zone))
+    told = "".join(f"<li>{text(each)}.</li>" for each in sentences(item, origin.host, zone))
     made = f"{clock(origin.made, zone)} {zone_name(origin.made, zone)}"
     return (
         f'<h1><span class="{tone}">{text(title(item))}</span></h1>\n'

@@ -88,7 +88,7 @@ def why_lines(chain: Chain, course: Course | None, host: Host, width: int, zone:
         *wrap(title(item), width, 0, tone(item.incident)),
         *wrap(_standing(item, host, zone), width, 0),
     ]
-    for heading, told in _parts(chain, item, course, zone):
+    for heading, told in _parts(chain, item, course, host, zone):
         if told:
             lines += [Line(), line(heading, Tone.STRONG)]
             lines += [each for words in told for each in _hung(words, width)]
@@ -109,10 +109,12 @@ def _standing(item: Item, host: Host, zone: tzinfo | None) -> str:
     return f"Incident {full_id(incident, host)}, {incident.state}, {since}"
 
 
-def _parts(chain: Chain, item: Item, course: Course | None, zone: tzinfo | None) -> Iterator[Part]:
+def _parts(
+    chain: Chain, item: Item, course: Course | None, host: Host, zone: tzinfo | None
+) -> Iterator[Part]:
     incident, judgement = item.incident, item.incident.judgement
     as_well = [f"{CAUSES[each]}: the worker's own figures would tell" for each in judgement.alternatives]
-    can_be_done = advice(incident, item.transition.scene)
+    can_be_done = advice(incident, host.whereabouts)
     yield "Who", [f"{each}." for each in (who(item), *_amounts(item.transition.scene)) if each]
     yield "Why we think so", _evidence(incident, zone)
     yield "What was ruled out", list(map(_ruled_out_words, judgement.ruled_out))
