@@ -123,7 +123,9 @@ class Daemon:
         self._probing = probing
         self._probe_timer = probe_timer
         others = [each for each in (probing, alerting, outbox) if each]
-        self._forgetting = Forgetting(store, self._judge, self._treatment, others, self._count_anew)
+        self._forgetting = Forgetting(
+            store, self._judge, self._treatment, others, lose=pipeline.forget, count_anew=self._count_anew
+        )
         self._now = Instant(0, 0.0, 0.0, "")
         self._events: list[Event] = [Event(EventKind.STARTED, "vramwatch started")]
         self._before: Poll | None = None

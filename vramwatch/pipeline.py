@@ -3,7 +3,7 @@
 Owns no clock and writes nothing; ``run``, ``replay`` and a single ``status`` use it alike.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vramwatch.core import cadence
@@ -20,6 +20,7 @@ from vramwatch.core.model import (
     Owner,
     ProcessFacts,
     ProcessKey,
+    ProcessState,
     Reading,
     Readings,
     Tenant,
@@ -54,6 +55,9 @@ class _Book:
             and before.peaks == reading.peaks
             and self.ledger.is_fresh == (listed.at.seq == at.seq)
         )
+
+
+ENDED = frozenset({ProcessState.GONE, ProcessState.ZOMBIE})
 
 
 class Pipeline:
@@ -93,6 +97,7 @@ class Pipeline:
         self._lists_changed = False  # since it was looked up who is in them
         self._pids: set[int] = set()  # in the newest lists; the same object while they stay the same
         self._facts: Mapping[int, ProcessFacts] = {}  # of them, as told last
+        self._nameless: set[ProcessKey] = set()  # ended, and forgotten
         self._met_at = 0.0  # boottime
         self._present: dict[int, Tenant] = {}
         self.watched: frozenset[str] = frozenset()
@@ -109,6 +114,18 @@ class Pipeline:
         self._owners = {key: renewed(owner, rules) for key, owner in self._owners.items()}
         for key, (told, known) in self._tenants.items():
             self._tenants[key] = told, replace(known, owner=renewed(known.owner, rules))
+        self._facts = {}  # so that those who are present are looked up again
+
+    def forget(self, keys: Collection[ProcessKey]) -> None:
+        """Let go of processes whose history was deleted. Who lives is met anew.
+
+        Of who has ended and is listed still, as a ghost, no more is told from now on than the pid.
+        """
+        ended = {tenant.facts.key for tenant in self._present.values() if tenant.facts.state in ENDED}
+        self._nameless |= ended.intersection(keys)
+        for known in (self._tenants, self._owners, self._left):
+            for key in known.keys() & set(keys):
+                del known[key]
         self._facts = {}  # so that those who are present are looked up again
 
     def turn(self, at: Instant) -> Poll:
@@ -242,10 +259,13 @@ class Pipeline:
             del self._left[gone]
             for known in (self._tenants, self._owners):
                 known.pop(gone, None)
+            self._nameless.discard(gone)
             for key in [key for key in self._ooms if key[1] == gone]:
                 del self._ooms[key]
 
     def _tenant(self, facts: ProcessFacts) -> Tenant:
+        if facts.key in self._nameless:
+            facts = ProcessFacts(facts.key, facts.state, facts.state_since)
         told, known = self._tenants.get(facts.key, (None, None))
         if known is None:
             engine = recognise(self._engines, facts)

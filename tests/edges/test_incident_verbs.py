@@ -179,6 +179,15 @@ def test_what_is_left_is_counted_from_the_newest_poll_also_where_one_incident_is
     assert "The figures are of 2023-11-14 22:13, when it moved last." in shown
 
 
+def test_an_end_that_has_passed_is_told_as_one_that_was_to_come(service):
+    """Its forecast is of before: what became of it the GPU's own figures say."""
+    service.life(PAST, 40, every=600.0)
+    assert "memory was to end by now" in call(service, "why", ID).stdout.splitlines()[0]
+    assert "Memory was to be exhausted at 2023-11-15 01:00" in call(service, "why", ID).stdout
+    assert "memory was to end by now" in call(service, "incidents", "show", ID).stdout
+    assert "01:00 (past)" in call(service, "incidents", *LONG_AGO).stdout
+
+
 def test_what_was_marked_need_not_be_marked_again(service):
     mark = calls("incidents", "mark", ID, "--false-alarm")
     service.life({**PAST, 20: (move(State.RESOLVED, Reason.CLEARED, **LEAK),)}, 30, {25: mark})

@@ -25,6 +25,7 @@ from vramwatch.core.model import (
     OwnerKind,
     ProcessFacts,
     ProcessKey,
+    ProcessState,
     Reading,
     Readings,
     SubjectKind,
@@ -238,3 +239,27 @@ def test_a_process_that_counts_one_more_out_of_memory_is_told_of_as_an_event_of_
     (event,) = pipeline.turn(at(12)).events
     assert (event.kind, event.origin) == (EventKind.OUT_OF_MEMORY, Origin.WORKER)
     assert (event.gpu, event.pid, event.numbers) == (GPU.uuid, 42, {"ooms": 2.0})
+
+
+# --- what is forgotten ----------------------------------------------------------------------------
+
+
+def test_of_a_ghost_whose_history_was_deleted_no_more_is_told_than_its_pid():
+    world = World()
+    named = world.facts_now = replace(FACTS, user="alice", title="alice's train.py")
+    pipeline = make(world)
+    pipeline.turn(at(0))
+    world.facts_now = replace(named, state=ProcessState.GONE, state_since=101.0)
+    pipeline.turn(at(6))
+    pipeline.forget({FACTS.key})
+    tenant = holding(pipeline.turn(at(12))).tenant
+    assert tenant.facts == ProcessFacts(FACTS.key, ProcessState.GONE, 101.0)
+    assert "alice" not in str(tenant)
+
+
+def test_who_lives_is_met_anew_after_its_history_was_deleted():
+    world = World()
+    pipeline = make(world)
+    before = holding(pipeline.turn(at(0))).tenant
+    pipeline.forget({FACTS.key})
+    assert holding(pipeline.turn(at(6))).tenant == before

@@ -104,7 +104,7 @@ def test_it_is_said_whether_the_gpu_or_a_budget_will_be_exhausted(forecast, budg
         forecast=forecast,
         evidence=Evidence("it grew", numbers, START, START, 1),
     )
-    assert forecast_words(judgement, False, UTC).startswith(words)
+    assert forecast_words(judgement, False, UTC, 0.0).startswith(words)
 
 
 @pytest.fixture

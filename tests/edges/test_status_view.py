@@ -483,6 +483,11 @@ def test_open_incidents_are_told_before_the_gpus_the_most_urgent_first():
     assert any(each.startswith("GPU 0") for each in shown)
 
 
+def test_an_end_that_has_passed_is_one_that_was_to_come():
+    shown = seen(status(BUSY, incidents=(opened("late", Severity.CRITICAL, hours=-0.1),)), width=150)
+    assert "memory was to end between 03:44 and 04:04 (80 %)" in shown
+
+
 def test_of_many_open_incidents_the_most_urgent_are_told_and_the_others_counted():
     told = tuple(opened(f"chat-{number:02}", Severity.WARNING, hours=number + 1.0) for number in range(9))
     shown = seen(status(BUSY, incidents=told), width=160)

@@ -7,6 +7,7 @@ from typing import Protocol
 from vramwatch.control.control import ControlError, Request
 from vramwatch.control.errands import Reply
 from vramwatch.core.errors import StoreError
+from vramwatch.core.model import ProcessKey
 from vramwatch.judging.judge import Judge
 from vramwatch.store import Store
 
@@ -34,13 +35,19 @@ class Forgetting:
         judge: Judge,
         treatment: Keeper | None = None,
         others: Iterable[Resumable] = (),
+        *,
+        lose: Callable[[Collection[ProcessKey]], None] = lambda processes: None,
         count_anew: Callable[[], None] = lambda: None,
     ) -> None:
-        """``others`` go on from the store afterwards, in their order; ``count_anew`` is called last."""
+        """``lose`` lets go of who the processes are.
+
+        ``others`` go on from the store afterwards, in their order; ``count_anew`` is called last.
+        """
         self._store = store
         self._judge = judge
         self._treatment = treatment
         self._others = tuple(others)
+        self._lose = lose
         self._count_anew = count_anew
 
     def forget(self, request: Request) -> Reply:
@@ -56,6 +63,7 @@ class Forgetting:
             self._judge.forget(forgotten.owner_keys, forgotten.process_keys)
         except StoreError as error:
             raise ControlError(str(error)) from error
+        self._lose(forgotten.process_keys)
         if self._treatment:
             self._treatment.forget(forgotten.owner_keys)
         for other in self._others:

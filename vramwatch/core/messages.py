@@ -107,6 +107,11 @@ class Item:
         return self.transition.incident
 
     @property
+    def now(self) -> float:
+        """When it is told, or moved: unix seconds."""
+        return self.transition.at.wall if self.told_at is None else self.told_at
+
+    @property
     def is_over(self) -> bool:
         return self.incident.state is State.RESOLVED
 
@@ -172,8 +177,8 @@ def _ends(item: Item) -> str:
     if not isinstance(forecast, Exhaustion):
         return ""
     what = "its budget" if "budget_bytes" in judgement.evidence.numbers else "memory"
-    now = item.transition.at.wall if item.told_at is None else item.told_at
-    return f", {what} ends in {show_seconds(max(0.0, forecast.at - now))}"
+    left = forecast.at - item.now
+    return f", {what} ends in {show_seconds(left)}" if left > 0 else f", {what} was to end by now"
 
 
 def item_of(case: Case) -> Item:
@@ -247,9 +252,9 @@ def _forecast(item: Item, zone: tzinfo | None) -> str:
     judgement = item.incident.judgement
     forecast = judgement.forecast
     if isinstance(forecast, Exhaustion):
-        return f"{forecast_words(judgement, item.is_over, zone)} {zone_name(forecast.at, zone)}"
+        return f"{forecast_words(judgement, item.is_over, zone, item.now)} {zone_name(forecast.at, zone)}"
     is_growth = judgement.rate is not None
-    return forecast_words(judgement, item.is_over, zone) if is_growth else ""
+    return forecast_words(judgement, item.is_over, zone, item.now) if is_growth else ""
 
 
 def _amount(scene: Scene | None) -> str:

@@ -144,14 +144,18 @@ def work_words(evidence: Evidence) -> tuple[str, ...]:
     )
 
 
-def forecast_words(judgement: Judgement, is_over: bool, zone: tzinfo | None) -> str:
-    """Return when memory, or its owner's budget, is exhausted, or would have been, or why nobody can say."""
+def forecast_words(judgement: Judgement, is_over: bool, zone: tzinfo | None, now: float) -> str:
+    """Return when memory, or its owner's budget, is exhausted, or would have been, or why nobody can say.
+
+    ``now``: unix seconds; what is past by then was to be.
+    """
     forecast, budget = judgement.forecast, judgement.evidence.numbers.get("budget_bytes")
     if isinstance(forecast, Abstention):
         why = NO_FORECAST[forecast.reason]
         return f"No forecast: {why if budget is None else why.replace(CAPACITY, 'its budget')}"
     what = "Memory" if budget is None else f"The budget of {show_bytes(round(budget))}"
-    verb = "would have been exhausted at" if is_over else "is exhausted at"
+    verb = "was to be exhausted at" if forecast.at <= now else "is exhausted at"
+    verb = "would have been exhausted at" if is_over else verb
     at, low, high = (clock(each, zone) for each in (forecast.at, forecast.low, forecast.high))
     return f"{what} {verb} {at} (80 %: {low} to {high})"
 

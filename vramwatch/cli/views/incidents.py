@@ -71,7 +71,8 @@ def _row(entry: Entry, gpus: Mapping[str, Gpu], now: float, zone: tzinfo | None)
     incident, judgement = entry.case.incident, entry.case.incident.judgement
     forecast = judgement.forecast
     has_end = isinstance(forecast, Exhaustion) and incident.state is not State.RESOLVED
-    ends = show_when(forecast.at, now, zone) if isinstance(forecast, Exhaustion) and has_end else "-"
+    past = " (past)" if isinstance(forecast, Exhaustion) and forecast.at <= now else ""
+    ends = show_when(forecast.at, now, zone) + past if isinstance(forecast, Exhaustion) and has_end else "-"
     what = f"{subject_words(incident.subject, gpus)}: {what_words(incident)}"
     said = "".join(f", {each}" for each in dict.fromkeys(SAID[each] for each in _standing_remarks(entry)))
     opened = show_when(incident.opened, now, zone)

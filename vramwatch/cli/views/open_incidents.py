@@ -67,4 +67,5 @@ def _end_words(incident: Incident, now: float, zone: tzinfo | None) -> str:
     if not isinstance(forecast, Exhaustion):
         return ""
     low, high = (show_when(each, now, zone) for each in (forecast.low, forecast.high))
-    return f"memory ends at {low}" if low == high else f"memory ends between {low} and {high} (80 %)"
+    verb = "was to end" if forecast.at <= now else "ends"
+    return f"memory {verb} at {low}" if low == high else f"memory {verb} between {low} and {high} (80 %)"

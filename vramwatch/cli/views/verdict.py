@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
+from math import inf
 
 from vramwatch.cli.views.history import readable_width
 from vramwatch.cli.views.text import Line, Tone, columns, left, line, wrap
@@ -200,7 +201,8 @@ def _course_lines(
         _times(course, zone),
         f"{judgement.pattern}: {clean(judgement.evidence.sentence)}",
         _beside_words(judgement.others),
-        forecast_words(judgement, course.is_over, zone) + _left_words(course.worst, course.is_over, until),
+        forecast_words(judgement, course.is_over, zone, _moment(until))
+        + _left_words(course.worst, course.is_over, until),
         *(
             f"{clock(each.at.wall, zone)}: {clean(each.incident.judgement.evidence.sentence)}"
             for each in course.accidents
@@ -220,8 +222,13 @@ def _again_words(course: Course, zone: tzinfo | None, until: float | None) -> st
     if course.again is None:
         return ""
     judgement = course.again.judgement
-    ends = forecast_words(judgement, False, zone) + _left_words(course.again, False, until)
+    ends = forecast_words(judgement, False, zone, _moment(until)) + _left_words(course.again, False, until)
     return join_sentences(f"It is there again, pending: {rate_words(judgement)}".rstrip(": "), ends)
+
+
+def _moment(until: float | None) -> float:
+    """Return from when on an end is still to come: the last reading; without one any is."""
+    return -inf if until is None else until
 
 
 def _left_words(incident: Incident, is_over: bool, until: float | None) -> str:

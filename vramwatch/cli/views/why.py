@@ -200,7 +200,7 @@ def _plain(name: str) -> str:
 
 def _forecast(chain: Chain, item: Item, zone: tzinfo | None) -> list[str]:
     """Return the forecast, and how it has moved since it was first made."""
-    told = [join_sentences(forecast_words(item.incident.judgement, item.is_over, zone))]
+    told = [join_sentences(forecast_words(item.incident.judgement, item.is_over, zone, item.now))]
     made = [(each.at.wall, each.incident.judgement.forecast) for each in chain.transitions]
     ends = [(wall, forecast.at) for wall, forecast in made if isinstance(forecast, Exhaustion)]
     if len({end for _, end in ends}) > 1:
