@@ -382,3 +382,21 @@ def test_no_line_is_wider_than_the_terminal(path, width, monkeypatch):
     for arguments in ([], ["--owner", "chat"], ["--gpu", "0"], ["--plot"], ["--growth"], ["--raw"]):
         for line in whole(path, *arguments).stdout.splitlines():
             assert columns(line) <= width
+
+
+def test_a_moment_that_is_yet_to_come_is_refused(path):
+    done = ask(path, "--at", "2199-01-01", code=2)
+    assert "--at 2199-01-01: that is yet to come" in done.stderr
+
+
+def test_a_span_that_begins_while_most_is_held_has_its_peak_there(tmp_path):
+    with closing(Store.open(tmp_path / "v.db", "nvml", "0.1.0")) as store:
+        for seq, held in enumerate((8, 8, 3, 4), 1):
+            store.write(poll(seq, holding(10, Bytes(held * GIB), owner("chat")), wall=START + 60 * seq))
+    span = ("--since", str(START + 150), "--until", str(START + 300))
+    told = " ".join(ask(tmp_path / "v.db", *span, "--owner", "chat").stdout.split())
+    assert "from 8.0 GiB to 4.0 GiB" in told
+    assert "peak 8.0 GiB" in told
+    growths = json.loads(ask(tmp_path / "v.db", *span, "--growth", "--format", "json").stdout)
+    (chat,) = (each for each in growths if each["owner_name"] == "chat")
+    assert (chat["first_bytes"], chat["peak_bytes"]) == (8 * GIB, 8 * GIB)

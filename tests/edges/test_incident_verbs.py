@@ -188,6 +188,11 @@ def test_an_end_that_has_passed_is_told_as_one_that_was_to_come(service):
     assert "01:00 (past)" in call(service, "incidents", *LONG_AGO).stdout
 
 
+@pytest.mark.parametrize("verb", [("why", ID), ("incidents", "show", ID)], ids=" ".join)
+def test_an_answer_from_a_store_that_nobody_fills_says_of_when_it_is(past, verb):
+    assert "the newest reading is of 2023-11-14 22:13: what follows is of then" in call(past, *verb).stderr
+
+
 def test_what_was_marked_need_not_be_marked_again(service):
     mark = calls("incidents", "mark", ID, "--false-alarm")
     service.life({**PAST, 20: (move(State.RESOLVED, Reason.CLEARED, **LEAK),)}, 30, {25: mark})

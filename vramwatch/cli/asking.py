@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 CONTROL_VARIABLE = "VRAMWATCH_CONTROL__SOCKET"
 """By which the environment names the daemon's socket, as it may every option."""
 
+OLD_AFTER = 120.0
+"""Seconds after which a reading is none of the present: what is unchanged is stored every half minute."""
+
 STORE_VARIABLE = "VRAMWATCH_STORE__PATH"
 """By which it names the store."""
 
@@ -76,6 +79,16 @@ def open_history(config_path: Path | None, store_path: Path | None) -> "History"
     from vramwatch.store import History
 
     return History.open(find_store(config_path, store_path))
+
+
+def tell_age(history: "History", now: float) -> None:
+    """Say on stderr of when the newest reading is, where that is not now. Errors: StoreError."""
+    from vramwatch.cli.when import show_when
+
+    span = history.span()
+    if span is not None and now - span[1] > OLD_AFTER:
+        newest = show_when(span[1], now, None)
+        click.echo(f"vramwatch: the newest reading is of {newest}: what follows is of then", err=True)
 
 
 def host_of(casebook: "Casebook", config_path: Path | None, store_path: Path | None) -> "Host":

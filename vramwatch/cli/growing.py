@@ -45,7 +45,7 @@ def growths_of(found: Found, top: int | None) -> list[Growth]:
         Growth(
             row,
             *moved[row.key],
-            tall[row.id],
+            max(tall[row.id], moved[row.key][0] or 0.0),  # what was held up to the first reading counts too
             _share(row, moved[row.key][1], totals),
             slopes.get(row.id),
             _verdict(row, said),

@@ -78,6 +78,8 @@ def command(
     if moment is not None:
         _refuse_beside_at(context)
         at = parse_when(moment, now, None)
+        if at > now:
+            raise UsageError(f"--at {moment}: that is yet to come")
         _answer_at(open_history(config_path, store_path), gpu, Span(at, at, now), output_format)
         return
     _refuse_two_forms(context, output_format)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from vramwatch.cli.asking import ask_daemon, host_of, open_history, pick_incident
+from vramwatch.cli.asking import ask_daemon, host_of, open_history, pick_incident, tell_age
 from vramwatch.cli.options import config_option, format_option, store_option
 from vramwatch.core.errors import UsageError
 
@@ -139,6 +139,7 @@ def show(incident: str, config_path: Path | None, store_path: Path | None, outpu
     host = host_of(casebook, config_path, store_path)
     if output_format == "text":
         target = terminal(sys.stdout)
+        tell_age(history, time.time())
         span = history.span()
         newest = span[1] if span else entry.case.newest.at.wall
         target.show(show_lines(entry, host, newest, target.width, None))

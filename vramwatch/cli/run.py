@@ -68,8 +68,8 @@ def command(
     alloc_retries_total, ooms_total, model_bytes and model_gpu_bytes (Ollama's size and size_vram),
     kv_requires_grad (1: a cached key holds its autograd graph). An empty pid is the whole GPU, an empty
     used_bytes one that the driver withheld. Logs of
-    `nvidia-smi --query-gpu=timestamp,index,uuid,memory.used,memory.total --format=csv -l 10` are taken
-    as they are.
+    `nvidia-smi --query-gpu=timestamp,index,uuid,memory.used,memory.total,utilization.gpu --format=csv -l 10`
+    are taken as they are.
 
     \b
     vramwatch run --source replay day.csv.gz --store day.db

@@ -90,7 +90,10 @@ def _track(
         came, first = _coming(history, row, over, steps[0])
     if last is None:
         ended, last = _end(history, row, over, steps[-1]), steps[-1].last
-    return Track(row, first, last, peak.value or 0.0, peak.wall, steps, came, ended)
+    highest, at = peak.value or 0.0, peak.wall
+    if came is None and first > highest:  # it was held up to the first reading of the span
+        highest, at = first, over.since
+    return Track(row, first, last, highest, at, steps, came, ended)
 
 
 def _coming(history: History, row: SeriesRow, over: Grid, step: Step) -> tuple[float, float]:

@@ -1,12 +1,13 @@
 """``vramwatch why``: all that is known of one incident, in the order in which a person asks."""
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from vramwatch.cli.asking import host_of, open_history, pick_incident
+from vramwatch.cli.asking import host_of, open_history, pick_incident, tell_age
 from vramwatch.cli.options import config_option, format_of, store_option
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def command(incident: str, config_path: Path | None, store_path: Path | None, ou
         print_json(why_record(chain, course, host))
         return
     target = terminal(sys.stdout)
+    tell_age(history, time.time())
     target.show(why_lines(chain, course, host, target.width, None))
 
 

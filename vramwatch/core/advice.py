@@ -30,7 +30,9 @@ _ADVICE: Mapping[Cause, str] = {
 }
 """The remedies of PyTorch are those of its notes on CUDA semantics (memory management) and on autograd."""
 
-_OUT_OF_MEMORY = "Requests have failed; the process may serve on, or be in a state that only a restart ends"
+_OUT_OF_MEMORY = (
+    "Requests have failed; a process that still runs may serve on, or be in a state that only a restart ends"
+)
 
 
 def advice(incident: Incident, there: Whereabouts) -> str:

@@ -103,7 +103,7 @@ def digest_text(digest: Digest, host: Host, zone: tzinfo | None = None) -> str:
         ("Room", [_room(each) for each in digest.rooms]),
     ):
         lines += ["", heading, *_bounded(told)]
-    return "\n".join([*lines, "", f"On {clean(host.name)} run:  vramwatch incidents"])
+    return "\n".join([*lines, "", f"On {clean(host.name)} run:  {host.whereabouts.reading('incidents')}"])
 
 
 def _bounded(told: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from vramwatch.core.units import MIB
 from vramwatch.recording.row import GAP, Said, read_count, read_number, read_pid, read_text
 
 GPU_LOG = (
-    "nvidia-smi --query-gpu=timestamp,index,uuid,memory.used,memory.total,utilization.gpu --format=csv -l 1"
+    "nvidia-smi --query-gpu=timestamp,index,uuid,memory.used,memory.total,utilization.gpu --format=csv -l 10"
 )
 APPS_LOG = (
     "nvidia-smi --query-compute-apps=timestamp,gpu_uuid,pid,process_name,used_gpu_memory --format=csv -l 5"

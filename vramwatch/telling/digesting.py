@@ -87,6 +87,7 @@ class Digests:
 def gather(history: History, since: float, until: float) -> Digest:
     """Return what is to be told of a span, unix seconds. Errors: StoreError."""
     gpus = {gpu.uuid: gpu for gpu in history.gpus()}
+    begun, _ = history.span() or (since, until)
     entries = [each for each in history.casebook.entries(since) if each.case.incident.opened <= until]
     fired = [each for each in entries if _has_fired(each, since)]
     told = tuple(_noted(history, each) for each in fired)
@@ -97,7 +98,7 @@ def gather(history: History, since: float, until: float) -> Digest:
         tuple(each for each in told if each.told),
         tuple(each for each in told if not each.told),
         tuple(Noted(item_of(each.case)) for each in pending),
-        tuple(_growers(history, gpus, since, until)),
+        tuple(_growers(history, gpus, max(since, begun), until)),
         tuple(_idlers(history, gpus, until)),
         tuple(_rooms(history, gpus, since, until)),
     )
