@@ -18,7 +18,7 @@ from vramwatch.probe.sweeps import Tried, following
 
 
 def run_sweep(base: Experiment, what: str, python: str | None, output_format: str) -> None:
-    """Sweep ``what`` of ``base`` and show what came of it. Errors: UsageError, VramwatchError, ProbeError."""
+    """Sweep ``what`` of ``base`` and show what came of it. Errors: UsageError, VramwatchError."""
     if what == "requests":
         _in_a_row(base, python, output_format)
     else:

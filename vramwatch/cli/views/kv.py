@@ -8,9 +8,9 @@ from vramwatch.cli.views.dots import Dots
 from vramwatch.cli.views.text import Glyphs, Line, Span, Tone, left, line, right, wrap
 from vramwatch.core.kvmath import Attention, Latent, LayerCache, State
 from vramwatch.core.units import show_bytes
-from vramwatch.probe.findings import findings
+from vramwatch.probe.findings import findings, named
 from vramwatch.probe.foreseen import dtype_of, formula, layers_at, parting
-from vramwatch.probe.results import Result
+from vramwatch.probe.results import Ended, Result
 from vramwatch.sdk.tracing import Sample
 
 NAME, KIND, FIGURE = 12, 22, 13
@@ -36,7 +36,11 @@ def kv_lines(result: Result, width: int, glyphs: Glyphs) -> Iterator[Line]:
     """Yield the layers of the last request, equal ones together, the growth of all, and what is found."""
     samples = last_request(result)
     if not samples:
-        yield line("no cache was seen: the model returned none", Tone.WARNING)
+        if result.ended is Ended.COMPLETE:
+            yield line("no cache was seen: the model returned none", Tone.WARNING)
+        for each in findings(result):
+            if each.is_fault:
+                yield from wrap(f"! {named(each)}", width, 0, Tone.WARNING)
         return
     yield from _table(result, samples)
     yield Line()
@@ -166,7 +170,7 @@ def words(result: Result) -> Iterator[tuple[str, Tone]]:
     """Yield what is to be said: faults, where formula and cache part, what looking cost."""
     for each in findings(result):
         if each.is_fault:
-            yield f"! {each.name}: {each.sentence}", Tone.WARNING
+            yield f"! {named(each)}", Tone.WARNING
     part = parting(result)
     if formula(result) is None:
         yield "- the formulas do not know this model", Tone.PLAIN

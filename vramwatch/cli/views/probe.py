@@ -8,7 +8,7 @@ from vramwatch.cli.views.text import Glyphs, Line, Tone, left, line, right, wrap
 from vramwatch.core.units import show_bytes
 from vramwatch.probe.experiment import Experiment
 from vramwatch.probe.families import TINY, is_built_in
-from vramwatch.probe.findings import findings, rise_of
+from vramwatch.probe.findings import findings, named, rise_of
 from vramwatch.probe.recipe import Verdict
 from vramwatch.probe.results import Reading, Result
 from vramwatch.probe.sweeps import Tried, largest
@@ -42,14 +42,8 @@ def result_lines(result: Result, width: int, glyphs: Glyphs) -> Iterator[Line]:
         yield from layer_lines(result, width, glyphs)
         yield Line()
     for each in findings(result):
-        text = (
-            f"{each.name}: {each.sentence}"
-            if each.is_fault and each.name not in each.sentence
-            else each.sentence
-        )
-        yield from wrap(
-            ("! " if each.is_fault else "- ") + text, width, 0, Tone.WARNING if each.is_fault else Tone.PLAIN
-        )
+        mark, tone = ("! ", Tone.WARNING) if each.is_fault else ("- ", Tone.PLAIN)
+        yield from wrap(f"{mark}{named(each)}", width, 0, tone)
 
 
 def about(result: Result) -> str:

@@ -108,7 +108,7 @@ def _comparison(rows: Rows) -> str:
         ("peak", True),
         ("", False),
         ("after release", True),
-        ("KV", True),
+        ("KV held", True),
         ("tokens/s", True),
     ]
     body: list[list[Cell]] = []
