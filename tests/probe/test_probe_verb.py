@@ -97,9 +97,18 @@ def test_a_sweep_finds_a_batch_that_fits_where_one_more_does_not() -> None:
         main, ["probe", *QUICK, "--sweep", "batch", "--budget", "13MiB", "--format", "json"]
     )
     assert answer.exit_code == 0, answer.stderr
-    tried = json.loads(answer.stdout)
-    found = max(each["value"] for each in tried if each["peak"])
-    assert found + 1 in [each["value"] for each in tried if each["peak"] is None]
+    told = json.loads(answer.stdout)
+    peaks = {each["value"]: each["peak_bytes"] for each in told["tried"]}
+    assert peaks[told["largest"]] <= told["budget_bytes"] == 13 * 1024 * 1024
+    assert peaks[told["largest"] + 1] is None
+
+
+@pytest.mark.needs_torch
+def test_a_sweep_in_which_nothing_fits_says_so() -> None:
+    asked = ["probe", *QUICK, "--tokens", "3", "--sweep", "tokens", "--budget"]
+    answer = CliRunner().invoke(main, [*asked, "11MiB"])
+    assert answer.exit_code == 0, answer.stderr
+    assert answer.stdout.splitlines()[-1] == "none fits 11.0 MiB"
 
 
 @pytest.mark.needs_torch

@@ -93,6 +93,10 @@ class Runs:
         self._done = 0
         self._begun = time.monotonic()
 
+    def expect(self, more: int | None) -> None:
+        """Say that there will be ``more`` runs from here on, as far as is known; None: nobody knows."""
+        self._count = None if more is None else self._done + more
+
     def result_of(self, experiment: "Experiment", name: str = "") -> "Result":
         """Run ``experiment``, of which is told as ``name``. Errors: UsageError."""
         from vramwatch.cli.progress import course

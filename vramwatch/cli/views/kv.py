@@ -23,10 +23,13 @@ LABEL = 10
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One layer at one request's first and last forward pass, in bytes. ``foreseen`` is of the last."""
+    """One layer at one request's first and last forward pass, in bytes. ``foreseen`` is of the last.
+
+    ``slots``: None: it has none that could be counted, as a state or quantised keys.
+    """
 
     kind: str
-    slots: int
+    slots: int | None
     prompt: tuple[int, int]  # logical, resident
     end: tuple[int, int]
     foreseen: int | None
@@ -63,7 +66,7 @@ def rows_of(result: Result, samples: Sequence[Sample]) -> list[Row]:
     return [
         Row(
             kind_of(caches[place]) if caches and place < len(caches) else "unknown to the formulas",
-            end.slots[place],
+            end.slots[place] or None,
             (first.logical[place], first.resident[place]),
             (end.logical[place], end.resident[place]),
             foreseen[place] if place < len(foreseen) else None,
