@@ -35,6 +35,7 @@ MOST: Mapping[str, int] = {
     "num_hidden_layers": 4,
     "vocab_size": 1024,
     "sliding_window": 16,
+    "sliding_window_pattern": 2,
     "head_dim": 32,
     "query_pre_attn_scalar": 32,
     "q_lora_rank": 64,

@@ -106,6 +106,21 @@ def groups_of(rows: Sequence[Row]) -> Iterator[tuple[str, int]]:
         place += count
 
 
+def kinds_of(rows: Sequence[Row]) -> Iterator[tuple[str, int]]:
+    """Yield each kind of layer once, wherever its layers stand: its name, and the place of its first."""
+    kinds: dict[Row, list[int]] = {}
+    for place, row in enumerate(rows):
+        kinds.setdefault(row, []).append(place)
+    for places in kinds.values():
+        first, last, count = places[0], places[-1], len(places)
+        if count == 1:
+            yield f"layer {first}", first
+        elif count == last - first + 1:
+            yield f"each of layers {first} to {last}", first
+        else:
+            yield f"each of the {count} layers like layer {first}", first
+
+
 def _table(result: Result, samples: Sequence[Sample]) -> Iterator[Line]:
     first, end = samples[0], samples[-1]
     yield line(
@@ -144,14 +159,9 @@ def layer_lines(result: Result, width: int, glyphs: Glyphs) -> Iterator[Line]:
 
 def layer_curves(result: Result) -> dict[str, list[int]]:
     """Return, for each kind of layer by its name, the resident bytes of one at each forward pass."""
-    curves: dict[str, list[int]] = {}
     samples = last_request(result)
-    place = 0
-    for name, count in groups_of(rows_of(result, samples)) if samples else ():
-        words = f"layer {name}" if count == 1 else f"each of layers {name}"
-        curves[words] = [each.resident[place] for each in result.samples]
-        place += count
-    return curves
+    rows = rows_of(result, samples) if samples else []
+    return {name: [each.resident[place] for each in result.samples] for name, place in kinds_of(rows)}
 
 
 def _plot(title: str, values: Sequence[int], height: int, width: int, glyphs: Glyphs) -> Iterator[Line]:
