@@ -111,3 +111,27 @@ def test_the_trace_of_a_family_is_the_formulas_to_the_byte_in_every_layer(name: 
     result = short(model=name, tokens=4, requests=1)
     assert result.samples
     assert parting(result) is None
+
+
+def test_a_tensor_that_is_made_of_others_counts_as_those() -> None:
+    """Quantised weights of torchao and quanto are such; the whole says that it is as large as before."""
+    import torch
+    from torch.testing._internal.two_tensor import TwoTensor
+
+    from vramwatch.probe.models import weight_bytes
+    from vramwatch.probe.tensors import LiveTensors
+
+    with LiveTensors() as live:
+        model = torch.nn.Module()
+        model.pair = torch.nn.Parameter(TwoTensor(torch.ones(256), torch.ones(256)))
+        live.follow(model)
+        assert live.now == weight_bytes(model) == 2 * 256 * 4
+
+
+def test_memory_that_ran_out_in_mid_request_is_not_said_to_be_the_cache_of_the_one_before() -> None:
+    result = short(planted=Planted.GROWING_BATCH, requests=3, budget_bytes=12_400_000)
+    assert result.ended is Ended.OUT_OF_MEMORY
+    assert 0 < len(result.floors) < 3
+    told = " ".join(each.sentence for each in findings(result))
+    assert "of weights and" in told
+    assert "last request's KV cache" not in told

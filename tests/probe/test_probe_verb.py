@@ -49,6 +49,18 @@ def test_a_model_that_does_not_exist_is_refused_with_those_built_in(tmp_path) ->
 
 
 @pytest.mark.needs_torch
+def test_a_hub_id_means_published_weights_also_where_the_catalogue_has_that_model(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    answer = CliRunner().invoke(main, ["probe", "meta-llama/Llama-3.1-8B", *QUICK])
+    assert answer.exit_code == 2
+    assert answer.stderr.startswith("vramwatch: model 'meta-llama/Llama-3.1-8B': ")
+    assert "llama-3.1-8b" in answer.stderr
+
+
+@pytest.mark.needs_torch
 def test_one_run_is_printed_as_json_with_units_of_bytes() -> None:
     answer = CliRunner().invoke(main, ["probe", *QUICK, "--format", "json"])
     assert answer.exit_code == 0, answer.stderr
@@ -85,9 +97,18 @@ def test_a_sweep_finds_a_batch_that_fits_where_one_more_does_not() -> None:
         main, ["probe", *QUICK, "--sweep", "batch", "--budget", "13MiB", "--format", "json"]
     )
     assert answer.exit_code == 0, answer.stderr
-    tried = json.loads(answer.stdout)
-    found = max(each["value"] for each in tried if each["peak"])
-    assert found + 1 in [each["value"] for each in tried if each["peak"] is None]
+    told = json.loads(answer.stdout)
+    peaks = {each["value"]: each["peak_bytes"] for each in told["tried"]}
+    assert peaks[told["largest"]] <= told["budget_bytes"] == 13 * 1024 * 1024
+    assert peaks[told["largest"] + 1] is None
+
+
+@pytest.mark.needs_torch
+def test_a_sweep_in_which_nothing_fits_says_so() -> None:
+    asked = ["probe", *QUICK, "--tokens", "3", "--sweep", "tokens", "--budget"]
+    answer = CliRunner().invoke(main, [*asked, "11MiB"])
+    assert answer.exit_code == 0, answer.stderr
+    assert answer.stdout.splitlines()[-1] == "none fits 11.0 MiB"
 
 
 @pytest.mark.needs_torch
@@ -163,5 +184,37 @@ def test_a_run_that_fails_is_told_and_not_kept(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     answer = CliRunner().invoke(main, ["probe", *QUICK, "--attention", "flash_attention_3"])
     assert answer.exit_code == 1
-    assert "nothing is kept of a run that failed" in answer.stderr
+    assert answer.stderr.startswith("vramwatch: tiny-llama: failed: ")
     assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.needs_torch
+@pytest.mark.parametrize("verb", ["probe", "kv"])
+def test_a_run_that_needs_what_is_not_here_is_told_and_not_kept(verb, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    asked = [verb, *QUICK, "--attention", "flash_attention_2"]
+    answer = CliRunner().invoke(main, asked)
+    assert (answer.exit_code, answer.stdout) == (1, "")
+    assert answer.stderr == (
+        "vramwatch: tiny-llama: not here: flash_attention_2 needs CUDA and the package flash-attn\n"
+    )
+    assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize("verb", ["probe", "kv"])
+def test_an_interpreter_that_cannot_be_run_is_bad_usage(verb) -> None:
+    answer = CliRunner().invoke(main, [verb, "--python", "/nowhere/python"])
+    assert answer.exit_code == 2
+    assert answer.stderr == (
+        "vramwatch: /nowhere/python: cannot be run (No such file or directory); "
+        "name a Python that has torch: --python, probe.python\n"
+    )
+
+
+@pytest.mark.needs_torch
+def test_a_cache_that_memory_ran_out_for_is_a_result_with_what_was_seen_of_it() -> None:
+    answer = CliRunner().invoke(main, ["kv", *QUICK, "--budget", "5MiB"])
+    assert answer.exit_code == 0, answer.stderr
+    words = " ".join(answer.stdout.split())
+    assert "! out of memory: the budget of 5.0 MiB was passed by " in words
+    assert "the model returned none" not in words

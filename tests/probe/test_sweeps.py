@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from vramwatch.probe.findings import rise_of
-from vramwatch.probe.sweeps import LARGEST, MOST_RUNS, Tried, following, largest
+from vramwatch.probe.sweeps import LARGEST, MOST_RUNS, Tried, following, largest, tries_left
 
 
 def swept(peak, budget: int, start: int) -> list[Tried]:
@@ -42,6 +42,28 @@ def test_a_peak_that_grows_faster_is_foreseen_too_high_and_bisected(room, start)
 
 def test_a_straight_line_takes_few_runs() -> None:
     assert len(swept(lambda value: 10**9 + 10**6 * value, 4 * 10**9, 1)) <= 5
+
+
+def test_a_peak_that_hardly_rises_at_first_leads_nowhere_far() -> None:
+    """As of new tokens: the prompt's activations are the peak until the cache has outgrown them."""
+    budget = 13 * 2**20
+    tried = swept(lambda tokens: max(11_744_000 + tokens, 11_000_000 + 6000 * tokens), budget, 4)
+    found = largest(tried)
+    assert found is not None
+    assert found.value == (budget - 11_000_000) // 6000
+    assert len(tried) <= 12
+    assert max(each.value for each in tried) <= 64 * 64
+
+
+def test_nothing_smaller_than_the_least_is_tried() -> None:
+    assert following([Tried(3, None)], 3, 10, least=2) is None
+
+
+@given(fits=some.integers(0, 10**6), gap=some.integers(1, 10**6))
+def test_the_tries_that_are_left_are_those_of_halving(fits, gap) -> None:
+    tried = [Tried(fits, 1), Tried(fits + gap, None)]
+    assert 2 ** (tries_left(tried) or 0) >= gap
+    assert tries_left(tried[:1]) is None
 
 
 @given(level=some.integers(0, 10**9), first=some.integers(0, 10**9), count=some.integers(1, 30))

@@ -36,7 +36,7 @@ def command(
     vramwatch kv mistral-7b-v0.1 --prompt 100
     vramwatch kv tiny-mistral --cache unaware
     """
-    from vramwatch.cli.probing import experiment_of
+    from vramwatch.cli.probing import experiment_of, refuse_what_did_not_run
     from vramwatch.cli.views.kv import kv_lines
     from vramwatch.cli.views.probe import about
     from vramwatch.cli.views.text import Line, Tone, line
@@ -44,6 +44,7 @@ def command(
 
     experiment = experiment_of(asked, cache=cache, requests=requests, retains=retain)
     result = Runs(1, python).result_of(experiment)
+    refuse_what_did_not_run(result)
     if output_format == "json":
         click.echo(json.dumps(to_json(result)))
         return

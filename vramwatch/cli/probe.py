@@ -80,10 +80,9 @@ def command(
     """
     from vramwatch.cli import probe_history
     from vramwatch.cli.plotting import require_charts, write_png
+    from vramwatch.cli.probing import refuse_what_did_not_run
     from vramwatch.cli.sweeping import run_sweep
-    from vramwatch.core.errors import VramwatchError
     from vramwatch.probe.experiment import Planted, plant
-    from vramwatch.probe.results import Ended
 
     if lists or diff:
         probe_history.show(diff, config_path, store_path, output_format)
@@ -106,14 +105,14 @@ def command(
         _follow(experiment, python, output_format)
         return
     rows = _compared(experiment, only, python) if compare else _one(experiment, python)
+    if not compare:
+        refuse_what_did_not_run(rows[0][1])
     if html is not None:
         _write(html, rows)
     if png is not None:
         write_png(png, rows[0][1])
     _show(rows, output_format)
-    first = rows[0][1]
-    if first.ended is Ended.FAILED:
-        raise VramwatchError(f"{first.experiment.model}: nothing is kept of a run that failed: {first.why}")
+    refuse_what_did_not_run(rows[0][1])
     probe_history.hand_in({each.name: result for each, result in rows}, config_path, store_path)
 
 

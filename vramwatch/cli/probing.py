@@ -74,6 +74,15 @@ def _budget(written: str | None) -> int | None:
         raise UsageError(f"--budget: {error}") from None
 
 
+def refuse_what_did_not_run(result: "Result") -> None:
+    """Errors: VramwatchError for a run that failed, or that needs what this machine lacks."""
+    from vramwatch.core.errors import VramwatchError
+    from vramwatch.probe.results import Ended
+
+    if result.ended in (Ended.FAILED, Ended.NOT_HERE):
+        raise VramwatchError(f"{result.experiment.model}: {result.ended}: {result.why}")
+
+
 class Runs:
     """Runs experiments one after the other, each in a process of its own; a terminal shows how far it is."""
 
@@ -84,8 +93,12 @@ class Runs:
         self._done = 0
         self._begun = time.monotonic()
 
+    def expect(self, more: int | None) -> None:
+        """Say that there will be ``more`` runs from here on, as far as is known; None: nobody knows."""
+        self._count = None if more is None else self._done + more
+
     def result_of(self, experiment: "Experiment", name: str = "") -> "Result":
-        """Run ``experiment``, of which is told as ``name``. Errors: UsageError, ProbeError."""
+        """Run ``experiment``, of which is told as ``name``. Errors: UsageError."""
         from vramwatch.cli.progress import course
         from vramwatch.cli.views.terminal import terminal
         from vramwatch.probe.children import run

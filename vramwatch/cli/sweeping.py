@@ -2,7 +2,8 @@
 
 import json
 import sys
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -14,11 +15,14 @@ from vramwatch.core.errors import UsageError, VramwatchError
 from vramwatch.probe.experiment import Experiment
 from vramwatch.probe.findings import rise_of
 from vramwatch.probe.results import Ended, Result
-from vramwatch.probe.sweeps import Tried, following
+from vramwatch.probe.sweeps import Tried, following, largest, tries_left
+
+LEAST = {"tokens": 2}
+"""The smallest that makes a run, where it is not 1."""
 
 
 def run_sweep(base: Experiment, what: str, python: str | None, output_format: str) -> None:
-    """Sweep ``what`` of ``base`` and show what came of it. Errors: UsageError, VramwatchError, ProbeError."""
+    """Sweep ``what`` of ``base`` and show what came of it. Errors: UsageError, VramwatchError."""
     if what == "requests":
         _in_a_row(base, python, output_format)
     else:
@@ -46,15 +50,29 @@ def _largest(base: Experiment, what: str, python: str | None, output_format: str
         )
     plain, runs = replace(base, requests=1), Runs(None, python)
     tried: list[Tried] = []
-    while (value := following(tried, getattr(plain, what), base.budget_bytes)) is not None:
+    start, least = getattr(plain, what), LEAST.get(what, 1)
+    while (value := following(tried, start, base.budget_bytes, least)) is not None:
+        runs.expect(tries_left(tried))
         change: dict[str, Any] = {what: value}
         result = runs.result_of(replace(plain, **change), f"{what} {value}, try {len(tried) + 1}")
         _refuse(result, f"{what} {value}", Ended.COMPLETE, Ended.OUT_OF_MEMORY)
         tried.append(Tried(value, result.peak if result.ended is Ended.COMPLETE else None))
+        if result.at("generate") is None:  # it was not even loaded: less of anything else changes nothing
+            break
     if output_format == "json":
-        click.echo(json.dumps([asdict(each) for each in tried]))
+        click.echo(json.dumps(_record(what, tried, base.budget_bytes)))
         return
     terminal(sys.stdout).show(tried_lines(what, tried, base.budget_bytes))
+
+
+def _record(what: str, tried: Sequence[Tried], budget: int) -> Mapping[str, Any]:
+    found = largest(tried)
+    return {
+        "sweep": what,
+        "budget_bytes": budget,
+        "largest": None if found is None else found.value,
+        "tried": [{"value": each.value, "peak_bytes": each.peak} for each in tried],
+    }
 
 
 def _refuse(result: Result, name: str, *accepted: Ended) -> None:

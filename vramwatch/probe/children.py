@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import vramwatch
-from vramwatch.core.errors import UsageError, VramwatchError
+from vramwatch.core.errors import UsageError
 from vramwatch.probe.experiment import Experiment, to_json
 from vramwatch.probe.results import Ended, Result, read
 
@@ -29,15 +29,11 @@ KILLED = -9
 """What the kernel's out-of-memory killer leaves as an exit status."""
 
 
-class ProbeError(VramwatchError):
-    """A run could not be begun."""
-
-
 def run(experiment: Experiment, progress: Progress, python: str | None = None) -> Result:
     """Run ``experiment`` in a fresh process of the interpreter ``python`` (default: this one).
 
     A run that breaks is a result that says so. Errors: UsageError where it was refused, with what is
-    accepted; ProbeError where there is no such interpreter.
+    accepted, or where there is no such interpreter.
     """
     argv = [python or sys.executable, "-c", _PROGRAM, str(Path(vramwatch.__file__).parent)]
     try:
@@ -45,8 +41,9 @@ def run(experiment: Experiment, progress: Progress, python: str | None = None) -
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
     except OSError as error:
-        raise ProbeError(
-            f"{argv[0]}: cannot be run ({error.strerror}); set probe.python or --python"
+        raise UsageError(
+            f"{argv[0]}: cannot be run ({error.strerror}); "
+            "name a Python that has torch: --python, probe.python"
         ) from error
     with child:
         assert child.stdin  # noqa: S101 -- asked for above

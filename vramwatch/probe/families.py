@@ -35,6 +35,7 @@ MOST: Mapping[str, int] = {
     "num_hidden_layers": 4,
     "vocab_size": 1024,
     "sliding_window": 16,
+    "sliding_window_pattern": 2,
     "head_dim": 32,
     "query_pre_attn_scalar": 32,
     "q_lora_rank": 64,
@@ -80,7 +81,7 @@ def config_of(name: str, is_full_size: bool) -> dict[str, Any] | None:
     """Return the fields of a built-in model's ``config.json``; None: there is no such model."""
     if name in TINY:
         return {**TINY[name], **SPECIAL}
-    found = models.read(name)
+    found = _read(name)
     if found is None:
         return None
     fields = {name: value for name, value in found.config.items() if name != "quantization_config"}
@@ -88,7 +89,12 @@ def config_of(name: str, is_full_size: bool) -> dict[str, Any] | None:
 
 
 def is_built_in(name: str) -> bool:
-    return name in TINY or models.read(name) is not None
+    return name in TINY or _read(name) is not None
+
+
+def _read(name: str) -> models.BuiltIn | None:
+    """Return the catalogue's model of that name; a hub id means the weights that were published under it."""
+    return None if "/" in name else models.read(name)
 
 
 def scaled(fields: Mapping[str, Any]) -> dict[str, Any]:

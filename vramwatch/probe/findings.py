@@ -29,6 +29,12 @@ class Finding:
         return bool(self.name)
 
 
+def named(finding: Finding) -> str:
+    """Return its sentence, with the name of a fault before it where it is not in it."""
+    is_told = not finding.is_fault or finding.name in finding.sentence
+    return finding.sentence if is_told else f"{finding.name}: {finding.sentence}"
+
+
 def findings(result: Result) -> list[Finding]:
     """Return the faults seen, most bytes first, then where the peak went and how well it was foreseen."""
     if result.ended is Ended.NOT_HERE:
@@ -101,14 +107,25 @@ def _peak(result: Result) -> list[Finding]:
     generate = result.at("generate")
     if generate is None or generate.peak is None or result.weights is None:
         return []
-    load = result.at("load")
-    earlier = max(0, result.floors[-2] - load.live) if load and len(result.floors) > 1 else 0
-    rest = max(0, generate.peak - result.weights - generate.kv_resident - earlier)
+    peak, left, kv = generate.peak, _left_by_earlier(result), generate.kv_resident
     parts = [f"{show_bytes(result.weights)} of weights"]
-    parts += [f"{show_bytes(earlier)} left by earlier requests"] if earlier > SMALL * generate.peak else []
-    parts += [f"{show_bytes(generate.kv_resident)} of the last request's KV cache"]
-    told = f"the peak of {show_bytes(generate.peak)} is {', '.join(parts)} and {show_bytes(rest)} of all else"
-    return [Finding("", f"{told}: activations, logits, and what is copied as the cache grows", generate.peak)]
+    parts += [f"{show_bytes(left)} left by earlier requests"] if left > SMALL * peak else []
+    if (
+        result.ended is not Ended.COMPLETE
+    ):  # a cache is seen at the end of a forward pass, which was not reached
+        kv, rest = 0, "all else: KV cache, activations, logits"
+    else:
+        parts.append(f"{show_bytes(kv)} of the last request's KV cache")
+        rest = "all else: activations, logits, and what is copied as the cache grows"
+    others = show_bytes(max(0, peak - result.weights - kv - left))
+    return [Finding("", f"the peak of {show_bytes(peak)} is {', '.join(parts)} and {others} of {rest}", peak)]
+
+
+def _left_by_earlier(result: Result) -> int:
+    """Return the bytes that requests before the last one left behind."""
+    load = result.at("load")
+    before = result.floors[-2:-1] if result.ended is Ended.COMPLETE else result.floors[-1:]
+    return max(0, before[0] - load.live) if load and before else 0
 
 
 def _prediction(result: Result) -> list[Finding]:

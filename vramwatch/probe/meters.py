@@ -37,9 +37,11 @@ class Meters:
             return self._tensors.now
         return int(torch.cuda.memory_allocated(self._device))
 
-    def read(self, stage: str) -> Reading:
-        caches = list(self._trace.alive()) if stage != "generate" else []
-        last = self._trace.samples[-1] if self._trace.samples and stage == "generate" else None
+    def read(self, stage: str, *, is_broken: bool = False) -> Reading:
+        """Read all there is to read. ``is_broken``: the last request was not served to its end."""
+        at_end = stage == "generate" and not is_broken
+        caches = [] if at_end else list(self._trace.alive())
+        last = self._trace.samples[-1] if self._trace.samples and at_end else None
         resident = sum(sum(layers) for _, layers in caches) if last is None else sum(last.resident)
         logical = resident if last is None else sum(last.logical)
         common: dict[str, Any] = {

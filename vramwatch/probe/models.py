@@ -15,6 +15,7 @@ from vramwatch.core.errors import UsageError
 from vramwatch.core.kvmath import Dtype, Precision, kv_bytes
 from vramwatch.probe import families
 from vramwatch.probe.experiment import Experiment
+from vramwatch.probe.tensors import plain
 
 HOST = 1 << 40
 """Bytes that layers may take of the host's memory: more than there are, for accelerate asks for a number."""
@@ -128,10 +129,16 @@ def _quantization(weights: str) -> Any:
         "plain": lambda: None,
         "bitsandbytes-int8": lambda: transformers.BitsAndBytesConfig(load_in_8bit=True),
         "bitsandbytes-4bit": lambda: transformers.BitsAndBytesConfig(load_in_4bit=True),
-        "torchao-int8": lambda: transformers.TorchAoConfig("int8_weight_only"),
+        "torchao-int8": _torchao,
         "quanto-int8": lambda: transformers.QuantoConfig(weights="int8"),
     }
     return makers[weights]()
+
+
+def _torchao() -> Any:
+    from torchao.quantization import Int8WeightOnlyConfig  # noqa: PLC0415 -- not everybody has it
+
+    return transformers.TorchAoConfig(Int8WeightOnlyConfig())
 
 
 def _placement(
@@ -156,6 +163,7 @@ def weight_bytes(model: torch.nn.Module) -> int:
     """Return the bytes of parameters and buffers by their storages, so that shared ones count once."""
     storages = {}
     for each in (*model.parameters(), *model.buffers()):
-        storage = each.untyped_storage()
-        storages[id(storage)] = storage.nbytes()
+        for tensor in plain(each):
+            storage = tensor.untyped_storage()
+            storages[id(storage)] = storage.nbytes()
     return sum(storages.values())

@@ -75,7 +75,8 @@ class Run:
             if not is_out_of_memory(error):
                 raise
             ended, why = Ended.OUT_OF_MEMORY, str(error).splitlines()[0]
-            self._readings.append(self._meters.read("generate" if self._weights is not None else "load"))
+            stage = "generate" if self._weights is not None else "load"
+            self._readings.append(self._meters.read(stage, is_broken=True))
         return Result(
             experiment=self._experiment,
             ended=ended,

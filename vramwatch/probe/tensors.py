@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
+
+from vramwatch.core.units import show_bytes
 
 
 class Made(NamedTuple):
@@ -43,8 +45,9 @@ class LiveTensors(TorchDispatchMode):
             if isinstance(each, torch.Tensor):
                 self._see(each, func)
         if self._budget is not None and self.now > self._budget:
+            beyond = f"passed by {show_bytes(self.now - self._budget)} of tensors"
             raise OverBudget(
-                f"{self.now} bytes of tensors live, {self._budget} may; the last was made by {func}"
+                f"the budget of {show_bytes(self._budget)} was {beyond}, the last made by {_name(func)}"
             )
         return result
 
@@ -80,6 +83,10 @@ class LiveTensors(TorchDispatchMode):
         model.register_forward_hook(lambda *_: setattr(self, "place", ""))
 
     def _see(self, tensor: torch.Tensor, func: Any) -> None:
+        for each in plain(tensor):
+            self._see_plain(each, func)
+
+    def _see_plain(self, tensor: torch.Tensor, func: Any) -> None:
         if tensor.device.type == "meta" and not hasattr(tensor, "fake_device"):
             return
         storage = tensor.untyped_storage()
@@ -100,6 +107,20 @@ class LiveTensors(TorchDispatchMode):
 
     def _forget(self, key: int) -> None:
         self.now -= self._made.pop(key)[0].size
+
+
+def plain(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Yield the tensors that hold the bytes of ``tensor``: itself, or those that it is made of.
+
+    The quantised ones of torchao and quanto are wrappers of several, and their own storage, as large as if
+    nothing were quantised, holds nothing.
+    """
+    if not is_traceable_wrapper_subclass(tensor):
+        yield tensor
+        return
+    names, _ = tensor.__tensor_flatten__()
+    for name in names:
+        yield from plain(getattr(tensor, name))
 
 
 def _name(func: Any) -> str:

@@ -369,7 +369,8 @@ def _layers(places: "Sequence[int]") -> str:
 
 
 def _bytes(size: int) -> str:
+    """Return ``size`` as ``core.units.show_bytes`` does, which cannot be imported here."""
     for unit, name in ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB")):
         if abs(size) >= unit:
-            return f"{size / unit:.1f} {name}"
+            return f"{size / unit:.1f} {name}" if abs(size) < 100 * unit else f"{size / unit:.0f} {name}"
     return f"{size} B"

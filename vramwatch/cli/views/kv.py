@@ -8,9 +8,9 @@ from vramwatch.cli.views.dots import Dots
 from vramwatch.cli.views.text import Glyphs, Line, Span, Tone, left, line, right, wrap
 from vramwatch.core.kvmath import Attention, Latent, LayerCache, State
 from vramwatch.core.units import show_bytes
-from vramwatch.probe.findings import findings
+from vramwatch.probe.findings import findings, named
 from vramwatch.probe.foreseen import dtype_of, formula, layers_at, parting
-from vramwatch.probe.results import Result
+from vramwatch.probe.results import Ended, Result
 from vramwatch.sdk.tracing import Sample
 
 NAME, KIND, FIGURE = 12, 22, 13
@@ -23,10 +23,13 @@ LABEL = 10
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One layer at one request's first and last forward pass, in bytes. ``foreseen`` is of the last."""
+    """One layer at one request's first and last forward pass, in bytes. ``foreseen`` is of the last.
+
+    ``slots``: None: it has none that could be counted, as a state or quantised keys.
+    """
 
     kind: str
-    slots: int
+    slots: int | None
     prompt: tuple[int, int]  # logical, resident
     end: tuple[int, int]
     foreseen: int | None
@@ -36,7 +39,11 @@ def kv_lines(result: Result, width: int, glyphs: Glyphs) -> Iterator[Line]:
     """Yield the layers of the last request, equal ones together, the growth of all, and what is found."""
     samples = last_request(result)
     if not samples:
-        yield line("no cache was seen: the model returned none", Tone.WARNING)
+        if result.ended is Ended.COMPLETE:
+            yield line("no cache was seen: the model returned none", Tone.WARNING)
+        for each in findings(result):
+            if each.is_fault:
+                yield from wrap(f"! {named(each)}", width, 0, Tone.WARNING)
         return
     yield from _table(result, samples)
     yield Line()
@@ -59,7 +66,7 @@ def rows_of(result: Result, samples: Sequence[Sample]) -> list[Row]:
     return [
         Row(
             kind_of(caches[place]) if caches and place < len(caches) else "unknown to the formulas",
-            end.slots[place],
+            end.slots[place] or None,
             (first.logical[place], first.resident[place]),
             (end.logical[place], end.resident[place]),
             foreseen[place] if place < len(foreseen) else None,
@@ -97,6 +104,21 @@ def groups_of(rows: Sequence[Row]) -> Iterator[tuple[str, int]]:
         count = len(list(run))
         yield (f"{place}" if count == 1 else f"{place} to {place + count - 1}"), count
         place += count
+
+
+def kinds_of(rows: Sequence[Row]) -> Iterator[tuple[str, int]]:
+    """Yield each kind of layer once, wherever its layers stand: its name, and the place of its first."""
+    kinds: dict[Row, list[int]] = {}
+    for place, row in enumerate(rows):
+        kinds.setdefault(row, []).append(place)
+    for places in kinds.values():
+        first, last, count = places[0], places[-1], len(places)
+        if count == 1:
+            yield f"layer {first}", first
+        elif count == last - first + 1:
+            yield f"each of layers {first} to {last}", first
+        else:
+            yield f"each of the {count} layers like layer {first}", first
 
 
 def _table(result: Result, samples: Sequence[Sample]) -> Iterator[Line]:
@@ -137,14 +159,9 @@ def layer_lines(result: Result, width: int, glyphs: Glyphs) -> Iterator[Line]:
 
 def layer_curves(result: Result) -> dict[str, list[int]]:
     """Return, for each kind of layer by its name, the resident bytes of one at each forward pass."""
-    curves: dict[str, list[int]] = {}
     samples = last_request(result)
-    place = 0
-    for name, count in groups_of(rows_of(result, samples)) if samples else ():
-        words = f"layer {name}" if count == 1 else f"each of layers {name}"
-        curves[words] = [each.resident[place] for each in result.samples]
-        place += count
-    return curves
+    rows = rows_of(result, samples) if samples else []
+    return {name: [each.resident[place] for each in result.samples] for name, place in kinds_of(rows)}
 
 
 def _plot(title: str, values: Sequence[int], height: int, width: int, glyphs: Glyphs) -> Iterator[Line]:
@@ -166,7 +183,7 @@ def words(result: Result) -> Iterator[tuple[str, Tone]]:
     """Yield what is to be said: faults, where formula and cache part, what looking cost."""
     for each in findings(result):
         if each.is_fault:
-            yield f"! {each.name}: {each.sentence}", Tone.WARNING
+            yield f"! {named(each)}", Tone.WARNING
     part = parting(result)
     if formula(result) is None:
         yield "- the formulas do not know this model", Tone.PLAIN

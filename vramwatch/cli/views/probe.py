@@ -8,10 +8,10 @@ from vramwatch.cli.views.text import Glyphs, Line, Tone, left, line, right, wrap
 from vramwatch.core.units import show_bytes
 from vramwatch.probe.experiment import Experiment
 from vramwatch.probe.families import TINY, is_built_in
-from vramwatch.probe.findings import findings, rise_of
+from vramwatch.probe.findings import findings, named, rise_of
 from vramwatch.probe.recipe import Verdict
 from vramwatch.probe.results import Reading, Result
-from vramwatch.probe.sweeps import Tried, largest
+from vramwatch.probe.sweeps import Tried, is_proven, largest
 from vramwatch.probe.variants import Variant, changes
 
 NARROW, WIDE = 9, 11
@@ -42,14 +42,8 @@ def result_lines(result: Result, width: int, glyphs: Glyphs) -> Iterator[Line]:
         yield from layer_lines(result, width, glyphs)
         yield Line()
     for each in findings(result):
-        text = (
-            f"{each.name}: {each.sentence}"
-            if each.is_fault and each.name not in each.sentence
-            else each.sentence
-        )
-        yield from wrap(
-            ("! " if each.is_fault else "- ") + text, width, 0, Tone.WARNING if each.is_fault else Tone.PLAIN
-        )
+        mark, tone = ("! ", Tone.WARNING) if each.is_fault else ("- ", Tone.PLAIN)
+        yield from wrap(f"{mark}{named(each)}", width, 0, tone)
 
 
 def about(result: Result) -> str:
@@ -133,6 +127,10 @@ def verdict_lines(verdicts: Sequence[Verdict], first: Result, width: int) -> Ite
             yield from wrap(f"- {each.claim}: {each.word.upper()}. {each.sentence}", width, 0)
 
 
+LARGEST = {"batch": "largest batch", "prompt": "longest prompt", "tokens": "longest answer"}
+"""What is looked for, by what is swept."""
+
+
 def tried_lines(what: str, tried: Sequence[Tried], budget: int) -> Iterator[Line]:
     """Yield what a sweep tried, in its order, and what it found."""
     yield line(right(what, NARROW) + right("peak", WIDE + 2), Tone.FAINT)
@@ -141,9 +139,12 @@ def tried_lines(what: str, tried: Sequence[Tried], budget: int) -> Iterator[Line
         yield line(right(str(each.value), NARROW) + right(peak, WIDE + 2))
     found = largest(tried)
     if found is None:
-        yield line(f"no {what} fits {show_bytes(budget)}", Tone.WARNING)
+        yield line(f"none fits {show_bytes(budget)}", Tone.WARNING)
     else:
-        yield line(f"the largest {what} within {show_bytes(budget)} is {found.value}", Tone.STRONG)
+        unit = "" if what == "batch" else " tokens"
+        bound = "" if is_proven(tried) else "at least "
+        told = f"the {LARGEST[what]} within {show_bytes(budget)} is {bound}{found.value:,}{unit}"
+        yield line(told, Tone.STRONG)
 
 
 def floor_lines(result: Result) -> Iterator[Line]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from vramwatch.cli.views.chart import Chart, ShownPoint, draw
-from vramwatch.cli.views.kv import grouped, last_request, rows_of
+from vramwatch.cli.views.kv import grouped, kinds_of, last_request, rows_of
 from vramwatch.cli.views.kv import words as kv_words
 from vramwatch.cli.views.page import document, section, text
 from vramwatch.cli.views.probe import COLUMNS, about, cells_of
@@ -20,7 +20,7 @@ ul.found{padding-left:1.2rem}
 """
 
 MOST_CURVES = 6
-"""Layers that the chart of one cache shows; of equal ones the first alone."""
+"""Kinds of layers that the chart of one cache shows; of equal layers the first stands for all."""
 
 BAR_WIDTH = 180
 """Pixels of the longest bar."""
@@ -74,15 +74,10 @@ def _cache(result: Result) -> str:
     span = (0.0, float(max(1, samples[-1].forward)))
     step = max(1, samples[-1].forward // TICKS)
     ticks = [(float(each), str(each)) for each in range(0, samples[-1].forward + 1, step)]
-    curves: dict[str, list[ShownPoint]] = {}
-    place = 0
-    for name, _ in list(grouped(rows_of(result, samples)))[:MOST_CURVES]:
-        place = int(name.split()[0])
-        held = [each.resident[place] for each in samples]
-        word = "layers" if " to " in name else "layer"
-        curves[f"{word} {name}, one of them" if word == "layers" else f"{word} {name}"] = [
-            (float(each.forward), float(size), float(size)) for each, size in zip(samples, held, strict=True)
-        ]
+    curves: dict[str, list[ShownPoint]] = {
+        name: [(float(each.forward), *(float(each.resident[place]),) * 2) for each in samples]
+        for name, place in list(kinds_of(rows_of(result, samples)))[:MOST_CURVES]
+    }
     chart = draw(Chart("Resident bytes of a layer, by forward pass", curves, span, 1.0, ticks=ticks), None)
     titles = ("layer", "keeps", "slots", "after the prompt", "resident", "at the end", "resident", "formula")
     head = [(title, number > 1) for number, title in enumerate(titles)]
@@ -108,7 +103,7 @@ def _comparison(rows: Rows) -> str:
         ("peak", True),
         ("", False),
         ("after release", True),
-        ("KV", True),
+        ("KV held", True),
         ("tokens/s", True),
     ]
     body: list[list[Cell]] = []

@@ -25,7 +25,8 @@ def list_lines(
         count = len(each.figures)
         variants = f", {count} variants" if count > 1 else ""
         indent = " " * len(each.id)
-        ended = "" if each.first.ended == COMPLETE else f"{each.first.ended}; "
+        is_told = each.first.ended == COMPLETE or each.first.ended in each.faults
+        ended = "" if is_told else f"{each.first.ended}; "
         yield line(f"{each.id}  {_about(each)}{variants}")
         yield line(
             f"{indent}  {ended}peak {show_bytes(each.first.peak)}; {', '.join(each.faults) or 'no fault'}; "
