@@ -488,6 +488,12 @@ def test_an_end_that_has_passed_is_one_that_was_to_come():
     assert "memory was to end between 03:44 and 04:04 (80 %)" in shown
 
 
+def test_of_one_that_somebody_has_in_hand_it_is_said_who():
+    told = opened("soon", Severity.CRITICAL, hours=0.5)
+    view = replace(status(BUSY, incidents=(told,)), acknowledged={"soon": "anna as root (uid 0)"})
+    assert "(80 %), acknowledged by anna as root (uid 0)\n" in seen(view, width=200)
+
+
 def test_of_many_open_incidents_the_most_urgent_are_told_and_the_others_counted():
     told = tuple(opened(f"chat-{number:02}", Severity.WARNING, hours=number + 1.0) for number in range(9))
     shown = seen(status(BUSY, incidents=told), width=160)

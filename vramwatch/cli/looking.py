@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import tzinfo
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +296,7 @@ def _with_history(history: History, status: Status, newest: float) -> Status:
         since=_since(history, status.poll, newest),
         silences=history.casebook.silences(),
         incidents=history.open_incidents(),
+        acknowledged=_acknowledged(history),
         gpus={gpu.uuid: gpu for gpu in history.gpus()},
         attempts=history.casebook.last_attempts(at - ATTEMPTS_SHOWN),
     )
@@ -327,3 +329,9 @@ def _differences(moved: Mapping[SeriesKey, tuple[float | None, float | None]]) -
         for key, (first, last) in moved.items()
         if first is not None and last is not None
     }
+
+
+def _acknowledged(history: History) -> Mapping[str, str]:
+    entries = history.casebook.entries(inf)  # those that are open alone
+    known = {each.case.incident.id: each.case.acknowledged for each in entries}
+    return {id: said.author for id, said in known.items() if said is not None}

@@ -9,6 +9,7 @@ from vramwatch.cli.when import show_when
 from vramwatch.core.forecast import Exhaustion
 from vramwatch.core.incidents import Incident, Severity, State, Transition
 from vramwatch.core.model import Gpu, SubjectKind
+from vramwatch.core.texts import clean
 from vramwatch.core.units import show_bytes
 from vramwatch.core.wording import subject_words, what_words
 
@@ -19,16 +20,26 @@ MOST = 6
 
 
 def incident_lines(
-    told: Sequence[Transition], gpus: Mapping[str, Gpu], now: float, width: int, zone: tzinfo | None
+    told: Sequence[Transition],
+    acknowledged: Mapping[str, str],
+    gpus: Mapping[str, Gpu],
+    now: float,
+    *,
+    width: int,
+    zone: tzinfo | None,
 ) -> list[Line]:
     """Return what is open: severity, who, why, how fast, and when memory ends. ``now``: unix seconds.
 
-    ``told``: the newest transition of each incident. What has not fired is "pending".
+    ``told``: the newest transition of each incident. What has not fired is "pending". ``acknowledged``: id ->
+    who has it in hand.
     """
     ordered = sorted((each.incident for each in told), key=_urgency)
-    lines = [
-        each for incident in ordered[:MOST] for each in _incident_lines(incident, gpus, now, width, zone)
-    ]
+    lines = []
+    for incident in ordered[:MOST]:
+        tone, words = _incident_words(incident, gpus, now, zone)
+        by = acknowledged.get(incident.id)
+        words += f", acknowledged by {clean(by)}" if by else ""
+        lines += wrap(words, width, 0, tone)
     if len(ordered) > MOST:
         lines += wrap(f"and {len(ordered) - MOST} more open incidents", width, 0, Tone.FAINT)
     return lines
@@ -41,9 +52,9 @@ def _urgency(incident: Incident) -> tuple[bool, bool, float, str]:
     return incident.state is State.PENDING, judgement.severity is Severity.WARNING, end, incident.id
 
 
-def _incident_lines(
-    incident: Incident, gpus: Mapping[str, Gpu], now: float, width: int, zone: tzinfo | None
-) -> list[Line]:
+def _incident_words(
+    incident: Incident, gpus: Mapping[str, Gpu], now: float, zone: tzinfo | None
+) -> tuple[Tone, str]:
     judgement = incident.judgement
     is_firing = incident.state is State.FIRING
     grade = str(judgement.severity).upper() if is_firing else str(incident.state)
@@ -54,7 +65,7 @@ def _incident_lines(
     tone = Tone.FAINT
     if is_firing:
         tone = Tone.GHOST if judgement.severity is Severity.CRITICAL else Tone.WARNING
-    return wrap(f"{grade}  {subject_words(incident.subject, gpus)}: {words}", width, 0, tone)
+    return tone, f"{grade}  {subject_words(incident.subject, gpus)}: {words}"
 
 
 def _hourly(rate: float) -> str:

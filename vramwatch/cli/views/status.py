@@ -54,7 +54,7 @@ class Status:
     ``changes``: bytes by which a series moved within the last ``span`` seconds; no entry: not known, or it
     is one of ``newcomers``, which came within them.
     ``since``: UUID (None: all GPUs) -> when its readings ended, unix seconds. ``incidents``: how each that is
-    open stands.
+    open stands. ``acknowledged``: id -> who has it in hand.
     """
 
     poll: Poll
@@ -69,6 +69,7 @@ class Status:
     stopped: float | None = None  # unix seconds at which the daemon was, if later than the Poll
     silences: Sequence[Silence] = ()  # all that were ever set
     incidents: Sequence[Transition] = ()
+    acknowledged: Mapping[str, str] = field(default_factory=dict)
     gpus: Mapping[str, Gpu] = field(default_factory=dict)  # all that history knows, by UUID
     attempts: Sequence[Attempt] = ()  # the newest at each owner, of the last day
     workers: Sequence[Json] | None = None  # as core.records.worker_record tells them; None: not known
@@ -148,7 +149,9 @@ def _lines(status: Status, frame: Frame) -> list[Line]:
     lines = _heading(status, frame.width)
     if status.incidents:
         known = {**status.gpus, **gpus_of(poll)}  # one that cannot be read has its name all the same
-        told = incident_lines(status.incidents, known, status.now.wall, frame.width, status.zone)
+        told = incident_lines(
+            status.incidents, status.acknowledged, known, status.now.wall, width=frame.width, zone=status.zone
+        )
         lines += [Line(), *told]
     for entry, depth in in_order((*poll.ledgers, *poll.missing)):
         lines.append(Line())
