@@ -130,9 +130,8 @@ class Trace:
             f"{sum(each.logical):>10}  {sum(each.resident):>11}"
             for each in last.values()
         ]
-        lines.append(
-            f"looked at {self.looks} of {self.forwards} forward passes, {self.overhead_seconds * 1e3:.1f} ms in all"
-        )
+        took = f"{self.overhead_seconds * 1e3:.1f} ms in all"
+        lines.append(f"looked at {self.looks} of {self.forwards} forward passes, {took}")
         return "\n".join(lines + [f"{each.name}: {each.sentence}" for each in self.faults()])
 
 
