@@ -130,4 +130,4 @@ def _left(result: Result) -> int:
 def _changed(what: str, value: int, before: int) -> str:
     if value == before:
         return f"{what} is the same to the byte"
-    return f"{what} changes by {show_bytes(value - before, signed=True)} ({value / before - 1:+.1%})"
+    return f"{what} changes by {show_bytes(value - before, signed=True)} ({value / before - 1:+z.1%})"
