@@ -74,3 +74,4 @@ def test_looking_that_would_take_too_long_is_left_out_but_for_the_first_two(mode
         generate(model)
         generate(model)
     assert [(each.request, each.forward) for each in trace.samples] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert "looked at 4 of 12 forward passes" in str(trace)

@@ -4,7 +4,7 @@ import pytest
 
 from vramwatch.probe.experiment import Experiment
 from vramwatch.probe.results import Ended, Reading, Result
-from vramwatch.probe.variants import AGAIN, REFERENCE, VARIANTS, changes
+from vramwatch.probe.variants import AGAIN, REFERENCE, VARIANTS, changes, chosen
 
 BY_NAME = {each.name: each for each in VARIANTS}
 
@@ -34,3 +34,8 @@ def test_where_the_same_twice_differs_as_much_nothing_is_said_of_speed_but_that(
 def test_memory_is_compared_all_the_same() -> None:
     told = list(changes([ran(REFERENCE, 300.0), ran("eager", 60.0, peak=2000), ran(AGAIN, 60.0)]))
     assert told[0].startswith("eager attention: the peak changes by +1000 B (+100.0%)")
+
+
+def test_what_is_chosen_comes_with_what_it_is_compared_to_and_the_experiment_itself_first() -> None:
+    assert [each.name for each in chosen(["loop_grad"])] == [REFERENCE, "loop_no_grad", "loop_grad"]
+    assert chosen([]) == list(VARIANTS)

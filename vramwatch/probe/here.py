@@ -6,12 +6,18 @@ import torch
 
 from vramwatch.probe.experiment import Experiment
 
-PACKAGES = {"bitsandbytes": "bitsandbytes", "torchao": "torchao", "quanto": "optimum.quanto"}
+PACKAGES = {
+    "bitsandbytes": ("bitsandbytes", "bitsandbytes"),
+    "torchao": ("torchao", "torchao"),
+    "quanto": ("optimum-quanto", "optimum.quanto"),
+}
+"""What quantises weights -> what is installed for it, and what is imported."""
 
 
 def lacks(experiment: Experiment, device: torch.device) -> str:
     """Return why ``experiment`` cannot run here; empty: it can."""
     package = experiment.weights.partition("-")[0]
+    distribution, library = PACKAGES.get(package, ("", ""))  # plain weights need none
     is_on_cpu = device.type != "cuda"
     reasons = {
         "flash_attention_2 needs CUDA and the package flash-attn": (
@@ -24,9 +30,7 @@ def lacks(experiment: Experiment, device: torch.device) -> str:
         "an offloaded cache moves between GPU and host; this run is on the CPU": (
             experiment.cache == "offloaded" and is_on_cpu
         ),
-        f"weights by {package} need the package {package}": (
-            package != "plain" and not _is_there(PACKAGES[package])
-        ),
+        f"weights by {package} need the package {distribution}": (bool(library) and not _is_there(library)),
         "a device map spreads over GPUs; this run is on the CPU": bool(experiment.device_map) and is_on_cpu,
         "a split needs two GPUs; torch sees fewer": (
             experiment.device_map == "split" and torch.cuda.device_count() < 2

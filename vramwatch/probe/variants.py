@@ -66,13 +66,14 @@ VARIANTS = (
 def chosen(names: Sequence[str]) -> list[Variant]:
     """Return the variants of these names, with those they are compared to; all of them where none is named.
 
-    Errors: UsageError for a name that is none.
+    The reference, which is the experiment as it was asked, is always the first. Errors: UsageError for a name
+    that is none.
     """
     known = [each.name for each in VARIANTS]
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UsageError(f"--only {unknown[0]}: there is no such variant; there are {', '.join(known)}")
-    wanted = {*names, *(each.beside for each in VARIANTS if each.name in names)}
+    wanted = {REFERENCE, *names, *(each.beside for each in VARIANTS if each.name in names)}
     return [each for each in VARIANTS if not names or each.name in wanted]
 
 
@@ -129,4 +130,4 @@ def _left(result: Result) -> int:
 def _changed(what: str, value: int, before: int) -> str:
     if value == before:
         return f"{what} is the same to the byte"
-    return f"{what} changes by {show_bytes(value - before, signed=True)} ({value / before - 1:+.1%})"
+    return f"{what} changes by {show_bytes(value - before, signed=True)} ({value / before - 1:+z.1%})"

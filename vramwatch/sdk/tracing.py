@@ -61,6 +61,7 @@ class Trace:
         self.windows = tuple(windows)
         self.overhead_seconds = 0.0
         self.forwards = 0
+        self.looks = 0
         self._caches: dict[int, Any] = {}  # request -> weak reference
         self._request = -1
         self._forward = 0
@@ -76,6 +77,7 @@ class Trace:
             self._begin(cache)
         self._tokens += new_tokens
         if share is None or self._forward < 2 or self.overhead_seconds <= share * self._elapsed():
+            self.looks += 1
             self._keep(Sample(self._request, self._forward, batch, self._tokens, *measure(cache)))
         self._forward += 1
         self.overhead_seconds += time.perf_counter() - begun
@@ -120,7 +122,7 @@ class Trace:
         return faults(self.samples, self.windows, self.alive())
 
     def __str__(self) -> str:
-        """Return a table: the last sample of each request, and what is wrong."""
+        """Return a table: the last sample of each request, what looking took, and what is wrong."""
         last = {each.request: each for each in self.samples}
         lines = ["request  batch  tokens  layers  KV logical  KV resident"]
         lines += [
@@ -128,6 +130,8 @@ class Trace:
             f"{sum(each.logical):>10}  {sum(each.resident):>11}"
             for each in last.values()
         ]
+        took = f"{self.overhead_seconds * 1e3:.1f} ms in all"
+        lines.append(f"looked at {self.looks} of {self.forwards} forward passes, {took}")
         return "\n".join(lines + [f"{each.name}: {each.sentence}" for each in self.faults()])
 
 
