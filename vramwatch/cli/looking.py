@@ -54,9 +54,9 @@ OF_THE_DRIVER = "These figures are the driver's own of just now"
 class Looking:
     """Answers with the present Status, again and again; the store is opened once.
 
-    Without ``read_once`` the store at ``path`` is all that is asked, however old it is. ``gpus``: of
-    these alone, as written by a person (see ``selection.pick_gpu``); none: of all. ``ask`` asks the
-    daemon a verb and returns its reply; None: it does not say.
+    Without ``read_once``, which reads the driver, the store at ``path`` answers, however old it is.
+    ``gpus``: of these alone, as written by a person (see ``selection.pick_gpu``); none: of all. ``ask`` asks
+    the daemon a verb and returns its reply; None: it does not say.
     """
 
     def __init__(
@@ -92,29 +92,26 @@ class Looking:
         return self._latest, note
 
     def _look(self, now: Instant) -> tuple[Status, str]:
-        if self._read_once is None:
-            stored = self._stored(now)
-            if stored is None:
-                raise StoreError(f"{self._path} holds no reading yet; vramwatch run fills it")
-            return stored, ""
-        return self._look_at_the_present(now, self._read_once)
-
-    def _look_at_the_present(self, now: Instant, read_once: Callable[[], Poll]) -> tuple[Status, str]:
         try:
             stored = self._stored(now)
         except StoreError as error:
+            if self._read_once is None:
+                raise
             why = join_sentences("No daemon is running, or its store cannot be used", str(error))
         else:
             fault = self._fault(stored)
-            if stored and (stored.standing not in OVER or (fault and is_simulated(stored.poll.at))):
+            is_present = stored is not None and stored.standing not in OVER
+            if stored and (is_present or self._read_once is None or (fault and is_simulated(stored.poll.at))):
                 return self._with_daemons_word(stored), fault
+            if self._read_once is None:
+                raise StoreError(f"{self._path} holds no reading yet; vramwatch run fills it")
             if fault:
-                return Status(self._fresh(now, fault, read_once), now, self._zone), join_sentences(
+                return Status(self._fresh(now, fault, self._read_once), now, self._zone), join_sentences(
                     fault, OF_THE_DRIVER
                 )
             why = self._why_not_the_store(stored)
         said = join_sentences(why, OF_THE_DRIVER, NOT_KEPT)
-        return Status(self._fresh(now, why, read_once), now, self._zone), said
+        return Status(self._fresh(now, why, self._read_once), now, self._zone), said
 
     def _fault(self, stored: Status | None) -> str:
         """Return that the daemon cannot write the store it fills, and why; empty where it can."""

@@ -81,6 +81,8 @@ def open_looking(config_path: Path | None, store_path: Path | None, gpus: tuple[
         from vramwatch.cli.asking import ask_daemon
         from vramwatch.core.errors import VramwatchError
 
+        if store_path:  # which may be of another daemon, or of none
+            return None
         try:
             return ask_daemon(config_path, verb, {})
         except VramwatchError:  # not asked for: whoever may not speak to the daemon sees the rest
