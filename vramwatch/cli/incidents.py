@@ -29,7 +29,7 @@ Decorated = Callable[..., Any]
 @click.option("--unit", help="Of systemd units.")
 @click.option("--pod", help="Of pods.")
 @click.option("--namespace", help="Of namespaces.")
-@click.option("--cause", help="Of a cause: leak, kv_cache, fragmentation, ghost, unknown.")
+@click.option("--cause", help="Of a cause, as leak or kv_cache; a wrong one is refused with all there are.")
 @click.option("--severity", help="warning or critical.")
 @click.option("--state", help="pending, firing or resolved.")
 @config_option

@@ -40,7 +40,7 @@ def command() -> None:
 @click.option("--job", help="Of Slurm jobs, by number.")
 @click.option("--engine", help="Of an inference engine.")
 @click.option("--model", help="Of a model that is served.")
-@click.option("--cause", help="Of a cause: leak, kv_cache, fragmentation, ghost, unknown.")
+@click.option("--cause", help="Of a cause, as leak or kv_cache; a wrong one is refused with all there are.")
 @click.option("--pattern", help="Of a pattern: staircase, idle_creep, out_of_memory.")
 @click.option("--incident", help="One incident, by its id or how that begins.")
 @click.option("--all", "is_all", is_flag=True, help="Everything on this machine.")
