@@ -368,7 +368,7 @@ def test_alarms_within_an_hour_are_one_episode_as_severe_as_the_worst(growth, tm
 
 # --- what cannot be judged -------------------------------------------------------------------------
 
-BRIEF = "too little to judge: seen for less than 30m after the warm-up, which is 30m."
+BRIEF = "too little to judge: seen for less than 30m after a warm-up of 30m."
 BLIND = (
     "too little to judge: neither utilisation nor running requests are told, and less than a day was seen."
 )

@@ -63,8 +63,7 @@ NO_FORECAST = {
 
 LACKS = {
     Lack.BRIEF: (
-        f"seen for less than {show_seconds(SETTLED_AFTER)} after the warm-up, "
-        f"which is {show_seconds(WARM_UP)}"
+        f"seen for less than {show_seconds(SETTLED_AFTER)} after a warm-up of {show_seconds(WARM_UP)}"
     ),
     Lack.LOAD: "neither utilisation nor running requests are told, and less than a day was seen",
 }
