@@ -8,13 +8,7 @@ from vramwatch.core.attempts import Apply
 from vramwatch.core.parties import Offer, Party, Unfit, consenting
 from vramwatch.core.policy import Case
 from vramwatch.remedying import DONE, Hands, Remedy, Report
-from vramwatch.sdk.wire import SIGNAL
-
-NEVER = frozenset(
-    {"SIGKILL", "SIGSTOP", "SIGTERM", "SIGINT", "SIGQUIT", "SIGABRT", "SIGSEGV", "SIGILL", "SIGFPE"}
-)
-"""These end or stop a process, whatever it says."""
-
+from vramwatch.sdk.wire import NEVER, SIGNAL
 
 WAITS = 60.0
 """Seconds for which a worker that was signalled waits for its safe point (SIGNALLED in sdk/worker.py)."""

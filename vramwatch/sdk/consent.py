@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from .version import __version__
-from .wire import CLEARS, MAX_TEXT, SCHEMA, SIGNAL, Hello
+from .wire import CLEARS, MAX_TEXT, NEVER, SCHEMA, SIGNAL, Hello
 
 ASK = "ask"
-REMEDIES = frozenset({ASK, SIGNAL + "SIGURG"})
-"""A handler of the SDK that wakes it would keep others, SIGTERM among them, from what they are for."""
+REMEDIES = frozenset({ASK, *(SIGNAL + each.name for each in signal.Signals if each.name not in NEVER)})
+"""A handler that only wakes the SDK would keep SIGTERM and its like from what they are for."""
 
 OFFERED = ("callback", "gc", "empty_cache")
 """What is cleared unless the application says otherwise: nothing that a later request could still want."""

@@ -31,6 +31,11 @@ that are over, Python's garbage, the allocator's unused segments."""
 SIGNAL = "signal:"
 """Before a signal's name among the remedies of a Hello, as in "signal:SIGURG"."""
 
+NEVER = frozenset(
+    {"SIGKILL", "SIGSTOP", "SIGTERM", "SIGINT", "SIGQUIT", "SIGABRT", "SIGSEGV", "SIGILL", "SIGFPE"}
+)
+"""Signals that end or stop a process, whatever it says: neither offered nor sent."""
+
 
 class WireError(ValueError):
     """Not a message of this form; the text says why, and quotes nothing of it."""
