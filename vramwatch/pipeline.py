@@ -97,7 +97,8 @@ class Pipeline:
         self._lists_changed = False  # since it was looked up who is in them
         self._pids: set[int] = set()  # in the newest lists; the same object while they stay the same
         self._facts: Mapping[int, ProcessFacts] = {}  # of them, as told last
-        self._nameless: set[ProcessKey] = set()  # ended, and forgotten
+        self._lost: set[ProcessKey] = set()  # forgotten, and not looked up since
+        self._nameless: set[ProcessKey] = set()  # forgotten when they had ended
         self._met_at = 0.0  # boottime
         self._present: dict[int, Tenant] = {}
         self.watched: frozenset[str] = frozenset()
@@ -121,11 +122,16 @@ class Pipeline:
 
         Of who has ended and is listed still, as a ghost, no more is told from now on than the pid.
         """
-        ended = {tenant.facts.key for tenant in self._present.values() if tenant.facts.state in ENDED}
-        self._nameless |= ended.intersection(keys)
+        self._lost = set(keys)
         for known in (self._tenants, self._owners, self._left):
-            for key in known.keys() & set(keys):
+            for key in known.keys() & self._lost:
                 del known[key]
+        for told in [told for told in self._ooms if told[1] in self._lost]:
+            del self._ooms[told]
+        for pid, tenant in self._present.items():
+            if tenant.facts.key in self._lost:
+                self._present[pid] = self._tenant(tenant.facts)
+        self._books.clear()
         self._facts = {}  # so that those who are present are looked up again
 
     def turn(self, at: Instant) -> Poll:
@@ -237,6 +243,7 @@ class Pipeline:
         if facts is not self._facts:
             self._facts = facts
             self._take_up({pid: self._tenant(each) for pid, each in facts.items()})
+            self._lost = set()
         self._met_at = at.boottime
         self._forget(at.boottime)
 
@@ -264,6 +271,8 @@ class Pipeline:
                 del self._ooms[key]
 
     def _tenant(self, facts: ProcessFacts) -> Tenant:
+        if facts.key in self._lost and facts.state in ENDED:
+            self._nameless.add(facts.key)
         if facts.key in self._nameless:
             facts = ProcessFacts(facts.key, facts.state, facts.state_since)
         told, known = self._tenants.get(facts.key, (None, None))

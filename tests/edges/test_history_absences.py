@@ -156,3 +156,12 @@ def test_of_a_span_over_several_days_both_ends_are_told_with_their_day():
     assert str(Span(START, now, now, UTC)) == "2023-11-14 22:13:20 and 2023-11-16 22:13:20"
     assert str(Span(now - 60, now, now, UTC)) == "22:12:20 and 22:13:20"
     assert str(Span(START, START + 60, now, UTC)) == "2023-11-14 22:13:20 and 2023-11-14 22:14:20"
+
+
+def test_real_readings_after_a_recording_that_was_played_to_its_end_have_one_gap_before_them(tmp_path):
+    played(tmp_path / "v.db", "replay:night.csv", "replay").close()
+    with closing(Store.open(tmp_path / "v.db", "nvml", "0.1.0")) as store:
+        store.write(Poll(instant(99, START + 3600), (ledger(instant(99, START + 3600)),)))
+    text = ask(tmp_path / "v.db", "--since", str(START)).stdout
+    assert "the recording ends here" in text
+    assert "the daemon ended unsaid" not in text

@@ -252,9 +252,20 @@ def test_of_a_ghost_whose_history_was_deleted_no_more_is_told_than_its_pid():
     world.facts_now = replace(named, state=ProcessState.GONE, state_since=101.0)
     pipeline.turn(at(6))
     pipeline.forget({FACTS.key})
-    tenant = holding(pipeline.turn(at(12))).tenant
-    assert tenant.facts == ProcessFacts(FACTS.key, ProcessState.GONE, 101.0)
-    assert "alice" not in str(tenant)
+    for second in (7, 12):  # between two lists, and with the next
+        tenant = holding(pipeline.turn(at(second))).tenant
+        assert tenant.facts == ProcessFacts(FACTS.key, ProcessState.GONE, 101.0)
+        assert "alice" not in str(tenant)
+
+
+def test_nor_of_one_that_is_found_to_have_ended_at_the_next_list():
+    world = World()
+    named = world.facts_now = replace(FACTS, user="alice", title="alice's train.py")
+    pipeline = make(world)
+    pipeline.turn(at(0))
+    pipeline.forget({FACTS.key})
+    world.facts_now = replace(named, state=ProcessState.GONE, state_since=101.0)
+    assert "alice" not in str(holding(pipeline.turn(at(6))).tenant)
 
 
 def test_who_lives_is_met_anew_after_its_history_was_deleted():

@@ -1,6 +1,5 @@
-"""A store whose file is deleted or replaced under the daemon that writes it."""
+"""A store whose file is deleted, moved or replaced under the daemon that writes it."""
 
-import sqlite3
 from contextlib import closing
 
 import pytest
@@ -9,10 +8,12 @@ from tests.polls import poll
 from vramwatch.core.errors import StoreError
 from vramwatch.store import History, Store
 
+TAKEN = "was deleted, moved or replaced while the daemon wrote it; restart the daemon"
+
 
 @pytest.fixture
 def path(tmp_path):
-    return tmp_path / "v.db"
+    return tmp_path / "here" / "v.db"
 
 
 @pytest.fixture
@@ -27,43 +28,59 @@ def seqs(path):
         return [each.at.seq for each in history.polls(0.0, 2e9)]
 
 
-@pytest.mark.parametrize("left", [(), ("-wal", "-shm"), ("-wal", "-shm", ".lock")], ids=str)
-def test_a_store_that_was_deleted_is_begun_anew_and_said(store, path, caplog, left):
-    """Whatever of its files is left beside it."""
-    for each in path.parent.iterdir():
-        if each.name.removeprefix(path.name) not in left:
-            each.unlink()
+def delete(path):
+    path.unlink()
+
+
+def move_its_folder(path):
+    path.parent.rename(path.parent.with_name("there"))
+
+
+def put_a_file_in_place_of_its_folder(path):
+    move_its_folder(path)
+    path.parent.touch()
+
+
+def put_another_in_its_place(path):
+    path.rename(path.with_name("old.db"))
+    path.touch()
+
+
+@pytest.mark.parametrize(
+    "take", [delete, move_its_folder, put_a_file_in_place_of_its_folder, put_another_in_its_place]
+)
+def test_a_store_that_is_taken_away_is_refused_instead_of_written_without_a_name(store, path, take):
+    take(path)
+    for seq in (2, 3):
+        with pytest.raises(StoreError, match=TAKEN):
+            store.write(poll(seq))
+
+
+def test_what_is_moved_back_is_gone_on_with_and_nothing_is_lost(store, path):
+    path.rename(path.with_name("away"))
+    with pytest.raises(StoreError, match=TAKEN):
+        store.write(poll(2))
+    path.with_name("away").rename(path)
     store.write(poll(2))
-    store.write(poll(3))
-    assert "store taken away" in caplog.text
-    with pytest.raises(StoreError, match="another vramwatch daemon"):
-        Store.open(path, "nvml", "0.1.0")
     store.close()
-    assert seqs(path) == [2, 3]
+    assert seqs(path) == [1, 2]
 
 
-def test_a_store_that_was_replaced_is_gone_on_with(store, path, tmp_path):
-    (tmp_path / "other").mkdir()
-    other = tmp_path / "other" / "v.db"
-    with closing(Store.open(other, "nvml", "0.1.0")) as another:
-        another.write(poll(1))
-        another.write(poll(2))
-    with closing(sqlite3.connect(other)) as backup:
-        backup.execute("VACUUM INTO ?", (str(tmp_path / "new"),))
-    (tmp_path / "new").rename(path)
-    store.write(poll(3))
-    store.close()
-    assert seqs(path) == [1, 2, 3]
-
-
-def test_a_store_that_another_daemon_has_taken_meanwhile_is_left_to_it(store, path):
+def test_a_store_that_another_daemon_has_begun_meanwhile_is_left_to_it(store, path):
     for each in path.parent.iterdir():
         each.unlink()
     with closing(Store.open(path, "nvml", "0.1.0")) as another:
         another.write(poll(7))
-        for _ in range(2):
-            with pytest.raises(StoreError, match="another vramwatch daemon"):
-                store.write(poll(2))
-    store.write(poll(8))
+        with pytest.raises(StoreError, match=TAKEN):
+            store.write(poll(8))
+    assert seqs(path) == [7]
+
+
+def test_after_a_restart_a_new_one_is_begun(store, path):
+    path.unlink()
+    with pytest.raises(StoreError, match=TAKEN):
+        store.write(poll(2))
     store.close()
-    assert seqs(path) == [7, 8]
+    with closing(Store.open(path, "nvml", "0.1.0")) as again:
+        again.write(poll(3))
+    assert seqs(path) == [3]

@@ -297,7 +297,10 @@ def forgotten(whole, tmp_path):
 def test_bytes_of_somebody_who_was_forgotten_are_no_growth_that_nobody_holds(forgotten):
     assert not moves(forgotten)
     said = replayed(forgotten)
-    assert "GPU 0 somebody's history was deleted: up to then nobody's bytes are not judged" in said.stderr
+    assert (
+        "GPU 0 somebody's history was deleted: growth of nobody's bytes from before is left out"
+        in said.stderr
+    )
 
 
 def test_history_tells_that_something_was_deleted_and_of_nobody_by_name(forgotten):

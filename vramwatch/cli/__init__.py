@@ -60,7 +60,8 @@ class Verbs(click.Group):
         try:
             return super().main(*args, **kwargs)
         except OSError as error:
-            if error.errno not in UNWRITTEN or error.filename is not None:
+            is_answer = error.errno in UNWRITTEN and error.filename is None and "run" not in sys.argv[1:2]
+            if not is_answer:
                 raise
             sys.stdout = None  # what is left in it cannot be written either, as python would say once more
             click.echo(f"vramwatch: the answer cannot be written: {error.strerror}", err=True)

@@ -28,16 +28,17 @@ STORE_VARIABLE = "VRAMWATCH_STORE__PATH"
 """By which it names the store."""
 
 
-def settings(config_path: Path | None) -> "Config":
+def settings(config_path: Path | None, *, needs_secrets: bool = False) -> "Config":
     """Return the configuration for a verb that reads or asks, which a fault of it does not stop.
 
-    Sections that hold one count by their defaults, and that is said once on stderr.
+    Sections that hold one count by their defaults, and that is said once on stderr; that a secret is out of
+    reach is where the whole is shown (``needs_secrets``).
     """
     from vramwatch.cli.views.terminal import tell
     from vramwatch.config import find, load_sound
 
     path = find(config_path)
-    config, faults = load_sound(path, os.environ)
+    config, faults = load_sound(path, os.environ, needs_secrets=needs_secrets)
     context = click.get_current_context(silent=True)
     told = context.meta.setdefault(__name__, set()) if context else set()
     if faults and path not in told:
@@ -58,7 +59,8 @@ def find_store(config_path: Path | None, store_path: Path | None) -> Path:
     from vramwatch.store.location import locate
 
     found = locate(store_path, settings(config_path).store.path)
-    return found if store_path or found.exists() else _store_of_the_daemon(config_path) or found
+    is_there = os.path.exists(found)  # noqa: PTH110 - Path.exists raises where this user may not even look
+    return found if store_path or is_there else _store_of_the_daemon(config_path) or found
 
 
 def _store_of_the_daemon(config_path: Path | None) -> Path | None:
@@ -158,14 +160,16 @@ def writer_of(path: Path, config_path: Path | None) -> Path:
     )
 
 
-def whereabouts(config_path: Path | None, store_path: Path | None = None) -> "Whereabouts":
+def whereabouts(
+    config_path: Path | None, store_path: Path | None = None, socket_path: Path | None = None
+) -> "Whereabouts":
     """Return how a command of another shell comes to the same daemon and store: by what was named here."""
     from vramwatch.core.whereabouts import Whereabouts
 
     store = store_path or os.environ.get(STORE_VARIABLE)
     return Whereabouts(
         str(config_path.absolute()) if config_path else None,
-        os.environ.get(CONTROL_VARIABLE),
+        str(socket_path) if socket_path else os.environ.get(CONTROL_VARIABLE),
         str(Path(store).absolute()) if store else None,
     )
 

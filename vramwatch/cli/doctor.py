@@ -62,10 +62,10 @@ def command(
         ]
     _print(findings, output_format)
     if bundle:
+        from vramwatch.cli.asking import find_store
         from vramwatch.cli.bundling import write_bundle
-        from vramwatch.store.location import locate
 
-        write_bundle(bundle, findings, config, locate(store_path, config.store.path if config else None))
+        write_bundle(bundle, findings, config, find_store(config_path, store_path))
         click.echo(f"wrote {bundle}; look through it before you hand it on", err=True)
     bad = {Grade.FAIL, Grade.WARN} if strict else {Grade.FAIL}
     if any(finding.grade in bad for finding in findings):

@@ -107,16 +107,19 @@ def _forget(path: Path, config_path: Path | None, deletions: Sequence[Wanted]) -
     No other daemon is asked to. Errors: StoreError, ControlError.
     """
     from vramwatch.control import control
+    from vramwatch.core.errors import StoreError
     from vramwatch.store import Store, StoreLocked
 
     try:
         store = Store.open(path, "forget", __version__)
-    except StoreLocked as locked:
+    except StoreError as refused:  # locked, or not for this user to write: a daemon may do it
         try:
             socket = writer_of(path, config_path)
         except control.ControlError as error:
-            told = f"{path}: the daemon that writes this store (pid {locked.pid}) cannot be asked: {error}"
-            raise control.ControlError(told) from locked
+            if not isinstance(refused, StoreLocked):
+                raise refused from error
+            told = f"{path}: the daemon that writes this store (pid {refused.pid}) cannot be asked: {error}"
+            raise control.ControlError(told) from refused
         return [control.request(socket, "forget", each) for each in deletions]
     try:
         return [store.forget(**each).counts for each in deletions]

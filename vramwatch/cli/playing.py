@@ -139,9 +139,8 @@ def _deleted(forgotten: Mapping[str, float], gpus: Mapping[str, Gpu]) -> str | N
     names = [gpu.ordinal for uuid, gpu in gpus.items() if uuid in forgotten]
     if not names:
         return None
-    return (
-        f"on GPU {', '.join(names)} somebody's history was deleted: up to then nobody's bytes are not judged"
-    )
+    where = f"on GPU {', '.join(names)}"
+    return f"{where} somebody's history was deleted: growth of nobody's bytes from before is left out"
 
 
 def said_then(history: History, since: float, until: float) -> Sequence[Transition]:

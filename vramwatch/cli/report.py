@@ -43,7 +43,7 @@ def command(
     history = open_history(config_path, store_path)
     chain = history.casebook.chain(pick_incident(history.casebook, incident, config_path, store_path))
     case = gather(history, chain)
-    config = settings(config_path)
+    config = settings(config_path, needs_secrets=not redact)
     host = host_of(history.casebook, config_path, store_path)
     if redact:
         case, aliases = redacted(case, host.name)

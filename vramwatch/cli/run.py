@@ -84,7 +84,10 @@ def command(
     logging.basicConfig(level=config.log.level.upper(), format=log_format(sys.stderr), stream=sys.stderr)
     named = (store_path, config_path, overrides.get("store.path"), os.environ.get(STORE_VARIABLE))
     _refuse_mixed_history(config, path, is_chosen=source is None or any(named))
-    _run(config, require_gpu, lambda: load(path, os.environ, overrides), whereabouts(config_path, store_path))
+    store_named = config.store.path if "store.path" in overrides else store_path
+    socket_named = config.control.socket if "control.socket" in overrides else None
+    here = whereabouts(config_path, store_named, socket_named)
+    _run(config, require_gpu, lambda: load(path, os.environ, overrides), here)
     if config.source_name == "replay" and config.store.path:
         _tell_what_was_played(config.store.path)
 

@@ -58,11 +58,14 @@ def origins(path: Path | None, environment: Mapping[str, str]) -> Mapping[Locati
     return {location: mark.key for location, mark in document.marks.items()}
 
 
-def load_sound(path: Path | None, environment: Mapping[str, str]) -> tuple[Config, str]:
+def load_sound(
+    path: Path | None, environment: Mapping[str, str], *, needs_secrets: bool = False
+) -> tuple[Config, str]:
     """Return the configuration in which the sections that hold a fault count by their defaults.
 
     For verbs that read or ask, and need little of it, secrets least of all. With it the faults, one a line,
-    without those of secrets that are out of this process's reach; "": there is none.
+    without those of secrets that are out of this process's reach, unless it ``needs_secrets``; "": there is
+    none.
     Errors: PluginError.
     """
     document = decide([_read(path), from_environment(environment)])
@@ -72,7 +75,7 @@ def load_sound(path: Path | None, environment: Mapping[str, str]) -> tuple[Confi
     at_fault = {fault.location[0] for fault in faults if fault.location}
     sound = {name: value for name, value in document.values.items() if name not in at_fault}
     config, _ = _checked(replace(document, values=sound, faults=()))
-    told = [fault for fault in faults if not fault.of_secret]
+    told = [fault for fault in faults if needs_secrets or not fault.of_secret]
     return config or Config(source=_source(Document())[0]), "\n".join(_lines(told))
 
 

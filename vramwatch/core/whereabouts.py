@@ -21,7 +21,8 @@ class Whereabouts:
 
     def reading(self, verb: str) -> str:
         """Return the command of a ``verb`` that reads the store and takes --store."""
-        return f"{self._named(self.config, None)}vramwatch {verb}{self._stored()}"
+        socket = None if self.store else self.socket  # by which a store is found where none is named
+        return f"{self._named(self.config, socket)}vramwatch {verb}{self._stored()}"
 
     def both(self, verb: str) -> str:
         """Return the command of a ``verb`` that does both."""

@@ -121,7 +121,7 @@ def lock(path: Path) -> tuple[int, bool]:
     """
     beside = lock_of(path)
     descriptor = _locked(path, beside)
-    while not is_still(beside, descriptor):  # whoever had it took the file away: see ``take_away``
+    while not _is_still(beside, descriptor):  # whoever had it took the file away: see ``take_away``
         os.close(descriptor)
         descriptor = _locked(path, beside)
     had_store = os.fstat(descriptor).st_size > 0
@@ -156,7 +156,7 @@ def _locked(path: Path, beside: Path) -> int:
     return descriptor
 
 
-def is_still(beside: Path, descriptor: int) -> bool:
+def _is_still(beside: Path, descriptor: int) -> bool:
     """Return whether ``descriptor`` is of the file that stands there now."""
     try:
         return os.path.samestat(beside.stat(), os.fstat(descriptor))
@@ -175,18 +175,6 @@ def take_away(made: Iterable[Path]) -> None:
     for each in made:
         with suppress(OSError):
             each.rmdir() if each.is_dir() else each.unlink()
-
-
-def discard_log(path: Path) -> None:
-    """Remove the log of a store that was there: SQLite would take it for that of the file which is there now.
-
-    Source: https://sqlite.org/howtocorrupt.html, 1.4. Errors: StoreError.
-    """
-    try:
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-    except OSError as error:
-        raise _cannot_be_written(path, error) from error
 
 
 def open_for_writing(path: Path, program: str) -> Connection:

@@ -36,6 +36,7 @@ REPLAY = "replay"
 """The source whose life ends with its input: nobody stops it (sources/replay.py)."""
 
 STOPPED: GapKey = (None, FaultKind.STOPPED.value)
+PLAYED_OUT: GapKey = (None, FaultKind.ENDED.value)
 STOPPED_CLEANLY = Fault(FaultKind.STOPPED, "the daemon was stopped")
 PLAYED = Fault(FaultKind.ENDED, "the recording was played to its end")
 KILLED = Fault(FaultKind.STOPPED, "the daemon ended unsaid: it was killed, or the machine went down")
@@ -139,7 +140,7 @@ def _begin_run(connection: Connection, known: Known, at: Instant, life: Life) ->
     last = known.last
     if last is not None:
         connection.execute(update(t.run).where(t.run.c.last_seq.is_(None)).values(last_seq=last.seq))
-        if STOPPED not in known.gaps:
+        if not {STOPPED, PLAYED_OUT} & known.gaps.keys():
             _open_gap(connection, known, STOPPED, KILLED, (last.seq + 1, last.wall))
     values: Values = {"boot_id": at.boot_id, "started_wall": at.wall, **asdict(life)}
     known.run = connection.execute(insert(t.run), storable(values)).lastrowid

@@ -1,10 +1,9 @@
 """The writer: one daemon a store, one transaction a poll."""
 
-import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,13 +21,9 @@ from vramwatch.store import tables as t
 from vramwatch.store.damage import StoreDamaged, is_ours_by_its_header, set_aside
 from vramwatch.store.forgetting import Forgotten, forget, wipe
 from vramwatch.store.known import Known, recall
-from vramwatch.store.location import mark
 from vramwatch.store.opening import (
     check,
-    discard_log,
-    is_still,
     lock,
-    lock_of,
     missing_so_far,
     open_for_writing,
     take_away,
@@ -53,8 +48,6 @@ _OVER = object()
 LOOK_AGAIN = 60.0
 """Seconds of boot time after which ``tend`` looks for something to do again, where nothing was due."""
 
-logger = logging.getLogger(__name__)
-
 
 class Store:
     """What polls are written to. For one thread at a time."""
@@ -64,7 +57,7 @@ class Store:
         """Whether the checkpoint went with what was forgotten, or with a store that was damaged."""
         self._path = path
         self._connection = connection
-        self._mark = mark(path)
+        self._file = _identity(path)
         self._lock: int | None = None
         self._made: tuple[Path, ...] = ()  # of it and around it, by this life
         self._life = life
@@ -176,7 +169,7 @@ class Store:
             self._write(poll, carried)
 
     def _write(self, poll: Poll, carried: Carried) -> None:
-        self._heed_removal()
+        self._refuse_removed()
         known = self._known_now()
         if known.last is not None and poll.at.seq <= known.last.seq:
             if kept_instant(poll.at) == known.last:  # its commit was reported as failed, and yet it stands
@@ -345,30 +338,21 @@ class Store:
         """Set the store aside and begin another in its place. Errors: StoreError."""
         self._connection.close()
         set_aside(self._path, damage)
-        self._lose()
-
-    def _heed_removal(self) -> None:
-        """Go on in the file that stands in the store's place, or in a new one, where this one was taken away.
-
-        SQLite would write on into a file without a name. Errors: StoreError.
-        """
-        if self._connection.closed or mark(self._path) == self._mark:
-            return
-        if self._lock is not None and not is_still(lock_of(self._path), self._lock):
-            held, _ = lock(self._path)
-            os.close(self._lock)
-            self._lock = held
-        logger.error(
-            "store taken away path=%s instead=%s", self._path, "there" if self._path.exists() else "new"
-        )
-        self._connection.close()
-        discard_log(self._path)
-        self._lose()
-
-    def _lose(self) -> None:
-        """Know nothing of the store any more: another stands in its place."""
         self.lost_checkpoint = True
         self._job, self._run, self._known, self._waiting, self._looked = None, None, None, (), None
+
+    def _refuse_removed(self) -> None:
+        """SQLite would write on into a file that has no name any more. Errors: StoreError, then.
+
+        A look that fails otherwise says nothing: the file is open, and may be written all the same.
+        """
+        with suppress(OSError):
+            if self._connection.closed or _identity(self._path) == self._file:
+                return
+            raise StoreError(
+                f"{self._path}: the store was deleted, moved or replaced while the daemon wrote it; restart "
+                "the daemon: it goes on in the one that is there then, or begins a new one"
+            )
 
     @contextmanager
     def _committing(self) -> Iterator[Known]:
@@ -382,7 +366,7 @@ class Store:
     def _known_now(self) -> Known:
         if self._connection.closed:
             self._connection = open_for_writing(self._path, self._life.version)
-            self._mark = mark(self._path)
+            self._file = _identity(self._path)
         if self._known is None:
             self._known = self._recall()
         return self._known
@@ -392,3 +376,12 @@ class Store:
             known = recall(self._connection, self._run)
         known.wait_on(self._waiting)
         return known
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells the file at ``path`` from every other; None: there is none. Errors: OSError."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
