@@ -58,6 +58,7 @@ class _Book:
 
 
 ENDED = frozenset({ProcessState.GONE, ProcessState.ZOMBIE})
+"""A process in one of these is met no more: nobody reads anew who it was."""
 
 
 class Pipeline:

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 CONTROL_VARIABLE = "VRAMWATCH_CONTROL__SOCKET"
 """By which the environment names the daemon's socket, as it may every option."""
 
-OLD_AFTER = 120.0
-"""Seconds after which a reading is none of the present: what is unchanged is stored every half minute."""
-
 STORE_VARIABLE = "VRAMWATCH_STORE__PATH"
 """By which it names the store."""
 
@@ -31,8 +28,8 @@ STORE_VARIABLE = "VRAMWATCH_STORE__PATH"
 def settings(config_path: Path | None, *, needs_secrets: bool = False) -> "Config":
     """Return the configuration for a verb that reads or asks, which a fault of it does not stop.
 
-    Sections that hold one count by their defaults, and that is said once on stderr; that a secret is out of
-    reach is where the whole is shown (``needs_secrets``).
+    Sections that hold one count by their defaults, and that is said once on stderr: of a secret that is out
+    of this shell's reach to those alone who ``needs_secrets``.
     """
     from vramwatch.cli.views.terminal import tell
     from vramwatch.config import find, load_sound
@@ -84,8 +81,9 @@ def open_history(config_path: Path | None, store_path: Path | None) -> "History"
 
 
 def tell_age(history: "History", now: float) -> None:
-    """Say on stderr of when the newest reading is, where that is not now. Errors: StoreError."""
+    """Say on stderr of when the newest reading is, if not of ``now``, unix seconds. Errors: StoreError."""
     from vramwatch.cli.when import show_when
+    from vramwatch.core.messages import OLD_AFTER
 
     span = history.span()
     if span is not None and now - span[1] > OLD_AFTER:

@@ -11,7 +11,7 @@ import click
 from vramwatch import __version__
 from vramwatch.cli.asking import find_store, writer_of
 from vramwatch.cli.options import config_option, store_option
-from vramwatch.core.errors import UsageError
+from vramwatch.core.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from vramwatch.store import History, SeriesRow
@@ -107,7 +107,6 @@ def _forget(path: Path, config_path: Path | None, deletions: Sequence[Wanted]) -
     No other daemon is asked to. Errors: StoreError, ControlError.
     """
     from vramwatch.control import control
-    from vramwatch.core.errors import StoreError
     from vramwatch.store import Store, StoreLocked
 
     try:

@@ -47,9 +47,7 @@ class Run:
     lacking: tuple[tuple[Subject, Lack], ...] = ()  # of whom there was too little to judge at the end
     minutes_until: float | None = None  # unix seconds; up to then minutes alone were left of history
     unread: Mapping[tuple[Gpu | None, Fault], int] = field(default_factory=dict)  # how often; None: all Gpus
-    released: Mapping[Gpu | None, tuple[int, float]] = field(
-        default_factory=dict
-    )  # how often, how long in all
+    released: Mapping[Gpu | None, tuple[int, float]] = field(default_factory=dict)  # how often; for how long
     doubt: str | None = None  # what may be wrong with what was played, as a sentence
     scores: tuple[Score, ...] = ()  # how it does on what people have marked; of files nobody has
 
@@ -136,6 +134,7 @@ def _without_what_was_forgotten(run: Run, forgotten: Mapping[str, float]) -> Run
 
 
 def _deleted(forgotten: Mapping[str, float], gpus: Mapping[str, Gpu]) -> str | None:
+    """Return the sentence on those of ``gpus``, by UUID, whose history was deleted; None: there are none."""
     names = [gpu.ordinal for uuid, gpu in gpus.items() if uuid in forgotten]
     if not names:
         return None

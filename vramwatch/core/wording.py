@@ -153,8 +153,8 @@ def forecast_words(judgement: Judgement, is_over: bool, zone: tzinfo | None, now
         why = NO_FORECAST[forecast.reason]
         return f"No forecast: {why if budget is None else why.replace(CAPACITY, 'its budget')}"
     what = "Memory" if budget is None else f"The budget of {show_bytes(round(budget))}"
-    verb = "was to be exhausted at" if forecast.at <= now else "is exhausted at"
-    verb = "would have been exhausted at" if is_over else verb
+    to_come = "was to be exhausted at" if forecast.at <= now else "is exhausted at"
+    verb = "would have been exhausted at" if is_over else to_come
     at, low, high = (clock(each, zone) for each in (forecast.at, forecast.low, forecast.high))
     return f"{what} {verb} {at} (80 %: {low} to {high})"
 

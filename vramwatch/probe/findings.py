@@ -110,9 +110,7 @@ def _peak(result: Result) -> list[Finding]:
     peak, left, kv = generate.peak, _left_by_earlier(result), generate.kv_resident
     parts = [f"{show_bytes(result.weights)} of weights"]
     parts += [f"{show_bytes(left)} left by earlier requests"] if left > SMALL * peak else []
-    if (
-        result.ended is not Ended.COMPLETE
-    ):  # a cache is seen at the end of a forward pass, which was not reached
+    if result.ended is not Ended.COMPLETE:  # a cache is seen at the end of a forward pass
         kv, rest = 0, "all else: KV cache, activations, logits"
     else:
         parts.append(f"{show_bytes(kv)} of the last request's KV cache")

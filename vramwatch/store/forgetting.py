@@ -93,6 +93,7 @@ def forget(connection: Connection, owner: str | None, user: str | None, now: Ins
 
 
 def _note(connection: Connection, series: Collection[int], now: Instant) -> None:
+    """Keep an event at ``now`` of each Gpu on which ``series`` are, while they still say so."""
     of = (
         select(t.gpu.c.uuid)
         .join(t.series, t.series.c.gpu == t.gpu.c.id)

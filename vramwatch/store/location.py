@@ -1,6 +1,7 @@
 """Where the store is."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 FILE = "vramwatch.db"
@@ -32,13 +33,20 @@ def default_for_writing() -> Path:
 
 
 def mark(path: Path) -> str:
-    """Return what tells the file at ``path`` from every other of this machine; empty where there is none.
+    """Return what tells the file at ``path`` from every other of this machine; empty where none is seen."""
+    with suppress(OSError):
+        return identity(path)
+    return ""
 
-    A container may see the same file under another path: its device and its inode stay (stat(2)).
+
+def identity(path: Path) -> str:
+    """Return the device and the inode of the file at ``path`` (stat(2)); empty: there is none.
+
+    They stay where a container sees the same file under another path. Errors: OSError, where nobody may look.
     """
     try:
         found = path.stat()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
     return f"{found.st_dev}:{found.st_ino}"
 

@@ -21,6 +21,7 @@ from vramwatch.store import tables as t
 from vramwatch.store.damage import StoreDamaged, is_ours_by_its_header, set_aside
 from vramwatch.store.forgetting import Forgotten, forget, wipe
 from vramwatch.store.known import Known, recall
+from vramwatch.store.location import identity, mark
 from vramwatch.store.opening import (
     check,
     lock,
@@ -57,7 +58,7 @@ class Store:
         """Whether the checkpoint went with what was forgotten, or with a store that was damaged."""
         self._path = path
         self._connection = connection
-        self._file = _identity(path)
+        self._file = mark(path)
         self._lock: int | None = None
         self._made: tuple[Path, ...] = ()  # of it and around it, by this life
         self._life = life
@@ -347,7 +348,7 @@ class Store:
         A look that fails otherwise says nothing: the file is open, and may be written all the same.
         """
         with suppress(OSError):
-            if self._connection.closed or _identity(self._path) == self._file:
+            if self._connection.closed or identity(self._path) == self._file:
                 return
             raise StoreError(
                 f"{self._path}: the store was deleted, moved or replaced while the daemon wrote it; restart "
@@ -366,7 +367,7 @@ class Store:
     def _known_now(self) -> Known:
         if self._connection.closed:
             self._connection = open_for_writing(self._path, self._life.version)
-            self._file = _identity(self._path)
+            self._file = mark(self._path)
         if self._known is None:
             self._known = self._recall()
         return self._known
@@ -376,12 +377,3 @@ class Store:
             known = recall(self._connection, self._run)
         known.wait_on(self._waiting)
         return known
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells the file at ``path`` from every other; None: there is none. Errors: OSError."""
-    try:
-        found = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return found.st_dev, found.st_ino

@@ -69,10 +69,9 @@ def _place(entry: Entry) -> tuple[int, bool, float]:
 
 def _row(entry: Entry, gpus: Mapping[str, Gpu], now: float, zone: tzinfo | None) -> tuple[str, ...]:
     incident, judgement = entry.case.incident, entry.case.incident.judgement
-    forecast = judgement.forecast
-    has_end = isinstance(forecast, Exhaustion) and incident.state is not State.RESOLVED
-    past = " (past)" if isinstance(forecast, Exhaustion) and forecast.at <= now else ""
-    ends = show_when(forecast.at, now, zone) + past if isinstance(forecast, Exhaustion) and has_end else "-"
+    forecast, ends = judgement.forecast, "-"
+    if isinstance(forecast, Exhaustion) and incident.state is not State.RESOLVED:
+        ends = show_when(forecast.at, now, zone) + (" (past)" if forecast.at <= now else "")
     what = f"{subject_words(incident.subject, gpus)}: {what_words(incident)}"
     said = "".join(f", {each}" for each in dict.fromkeys(SAID[each] for each in _standing_remarks(entry)))
     opened = show_when(incident.opened, now, zone)
