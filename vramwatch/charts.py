@@ -97,7 +97,7 @@ def _words(item: Item, now: float, zone: tzinfo | None) -> tuple[str, ...]:
     if isinstance(forecast, Abstention):
         return ("no forecast",)
     at, low, high = (_time(each, now, zone) for each in (forecast.at, forecast.low, forecast.high))
-    return f"memory ends {at}", f"(80 %: {low} to {high})"
+    return f"memory runs out {at}", f"(80% interval: {low} to {high})"
 
 
 def _time(wall: float, now: float, zone: tzinfo | None) -> str:

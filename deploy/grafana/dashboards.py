@@ -174,7 +174,7 @@ def _incidents(selector: str) -> Panel:
 def _time_left(selector: str) -> Panel:
     bounds = {"early": "_low", "median": "", "late": "_high"}
     return Panel(
-        "Until memory ends",
+        "Until memory runs out",
         {f"{WHO} {word}": f"vramwatch_exhaustion{end}_seconds{{{selector}}}" for word, end in bounds.items()},
         SECONDS,
         help="With the interval that holds it at 80 %. No line: no forecast can be made.",

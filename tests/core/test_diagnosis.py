@@ -96,7 +96,7 @@ def test_a_layer_that_fell_by_next_to_nothing_accounts_for_0_and_not_for_minus_0
     said = judged(window_of(shares(live=1.002, outside=-0.002)))
     (outside,) = (each for each in said.ruled_out if each.cause is Cause.NON_TORCH)
     assert outside.sentence.startswith("0% of the growth of ")
-    assert outside.sentence.endswith(" is outside of PyTorch's allocator")
+    assert outside.sentence.endswith(" is outside PyTorch's allocator")
 
 
 @settings(max_examples=25, deadline=None)

@@ -55,12 +55,12 @@ def judged(transition, **changes):
 def test_a_message_says_all_that_a_person_needs_and_ends_with_what_to_run_and_where():
     leak = judged(LEAK, rate=Rate(GIB / 3600, 1.7 * GIB / 3600, 2 * GIB / 3600))
     assert plain(about(Item(Notice.OPENED, leak, course=(1.0 * GIB, None, 3.0 * GIB))), UTC) == (
-        "gpu7: CRITICAL  chat on GPU 0: a leak, memory ends in 1d 59m\n"
+        "gpu7: CRITICAL  chat on GPU 0: a leak, memory runs out in 1d 59m\n"
         "\n"
         "unit chat.service, vllm serving Llama-3.3-70B, pid 4104 (python3), user alice, team assistants.\n"
         "Holds 48.0 GiB; 61.0 GiB of 80.0 GiB used on GPU 0 (NVIDIA H100 80GB HBM3).\n"
-        "+1.7 GiB an hour (80 %: +1.0 GiB to +2.0 GiB), since 2023-11-14 22:13.\n"
-        "Memory is exhausted at 2023-11-15 23:13 (80 %: 2023-11-15 20:26 to 2023-11-16 02:00) UTC.\n"
+        "+1.7 GiB an hour (80% interval: +1.0 GiB to +2.0 GiB), since 2023-11-14 22:13.\n"
+        "Memory runs out at 2023-11-15 23:13 (80% interval: 2023-11-15 20:26 to 2023-11-16 02:00) UTC.\n"
         "Why (floor): grew by 3 MiB in 1 h.\n"
         "A restart gives the memory back and buys the same time again; the fault is in the server.\n"
         "▁ █  1.0 GiB to 3.0 GiB\n"
@@ -88,13 +88,13 @@ def test_what_is_repeated_says_that_it_still_stands():
 def test_what_is_told_later_counts_from_then_and_says_of_when_its_figures_are():
     later = Item(Notice.REPEATED, LEAK, told_at=LEAK.at.wall + 4 * 3600)
     text = plain(about(later), UTC)
-    assert text.startswith("gpu7: STILL CRITICAL  chat on GPU 0: a leak, memory ends in 20h 59m\n")
+    assert text.startswith("gpu7: STILL CRITICAL  chat on GPU 0: a leak, memory runs out in 20h 59m\n")
     assert "The figures are of 2023-11-14 22:13, when it moved last." in text
     assert "The figures are of" not in plain(about(Item(Notice.OPENED, LEAK, told_at=LEAK.at.wall + 60)))
 
 
 def test_causes_that_cannot_be_told_apart_are_named():
-    assert "It may as well be fragmentation of the allocator" in plain(
+    assert "It could also be allocator fragmentation" in plain(
         about(Item(Notice.OPENED, judged(LEAK, alternatives=(Cause.FRAGMENTATION,))))
     )
 

@@ -37,14 +37,14 @@ def test_the_cone_reaches_to_the_late_bound_and_time_is_shown_up_to_there():
     drawn = picture(item(course=COURSE))
     assert drawn["cone"] == [3600.0, 5400.0, 9000.0]
     assert drawn["span"] == [-21600.0, pytest.approx(9900.0)]
-    assert drawn["words"].splitlines() == ["memory ends 21:56", "(80 %: 21:26 to 22:56)"]
+    assert drawn["words"].splitlines() == ["memory runs out 21:56", "(80% interval: 21:26 to 22:56)"]
 
 
 def test_an_end_that_is_days_away_does_not_squeeze_the_past():
     far = Exhaustion(MADE + 3 * 86400.0, MADE + 2 * 86400.0, MADE + 5 * 86400.0)
     drawn = picture(item(course=COURSE, forecast=far))
     assert drawn["span"][1] == charts.LEAST_AHEAD
-    assert drawn["words"].startswith("memory ends 18 Nov 20:26")
+    assert drawn["words"].startswith("memory runs out 18 Nov 20:26")
 
 
 def test_what_is_over_or_has_no_forecast_has_no_cone():

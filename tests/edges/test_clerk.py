@@ -72,7 +72,7 @@ def test_what_is_dismissed_is_resolved_with_the_next_poll_and_told_so(service):
     assert (last.incident.state, last.reason, last.at.seq) == (State.RESOLVED, Reason.DISMISSED, 11)
     assert last.scene is not None
     assert notices(service) == ["opened", "resolved"]
-    assert "somebody said that it is over" in service.told[-1]["headline"]
+    assert "a person resolved it" in service.told[-1]["headline"]
 
 
 def test_while_the_daemon_has_met_no_gpu_any_may_be_silenced(service):

@@ -95,7 +95,7 @@ def test_of_too_few_floors_no_slope_is_told_and_never_a_zero(path):
 
 def test_people_read_the_slope_with_its_interval(path):
     exact = written(path, 24 * 60, lambda minute: [holding(10, Bytes(10 * GIB + minute * MIB), CHAT)])
-    assert "\n    +60.0 MiB an hour (80 %: +60.0 MiB to +60.0 MiB)\n" in text(exact)
+    assert "\n    +60.0 MiB an hour (80% interval: +60.0 MiB to +60.0 MiB)\n" in text(exact)
 
 
 def test_the_slope_of_another_quantity_is_in_its_unit(path):
@@ -169,7 +169,7 @@ def test_people_read_the_verdict_below_the_figures(told):
 def test_people_read_when_memory_ends_that_grows_still(path):
     ends = MIDNIGHT + 60 * HOUR
     written(path, 24 * 60, growing, {120: [{**FIRING, "forecast": Exhaustion(ends, ends, ends)}]})
-    assert "a leak, memory ends 2023-11-17 12:00 (incident a1)" in " ".join(text(path).split())
+    assert "a leak, memory runs out 2023-11-17 12:00 (incident a1)" in " ".join(text(path).split())
 
 
 def test_rows_of_csv_and_lines_of_ndjson_tell_slope_and_verdict_too(told):

@@ -27,7 +27,7 @@ ID, OTHER = "c0ffee00beef", "dec0de00beef"
 LONG_AGO = ("--since", "2023-11-01")
 
 EVIDENCE = Evidence(
-    "what is held at rest rose by 2.0 GiB in 3h",
+    "memory held at rest rose by 2.0 GiB in 3h",
     {"growth_bytes": 2.0 * GIB, "span_seconds": 10800.0, "late_share": 0.53, "votes": 7.0},
     1_699_990_000.0,
     1_700_000_000.0,
@@ -182,9 +182,9 @@ def test_what_is_left_is_counted_from_the_newest_poll_also_where_one_incident_is
 def test_an_end_that_has_passed_is_told_as_one_that_was_to_come(service):
     """Its forecast is of before: what became of it the GPU's own figures say."""
     service.life(PAST, 40, every=600.0)
-    assert "memory was to end by now" in call(service, "why", ID).stdout.splitlines()[0]
-    assert "Memory was to be exhausted at 2023-11-15 01:00" in call(service, "why", ID).stdout
-    assert "memory was to end by now" in call(service, "incidents", "show", ID).stdout
+    assert "memory was to run out by now" in call(service, "why", ID).stdout.splitlines()[0]
+    assert "Memory was to run out at 2023-11-15 01:00" in call(service, "why", ID).stdout
+    assert "memory was to run out by now" in call(service, "incidents", "show", ID).stdout
     assert "01:00 (past)" in call(service, "incidents", *LONG_AGO).stdout
 
 
@@ -226,7 +226,7 @@ def test_an_incident_is_acknowledged_marked_and_resolved_through_the_daemon(serv
     assert replies[1].stdout.startswith(f"{ID} marked as a true alarm by ")
     assert replies[2].stdout.startswith(f"{ID} resolved by anna as ")
     shown = call(service, "incidents", "show", ID).stdout
-    assert shown.startswith("RESOLVED  chat on GPU 0: a leak, somebody said that it is over")
+    assert shown.startswith("RESOLVED  chat on GPU 0: a leak, a person resolved it")
     assert "restart tonight" in shown
     record = json.loads(call(service, "incidents", "show", ID, "--format", "json").stdout)[0]
     assert [each["kind"] for each in record["remarks"]] == ["ack", "true_alarm", "resolve"]
@@ -261,7 +261,7 @@ def sections(text):
 
 def test_why_counts_the_time_left_from_the_newest_poll_and_not_from_the_last_move(service):
     service.life(PAST, 16, every=300.0)  # it moved last after 45m, and was seen for 30m more
-    assert "memory ends in 1h 31m" in call(service, "why", "c0f").stdout.splitlines()[0]
+    assert "memory runs out in 1h 31m" in call(service, "why", "c0f").stdout.splitlines()[0]
 
 
 def test_why_says_in_words_what_a_number_compares_with_what(service):
@@ -274,36 +274,36 @@ def test_why_says_in_words_what_a_number_compares_with_what(service):
     assert (
         "So steady a rise is 5.15 standard deviations away from what chance gives (Mann-Kendall), "
         "55.3 % of it came in the second half of that time, steps 3."
-    ) in told["Why we think so"]
+    ) in told["Evidence"]
     assert told["What was ruled out"].endswith("is cached. That is 58.2 MiB of growth.")
 
 
 def test_why_tells_the_whole_chain(service):
     service.life(PAST, 16, {6: calls("incidents", "ack", ID, "--note", "seen")})
     told = sections(call(service, "why", "c0f").stdout)
-    assert "CRITICAL  chat on GPU 0: a leak, memory ends in 2h 46m" in told
+    assert "CRITICAL  chat on GPU 0: a leak, memory runs out in 2h 46m" in told
     assert "unit chat.service, user alice" in told["Who"]
     assert "17.0 GiB" in told["Who"]
-    why = told["Why we think so"]
-    assert "floor: what is held at rest rose by 2.0 GiB in 3h." in why
+    why = told["Evidence"]
+    assert "floor: memory held at rest rose by 2.0 GiB in 3h." in why
     assert (
         "+5.1 MiB). 53 % of it came in the second half of that time, votes 7." in why
     )  # growth and span stand in the sentence
     assert "18 observations" in why
     assert "Seen by idle_creep too." in why
     assert told["What was ruled out"] == "Not warm-up: its process has run for 9h."
-    assert told["What it may be as well"].startswith("fragmentation of the allocator")
-    assert "At 2023-11-14 22:13 it was 2023-11-15 03:46" in told["When memory ends"]
-    went = told["How it went"]
+    assert told["What else it could be"].startswith("allocator fragmentation")
+    assert "At 2023-11-14 22:13 it was 2023-11-15 03:46" in told["When memory runs out"]
+    went = told["Timeline"]
     assert [went.count(word) for word in ("pending, warning", "firing, warning", "firing, critical")] == [
         1,
         1,
         1,
     ]
-    assert told["Whom it was told to"].count("delivered at") == 2
-    assert "hook, opened" in told["Whom it was told to"]
-    assert "hook, worse" in told["Whom it was told to"]
-    assert "HTTP 200: ok" in told["Whom it was told to"]
+    assert told["Who was told"].count("delivered at") == 2
+    assert "hook, opened" in told["Who was told"]
+    assert "hook, worse" in told["Who was told"]
+    assert "HTTP 200: ok" in told["Who was told"]
     assert told["What people said"].endswith(": seen")
     assert told["Next, on gpu7"].startswith("systemctl restart chat.service VRAMWATCH_CONFIG=")
 
@@ -311,14 +311,14 @@ def test_why_tells_the_whole_chain(service):
 def test_why_tells_what_was_withheld_and_why(service):
     service.alerting = "{group_wait: 0s}"
     service.life(PAST, 16)
-    told = sections(call(service, "why", ID).stdout)["Whom it was told to"]
+    told = sections(call(service, "why", ID).stdout)["Who was told"]
     assert "hook, opened: withheld (observe): observing for 6d 23h more." in told
 
 
 def test_why_tells_of_a_receiver_that_does_not_take_it(service):
     service.receiver.answers(503, "overloaded")
     service.life(PAST, 16)
-    told = sections(call(service, "why", ID).stdout)["Whom it was told to"]
+    told = sections(call(service, "why", ID).stdout)["Who was told"]
     assert "not taken yet" in told
     assert "503" in told
     assert "hush" not in told
@@ -334,7 +334,7 @@ def test_why_tells_what_memory_did_since_it_was_told_last(service):
                 moved, steps = (firing(seq, ID, "llama"),), (notify(ID),)
             each = poll(seq, holding(7, Bytes(seq * GIB)))
             store.write(replace(each, transitions=moved, steps=steps))
-    told = sections(call(service, "why", ID).stdout)["What memory did"]
+    told = sections(call(service, "why", ID).stdout)["Memory since it opened"]
     assert told.startswith("Held 4.0 GiB at")
     assert "when it was to be told last; 11.0 GiB at" in told
     assert told.endswith("(+7.0 GiB).")

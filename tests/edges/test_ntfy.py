@@ -30,7 +30,7 @@ def test_a_phone_shows_the_headline_and_the_text_ends_with_the_command():
     pushed = request.json
     assert (request.method, request.path) == ("POST", "/")
     assert pushed["topic"] == "gpu-alerts"
-    assert pushed["title"].startswith("gpu7: CRITICAL  chat on GPU 0: a leak, memory ends ")
+    assert pushed["title"].startswith("gpu7: CRITICAL  chat on GPU 0: a leak, memory runs out ")
     assert pushed["title"] not in pushed["message"]
     assert "unit chat.service" in pushed["message"]
     assert pushed["message"].splitlines()[-1].startswith("On gpu7 run:  ")

@@ -87,14 +87,14 @@ def incident(who, opened, state, grown, pid):
 @pytest.mark.parametrize(
     ("forecast", "budget", "words"),
     [
-        (Exhaustion(START, START, START), None, "Memory is exhausted at 2023-11-14 22:13"),
+        (Exhaustion(START, START, START), None, "Memory runs out at 2023-11-14 22:13"),
         (
             Exhaustion(START, START, START),
             40 * GIB,
-            "The budget of 40.0 GiB is exhausted at 2023-11-14 22:13",
+            "The budget of 40.0 GiB runs out at 2023-11-14 22:13",
         ),
-        (Abstention(NoForecast.FITS), None, "No forecast: it comes to rest below the GPU's capacity"),
-        (Abstention(NoForecast.FITS), 40 * GIB, "No forecast: it comes to rest below its budget"),
+        (Abstention(NoForecast.FITS), None, "No forecast: it levels off below the GPU's capacity"),
+        (Abstention(NoForecast.FITS), 40 * GIB, "No forecast: it levels off below its budget"),
     ],
 )
 def test_it_is_said_whether_the_gpu_or_a_budget_will_be_exhausted(forecast, budget, words):
@@ -207,11 +207,11 @@ def test_people_read_how_each_incident_went_and_ended(growth, tmp_path):
     text = replay(recorded(tmp_path, 5, 6, 7, 8, 5)).stdout
     assert "1 GPU, 10 rows, 2023-11-14 22:13 .. 2023-11-14 22:17 UTC (4m)" in text
     assert "CRITICAL  chat on GPU 0: a leak" in text
-    assert "+2.0 GiB an hour (80 %: +1.0 GiB to +3.0 GiB), pid 7." in text
+    assert "+2.0 GiB an hour (80% interval: +1.0 GiB to +3.0 GiB), pid 7." in text
     assert "Opened 2023-11-14 22:14, fired 2023-11-14 22:15, resolved 2023-11-14 22:17: " in text
     assert "steady_growth: It grew at every look." in text
     assert "Seen by spike too." in text
-    assert "Memory would have been exhausted at 2023-11-15 22:13 (80 %: " in text
+    assert "Memory would have run out at 2023-11-15 22:13 (80% interval: " in text
     assert "Not load: requests did not rise." in text
 
 
@@ -227,7 +227,7 @@ def test_people_read_that_an_incident_was_over_in_between():
     ]
     said = " ".join(plain(verdict_lines(moves, {}, DAY, 120, UTC)).split())
     assert (
-        "fired 2023-11-14 22:14, resolved 2023-11-14 22:15: the pattern is no longer there, "
+        "fired 2023-11-14 22:14, resolved 2023-11-14 22:15: the pattern is gone, "
         "fired again 2023-11-14 22:16, not resolved by the end." in said
     )
 
@@ -244,9 +244,11 @@ def test_people_read_of_a_growth_that_is_back_what_it_was_and_what_it_is_now():
     ]
     said = " ".join(plain(verdict_lines(moves, {}, DAY, 120, UTC, until=START + HOUR)).split())
     assert "the process that grew has ended, seen again 2023-11-14 22:16, pending at the end." in said
-    assert "Memory would have been exhausted at 2023-11-15 00:13 (" in said
+    assert "Memory would have run out at 2023-11-15 00:13 (" in said
     assert "It is there again, pending: +" in said
-    assert "Memory is exhausted at 2023-11-15 07:13 (80 %: 2023-11-15 07:13 to 2023-11-15 07:13), 8h" in said
+    assert (
+        "Memory runs out at 2023-11-15 07:13 (80% interval: 2023-11-15 07:13 to 2023-11-15 07:13), 8h" in said
+    )
 
 
 def test_beside_each_other_stands_how_often_it_fired_too():
@@ -322,7 +324,7 @@ def test_gpus_that_were_let_go_of_are_told_as_released_and_not_as_failures(tmp_p
 
 def test_people_read_how_long_memory_lasts_after_the_last_reading(growth, tmp_path):
     text = " ".join(replay(recorded(tmp_path, 5, 6, 7, 8)).stdout.split())
-    assert "Memory is exhausted at 2023-11-15 22:13 (80 %: " in text
+    assert "Memory runs out at 2023-11-15 22:13 (80% interval: " in text
     assert "), 23h 57m after the last reading." in text
 
 

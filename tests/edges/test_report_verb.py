@@ -67,7 +67,7 @@ def test_a_report_tells_what_is_known_and_every_tag_in_it_is_closed(service):
     for told in (
         "CRITICAL chat on GPU 0: a leak",
         f"{ID}@gpu7",
-        "what is held at rest rose by 2.0 GiB in 3h",
+        "memory held at rest rose by 2.0 GiB in 3h",
         "its process has run for 9h",
         "Who held what when it opened",
         "hook",
@@ -119,7 +119,7 @@ def test_a_report_made_long_after_the_last_move_says_of_when_its_figures_are(ser
     told = " ".join(Page(report(service)).text.split())
     assert "The figures are of 2023-11-14 22:13, when it moved last" in told
     assert "Who held what at the newest poll" in told
-    assert "memory ends in 2h 46m" not in told
+    assert "memory runs out in 2h 46m" not in told
 
 
 def test_a_report_loads_nothing_and_runs_nothing(service):
@@ -146,7 +146,7 @@ def test_a_redacted_report_names_nobody_and_no_place_and_says_the_same(service):
     for name in ("chat.service", "alice", "gpu7", "hook", str(service.folder), "GPU-hand"):
         assert name not in text
     assert "detection:" not in text
-    assert "what is held at rest rose by 2.0 GiB in 3h" in text
+    assert "memory held at rest rose by 2.0 GiB in 3h" in text
     assert re.search(r"owner-\d+ on GPU 0: a leak", text)
 
 

@@ -69,7 +69,7 @@ def test_a_webhook_is_told_who_why_when_it_ends_and_what_to_run(slack):
     outcome = send(notifier, message(item(course=COURSE)))
     assert outcome == Delivered("HTTP 200: ok")
     (sent,) = slack.called("hook")
-    assert sent["text"].startswith("gpu7: CRITICAL  chat on GPU 0: a leak, memory ends in ")
+    assert sent["text"].startswith("gpu7: CRITICAL  chat on GPU 0: a leak, memory runs out in ")
     shown = texts(sent["blocks"])
     for words in ("unit chat.service, pid 4104 (python3), user alice", "grew by 3 MiB in 1 h", "▁▁"):
         assert words in shown

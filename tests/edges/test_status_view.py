@@ -472,26 +472,26 @@ def test_open_incidents_are_told_before_the_gpus_the_most_urgent_first():
     ).splitlines()
     told = shown[2 : shown.index("", 2)]
     assert told == [
-        "CRITICAL  soon.service on GPU 0: a leak (fast_path), +4.2 MiB an hour, memory ends between 04:20 "
-        "and 04:40 (80 %)",
-        "WARNING  days.service on GPU 0: a leak (level_return), +4.2 MiB an hour, memory ends between "
-        "2026-11-24 09:50 and 2026-11-24 10:10 (80 %)",
+        "CRITICAL  soon.service on GPU 0: a leak (fast_path), +4.2 MiB an hour, memory runs out between "
+        "04:20 and 04:40 (80% interval)",
+        "WARNING  days.service on GPU 0: a leak (level_return), +4.2 MiB an hour, memory runs out between "
+        "2026-11-24 09:50 and 2026-11-24 10:10 (80% interval)",
         "WARNING  spike.service on GPU 0: a spike (spike)",
-        "pending  seen.service on GPU 0: a leak (floor), +4.2 MiB an hour, memory ends between 04:50 and "
-        "05:10 (80 %)",
+        "pending  seen.service on GPU 0: a leak (floor), +4.2 MiB an hour, memory runs out between 04:50 and "
+        "05:10 (80% interval)",
     ]
     assert any(each.startswith("GPU 0") for each in shown)
 
 
 def test_an_end_that_has_passed_is_one_that_was_to_come():
     shown = seen(status(BUSY, incidents=(opened("late", Severity.CRITICAL, hours=-0.1),)), width=150)
-    assert "memory was to end between 03:44 and 04:04 (80 %)" in shown
+    assert "memory was to run out between 03:44 and 04:04 (80% interval)" in shown
 
 
 def test_of_one_that_somebody_has_in_hand_it_is_said_who():
     told = opened("soon", Severity.CRITICAL, hours=0.5)
     view = replace(status(BUSY, incidents=(told,)), acknowledged={"soon": "anna as root (uid 0)"})
-    assert "(80 %), acknowledged by anna as root (uid 0)\n" in seen(view, width=200)
+    assert "(80% interval), acknowledged by anna as root (uid 0)\n" in seen(view, width=200)
 
 
 def test_of_many_open_incidents_the_most_urgent_are_told_and_the_others_counted():

@@ -60,7 +60,7 @@ def megabytes_an_hour(transition):
 
 
 def hours_until_full(transition):
-    """Return by the story's clock when it says that memory ends: low, middle, high."""
+    """Return by the story's clock when it says that memory runs out: low, middle, high."""
     said = transition.incident.judgement.forecast
     assert isinstance(said, Exhaustion)
     return tuple((each - START) / HOUR for each in (said.low, said.at, said.high))

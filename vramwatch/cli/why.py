@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def command(incident: str, config_path: Path | None, store_path: Path | None, output_format: str) -> None:
     """Tell the whole chain of an incident.
 
-    What it is and the evidence with its numbers, what was ruled out, when memory ends and how that has moved,
-    every move in time, whom it was told to and what they answered, what was withheld and why, what people
+    What it is and the evidence with its numbers, what was ruled out, when memory runs out and how that has
+    moved, every move in time, who was told and what they answered, what was withheld and why, what people
     said, what memory did since, and what to do next. From the store; no daemon is needed.
 
     \b

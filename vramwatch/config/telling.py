@@ -107,7 +107,7 @@ class AlertingOptions(Section):
     group_interval: Annotated[Seconds, Duration("0s", "1d")] = Field(
         Seconds(300.0),
         description=(
-            "A channel gets at most one message in this time, unless memory ends before the next could leave."
+            "At most one message leaves in this time, unless memory runs out before the next could leave."
         ),
     )
     repeat_interval: Annotated[Seconds, Duration("1m", "30d")] = Field(

@@ -19,7 +19,7 @@ _ADVICE: Mapping[Cause, str] = {
     ),
     Cause.AUTOGRAD: "Serve under torch.inference_mode(), and keep no tensor that still has its graph",
     Cause.NON_TORCH: (
-        "What grows is outside of PyTorch's allocator: CUDA contexts, graphs, NCCL, cuBLAS workspaces or "
+        "What grows is outside PyTorch's allocator: CUDA contexts, graphs, NCCL, cuBLAS workspaces or "
         "another library"
     ),
     Cause.GHOST: (

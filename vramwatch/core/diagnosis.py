@@ -28,7 +28,7 @@ BY_LAYER = {
 }
 
 LAYERS = {
-    Layer.NON_TORCH: "outside of PyTorch's allocator",
+    Layer.NON_TORCH: "outside PyTorch's allocator",
     Layer.CACHED: "what PyTorch's allocator caches",
     Layer.LIVE: "live tensors",
     Layer.KV: "the KV cache",

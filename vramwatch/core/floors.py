@@ -138,7 +138,7 @@ def judge_floor(
     deepest = f" by more than {scale.show(seen.fall)}" if seen.fall else ""
     return Found(
         Evidence(
-            f"what is held {what} rose by {scale.show(seen.growth)} in "
+            f"memory held {what} rose by {scale.show(seen.growth)} in "
             f"{show_seconds(times[-1] - times[0])}, in {seen.steps} steps, and never fell{deepest}",
             {
                 f"growth_{scale.unit}": seen.growth,

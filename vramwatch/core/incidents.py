@@ -33,10 +33,10 @@ class Reason(StrEnum):
     ESTABLISHED = "established"
     RETURNED = "returned"  # a resolved incident whose pattern is there again
     UPDATED = "updated"  # cause, severity or forecast have moved within the state
-    CLEARED = "cleared"  # the pattern is no longer there
+    CLEARED = "cleared"  # the pattern is gone
     RESTARTED = "restarted"  # the process that grew has ended
     GONE = "gone"  # its GPU, or what it was about, is no longer there
-    EXPLAINED = "explained"  # a cause that is no fault accounts for it
+    EXPLAINED = "explained"  # a harmless cause explains it
     DISMISSED = "dismissed"  # a person says that it is over; what is found again opens it again
     SWITCHED_OFF = "switched_off"  # the detectors that found it no longer look
     STALE = "stale"  # what it was judged by was lost, and it was not found again

@@ -160,7 +160,7 @@ def headline(message: Message) -> str:
 
 
 def title(item: Item) -> str:
-    """Return "CRITICAL  chat on GPU 0: a leak, memory ends in 2h 57m", "RESOLVED  chat on GPU 0: …"."""
+    """Return "CRITICAL  chat on GPU 0: a leak, memory runs out in 2h 57m", "RESOLVED  chat on GPU 0: …"."""
     incident = item.incident
     about = f"{subject_name(incident.subject, item.transition.scene)}: {what_words(incident)}"
     if item.is_over and incident.subject.kind is SubjectKind.VRAMWATCH:  # a sentence, that may be long
@@ -178,7 +178,7 @@ def _ends(item: Item) -> str:
         return ""
     what = "its budget" if "budget_bytes" in judgement.evidence.numbers else "memory"
     left = forecast.at - item.now
-    return f", {what} ends in {show_seconds(left)}" if left > 0 else f", {what} was to end by now"
+    return f", {what} runs out in {show_seconds(left)}" if left > 0 else f", {what} was to run out by now"
 
 
 def item_of(case: Case) -> Item:
@@ -248,7 +248,7 @@ def _as_of(item: Item, zone: tzinfo | None) -> str:
 
 
 def _forecast(item: Item, zone: tzinfo | None) -> str:
-    """Return when memory ends, with the time zone; empty where there is nothing that could end."""
+    """Return when memory runs out, with the time zone; empty where there is nothing that could end."""
     judgement = item.incident.judgement
     forecast = judgement.forecast
     if isinstance(forecast, Exhaustion):

@@ -14,7 +14,7 @@ class Traits:
 
     ``precedence``: of several patterns on one subject the one with the least names the incident and gives
     the rate, so the surest has the least; no two have the same. ``sees``: the windows that it is shown.
-    ``always_told``: it fires whether or not anybody can say when the memory ends. ``under_load``: it looks
+    ``always_told``: it fires whether or not anybody can say when memory runs out. ``under_load``: it looks
     where something is asked, so that load may explain what it found; ``at_rest``: only where nothing is
     asked, so that load cannot. ``in_pool``: it is a preallocated pool that will be exhausted. ``by_days``:
     its rate is the surest, though others name the incident. ``sees_curve``: it has seen every minute of the

@@ -119,7 +119,7 @@ class Window:
     pool that was full. ``ran``: ``running`` as of the poll before. ``fullness``: the share of its KV pool in
     use, 0 to 1; None: not told, or its bytes are. ``counts_requests``: whether its work is counted in
     requests. ``withheld``: the driver listed a process without its bytes, which are among these. ``ghosts``:
-    bytes held by processes that are over.
+    bytes held by exited processes.
     """
 
     kind: SubjectKind

@@ -19,29 +19,29 @@ HOUR = 3600.0
 
 CAUSES = {
     Cause.LEAK: "a leak",
-    Cause.KV_CACHE: "the KV cache",
-    Cause.FRAGMENTATION: "fragmentation of the allocator",
-    Cause.AUTOGRAD: "graphs of autograd that are kept",
-    Cause.NON_TORCH: "memory outside of PyTorch's allocator",
-    Cause.GHOST: "a process that ended without letting go",
+    Cause.KV_CACHE: "KV cache growth",
+    Cause.FRAGMENTATION: "allocator fragmentation",
+    Cause.AUTOGRAD: "retained autograd graphs",
+    Cause.NON_TORCH: "memory outside PyTorch's allocator",
+    Cause.GHOST: "memory held by an exited process",
     Cause.WARMUP: "warm-up",
     Cause.LOAD: "load",
-    Cause.PROCESS_COUNT: "more and more processes",
+    Cause.PROCESS_COUNT: "a growing number of processes",
     Cause.SPIKE: "a spike",
-    Cause.UNKNOWN: "cause not known",
+    Cause.UNKNOWN: "unknown cause",
 }
 
 BECAUSE = {
     Reason.SEEN: "seen, not established",
     Reason.ESTABLISHED: "established",
-    Reason.RETURNED: "it is there again",
+    Reason.RETURNED: "it came back",
     Reason.UPDATED: "an update",
-    Reason.CLEARED: "the pattern is no longer there",
+    Reason.CLEARED: "the pattern is gone",
     Reason.RESTARTED: "the process that grew has ended",
-    Reason.GONE: "what it was about is no longer there",
-    Reason.EXPLAINED: "a cause that is no fault accounts for it",
-    Reason.DISMISSED: "somebody said that it is over",
-    Reason.STALE: "what it was judged by was lost, and it was not found again",
+    Reason.GONE: "its subject is gone",
+    Reason.EXPLAINED: "a harmless cause explains it",
+    Reason.DISMISSED: "a person resolved it",
+    Reason.STALE: "its history was lost, and it was not found again",
     Reason.SWITCHED_OFF: "the detectors that found it were switched off",
 }
 
@@ -50,14 +50,14 @@ MENDED = "it is no longer so"
 CAPACITY = "the GPU's capacity"
 
 NO_FORECAST = {
-    NoForecast.THIN: "too little was seen to tell a line from a curve that comes to rest",
+    NoForecast.THIN: "too little was seen to tell a line from a curve that levels off",
     NoForecast.NOT_GROWING: "it cannot be told from memory that stands still",
-    NoForecast.FITS: f"it comes to rest below {CAPACITY}",
-    NoForecast.MAY_FIT: f"it may come to rest below {CAPACITY}",
-    NoForecast.SLOWING: "it slows down, and where it comes to rest cannot be told yet",
+    NoForecast.FITS: f"it levels off below {CAPACITY}",
+    NoForecast.MAY_FIT: f"it may level off below {CAPACITY}",
+    NoForecast.SLOWING: "it slows down, and where it levels off cannot be told yet",
     NoForecast.FAR: "at this rate memory lasts for more than a year",
-    NoForecast.NO_RATE: "it is no growth over time",
-    NoForecast.NO_CAPACITY: "nobody tells how large its pool is",
+    NoForecast.NO_RATE: "it does not grow over time",
+    NoForecast.NO_CAPACITY: "the size of its pool is not known",
 }
 
 
@@ -91,8 +91,9 @@ def subject_text(subject: Subject, gpu: str, owner: str | None = None) -> str:
 
 def alternatives_words(alternatives: Sequence[Cause]) -> str:
     """Return which other causes the figures do not tell from the one that is named; empty: none."""
-    named = ", ".join(CAUSES[each] for each in alternatives)
-    return f"It may as well be {named}: the worker's own figures would tell" if alternatives else ""
+    *some, last = (CAUSES[each] for each in alternatives) if alternatives else ("",)
+    named = f"{', '.join(some)} or {last}" if some else last
+    return f"It could also be {named}: the worker's own figures would tell" if named else ""
 
 
 def what_words(incident: Incident) -> str:
@@ -120,7 +121,7 @@ BY_WORK = {
 
 
 def rate_words(judgement: Judgement) -> str:
-    """Return "+1.2 GiB an hour (80 %: +1.0 GiB to +1.4 GiB), +30 MiB with each release cycle".
+    """Return "+1.2 GiB an hour (80% interval: +1.0 GiB to +1.4 GiB), +30 MiB with each release cycle".
 
     The unit of work is left out where none is counted; empty where it is no growth over time.
     """
@@ -130,7 +131,7 @@ def rate_words(judgement: Judgement) -> str:
     low, median, high = (
         show_bytes(round(each * HOUR), signed=True) for each in (rate.low, rate.median, rate.high)
     )
-    return ", ".join((f"{median} an hour (80 %: {low} to {high})", *work_words(judgement.evidence)))
+    return ", ".join((f"{median} an hour (80% interval: {low} to {high})", *work_words(judgement.evidence)))
 
 
 def work_words(evidence: Evidence) -> tuple[str, ...]:
@@ -153,10 +154,10 @@ def forecast_words(judgement: Judgement, is_over: bool, zone: tzinfo | None, now
         why = NO_FORECAST[forecast.reason]
         return f"No forecast: {why if budget is None else why.replace(CAPACITY, 'its budget')}"
     what = "Memory" if budget is None else f"The budget of {show_bytes(round(budget))}"
-    to_come = "was to be exhausted at" if forecast.at <= now else "is exhausted at"
-    verb = "would have been exhausted at" if is_over else to_come
+    to_come = "was to run out at" if forecast.at <= now else "runs out at"
+    verb = "would have run out at" if is_over else to_come
     at, low, high = (clock(each, zone) for each in (forecast.at, forecast.low, forecast.high))
-    return f"{what} {verb} {at} (80 %: {low} to {high})"
+    return f"{what} {verb} {at} (80% interval: {low} to {high})"
 
 
 def attempt_words(attempt: Attempt) -> str:

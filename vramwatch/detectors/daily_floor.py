@@ -59,7 +59,7 @@ class DailyFloor(BaseModel):
             return Clear()
         return Found(
             Evidence(
-                f"the least of a whole day rose on each of {len(steps)} days, by "
+                f"the minimum of a whole day rose on each of {len(steps)} days, by "
                 f"{show_bytes(round(growth))} in all and at least {show_bytes(round(min(steps)))} a day",
                 {
                     "growth_bytes": growth,

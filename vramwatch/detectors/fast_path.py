@@ -68,7 +68,7 @@ class FastPath(BaseModel):
                 continue
             return Found(
                 Evidence(
-                    f"least and most rose in each of the last {self.blocks} blocks of "
+                    f"minimum and maximum rose in each of the last {self.blocks} blocks of "
                     f"{show_seconds(length)}, by {show_bytes(round(growth))}; "
                     f"at this rate {show_seconds(left)} are left",
                     {

@@ -60,7 +60,7 @@ class IdleCreep(BaseModel):
         rate = grown / (end - begin)
         return Found(
             Evidence(
-                f"{show_bytes(round(grown))} more in {show_seconds(idle)} in which nothing was asked; "
+                f"{show_bytes(round(grown))} more in {show_seconds(idle)} without a request; "
                 f"{show_bytes(round(fallen))} came back",
                 {
                     "growth_bytes": grown,

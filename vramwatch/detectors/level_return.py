@@ -62,7 +62,7 @@ class LevelReturn(BaseModel):
         return Found(
             Evidence(
                 f"returns to equal states agree that {show_bytes(round(rate * 3600))} an hour stay behind, "
-                f"{how}: {best.votes:.0f} pairs say so, {best.unchanged:.0f} say that nothing does",
+                f"{how}: {best.votes:.0f} pairs agree, {best.unchanged:.0f} show none",
                 {
                     "votes": best.votes,
                     "votes_unchanged": best.unchanged,

@@ -47,7 +47,7 @@ class NearFull(BaseModel):
         room = show_bytes(max(0, round(window.room)))
         return Found(
             Evidence(
-                f"{room} are left at the peak, and what is held at rest rose by "
+                f"{room} are left at the peak, and memory held at rest rose by "
                 f"{show_bytes(round(seen.growth))} in {seen.steps} steps",
                 {"growth_bytes": seen.growth, "room_bytes": window.room, "steps": seen.steps},
                 window.at(times[0]),

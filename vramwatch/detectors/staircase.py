@@ -44,7 +44,7 @@ class Staircase(BaseModel):
         return judge_floor(
             window,
             minutes.least_of(self.block),
-            "at the least of every ten minutes",
+            "at the minimum of every ten minutes",
             least_points=self.least_points,
             z=self.z,
             deepest_fall=self.deepest_fall,

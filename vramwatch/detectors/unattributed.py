@@ -74,7 +74,7 @@ class Unattributed(BaseModel):
         span = window.now - window.ghosts_since
         return Found(
             Evidence(
-                f"{show_bytes(round(window.ghosts))} were held by processes that are over, "
+                f"{show_bytes(round(window.ghosts))} were held by exited processes, "
                 f"for {show_seconds(span)} by then",
                 {"ghost_bytes": window.ghosts, "span_seconds": span},
                 window.at(window.ghosts_since),

@@ -100,7 +100,7 @@ def _growth_row(growth: Growth, past: Past, width: int, glyphs: Glyphs) -> list[
 
 
 def _slope_words(growth: Growth) -> str:
-    """Return "+58 MiB an hour (80 %: +50 MiB to +61 MiB)"; a dash for what cannot be told."""
+    """Return "+58 MiB an hour (80% interval: +50 MiB to +61 MiB)"; a dash for what cannot be told."""
     slope = growth.slope
     if slope is None:
         return "- an hour"
@@ -108,11 +108,11 @@ def _slope_words(growth: Growth) -> str:
         show_value(growth.series.key.quantity, each * HOUR, signed=True)
         for each in (slope.median, slope.low, slope.high)
     )
-    return f"{median} an hour (80 %: {low} to {high})"
+    return f"{median} an hour (80% interval: {low} to {high})"
 
 
 def _verdict_words(verdict: Transition, zone: tzinfo | None) -> str:
-    """Return "firing, critical: a leak, +30 MiB with each release cycle, memory ends 2026-11-29 12:38
+    """Return "firing, critical: a leak, +30 MiB with each release cycle, memory runs out 2026-11-29 12:38
     (incident 1a2b3c4d5e6f)", with the end of what stands alone.
     """
     incident = verdict.incident
@@ -125,7 +125,7 @@ def _end_words(incident: Incident, zone: tzinfo | None) -> Iterator[str]:
     forecast = incident.judgement.forecast
     if incident.state is not State.RESOLVED and isinstance(forecast, Exhaustion):
         what = "its budget" if "budget_bytes" in incident.judgement.evidence.numbers else "memory"
-        yield f"{what} ends {clock(forecast.at, zone)}"
+        yield f"{what} runs out {clock(forecast.at, zone)}"
 
 
 def _tone(verdict: Transition) -> Tone:

@@ -28,7 +28,7 @@ def incident_lines(
     width: int,
     zone: tzinfo | None,
 ) -> list[Line]:
-    """Return what is open: severity, who, why, how fast, and when memory ends. ``now``: unix seconds.
+    """Return what is open: severity, who, why, how fast, and when memory runs out. ``now``: unix seconds.
 
     ``told``: the newest transition of each incident. What has not fired is "pending". ``acknowledged``: id ->
     who has it in hand.
@@ -73,10 +73,12 @@ def _hourly(rate: float) -> str:
 
 
 def _end_words(incident: Incident, now: float, zone: tzinfo | None) -> str:
-    """Return when memory ends, as it was said last; empty where nobody can say."""
+    """Return when memory runs out, as it was said last; empty where nobody can say."""
     forecast = incident.judgement.forecast
     if not isinstance(forecast, Exhaustion):
         return ""
     low, high = (show_when(each, now, zone) for each in (forecast.low, forecast.high))
-    verb = "was to end" if forecast.at <= now else "ends"
-    return f"memory {verb} at {low}" if low == high else f"memory {verb} between {low} and {high} (80 %)"
+    verb = "was to run out" if forecast.at <= now else "runs out"
+    return (
+        f"memory {verb} at {low}" if low == high else f"memory {verb} between {low} and {high} (80% interval)"
+    )

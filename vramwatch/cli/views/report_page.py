@@ -54,7 +54,7 @@ def page(case: Case, origin: Origin, zone: tzinfo | None) -> str:
         *section("Evidence", _evidence(case)),
         *section("Who held what when it opened", _ledger(case.before, incident.subject.gpu, zone)),
         *section(f"Who held what {last}", _ledger(case.after, incident.subject.gpu, zone)),
-        *section("How it went", _course(case.chain.transitions, zone)),
+        *section("Timeline", _course(case.chain.transitions, zone)),
         *section("Who was told, and who was not", _told(case.chain.steps, zone)),
         *section("What people said", _said(case, zone)),
         *section("What happened to vramwatch meanwhile", _events(case, zone)),

@@ -116,15 +116,15 @@ def _parts(
     as_well = [f"{CAUSES[each]}: the worker's own figures would tell" for each in judgement.alternatives]
     can_be_done = advice(incident, host.whereabouts)
     yield "Who", [f"{each}." for each in (who(item), *_amounts(item.transition.scene)) if each]
-    yield "Why we think so", _evidence(incident, zone)
+    yield "Evidence", _evidence(incident, zone)
     yield "What was ruled out", list(map(_ruled_out_words, judgement.ruled_out))
-    yield "What it may be as well", [join_sentences(each) for each in as_well]
-    yield "When memory ends", _forecast(chain, item, zone)
-    yield "How it went", [_move_words(each, zone) for each in chain.transitions]
-    yield "Whom it was told to", [_step_words(each, zone) for each in chain.steps] or ["Nobody, so far."]
+    yield "What else it could be", [join_sentences(each) for each in as_well]
+    yield "When memory runs out", _forecast(chain, item, zone)
+    yield "Timeline", [_move_words(each, zone) for each in chain.transitions]
+    yield "Who was told", [_step_words(each, zone) for each in chain.steps] or ["Nobody, so far."]
     yield "What was done about it", [_action_words(each, zone) for each in chain.actions]
     yield "What people said", [remark_words(each, zone) for each in chain.entry.remarks]
-    yield "What memory did", [_course_words(course, chain, zone)] if course else []
+    yield "Memory since it opened", [_course_words(course, chain, zone)] if course else []
     yield "What can be done", [join_sentences(can_be_done)] if can_be_done and not item.is_over else []
 
 
@@ -214,11 +214,15 @@ def _forecast(chain: Chain, item: Item, zone: tzinfo | None) -> list[str]:
 
 
 def _move_words(moved: Transition, zone: tzinfo | None) -> str:
-    """Return "2026-11-22 03:12 firing, warning: established; memory ends at 2026-11-22 06:10"."""
+    """Return "2026-11-22 03:12 firing, warning: established; memory runs out at 2026-11-22 06:10"."""
     judgement = moved.incident.judgement
     forecast = judgement.forecast
     ends = isinstance(forecast, Exhaustion) and moved.incident.state is not State.RESOLVED
-    end = f"; memory ends at {clock(forecast.at, zone)}" if isinstance(forecast, Exhaustion) and ends else ""
+    end = (
+        f"; memory runs out at {clock(forecast.at, zone)}"
+        if isinstance(forecast, Exhaustion) and ends
+        else ""
+    )
     how = f"{moved.incident.state}, {judgement.severity}, {what_words(moved.incident)}"
     return f"{clock(moved.at.wall, zone)} {how}: {because(moved)}{end}."
 

@@ -51,7 +51,7 @@ _EXPLAINED = {
     ),
     Explanation.DRIVER: "This driver (older than R510) counts what it reserves for itself as used.",
     Explanation.NOBODY: (
-        "No process is listed and yet bytes are used: a process that ended without letting go, or one "
+        "No process is listed and yet bytes are used: a process that ended and left memory behind, or one "
         "that is not shown; as root, fuser -v /dev/nvidia* names who has the device open."
     ),
 }
