@@ -3,7 +3,7 @@
 from signal import SIGABRT, SIGKILL, SIGSEGV, SIGTERM
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vramwatch.core.model import EventKind, Fault, FaultKind
@@ -29,9 +29,10 @@ def hung(life: Lifecycle, now: float, inside: Calling | None = MEMORY_OF_A) -> L
 
 
 def stuck(life: Lifecycle, now: float, pid: int, inside: Calling | None) -> Lifecycle:
+    """A reader is started, hangs, is killed and lives on for longer than is waited."""
     life = serving(life, now).overdue(now, DEADLINE, inside).life
-    life = life.still_ending(now + 2.0, pid).life
-    return life.still_ending(now + 4.0, pid).life
+    life = life.still_ending(now + 2.1, pid).life
+    return life.still_ending(now + 4.2, pid).life
 
 
 def test_the_first_poll_may_start_a_reader():
@@ -209,6 +210,14 @@ EVENTS = st.lists(st.sampled_from(["hang a", "hang b", "hang init", "crash", "st
 
 
 @given(EVENTS)
+@example(
+    ["hang a"] * 2
+    + ["good"]
+    + ["hang a"] * 2
+    + ["stuck a", "good"]
+    + ["hang a"] * 8
+    + ["good", "hang a", "stuck a"]
+)
 def test_whatever_happens_the_reader_may_start_within_a_minute_unless_one_is_stuck(happenings):
     life, now = Lifecycle(), 0.0
     inside = {"hang a": MEMORY_OF_A, "hang b": MEMORY_OF_B, "hang init": INIT}
