@@ -10,7 +10,7 @@ from vramwatch.config import load
 from vramwatch.core.attempts import RemedyName, Result
 from vramwatch.core.ladder import NEVER, ONLY_RETAINED, TABLE, Hindrance
 from vramwatch.remedies.engine import CALLS
-from vramwatch.sdk.wire import NEVER as NEVER_SENT
+from vramwatch.sdk.wire import NEVER_SENT
 
 PAGE = (Path(vramwatch.__file__).parents[1] / "docs" / "remedies.md").read_text()
 SNIPPETS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)

@@ -14,7 +14,7 @@ from vramwatch.cli.options import config_option, format_option, store_option
 from vramwatch.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from vramwatch.store import Entry
+    from vramwatch.store import Entry, History
 
 Decorated = Callable[..., Any]
 
@@ -71,6 +71,8 @@ def command(
     takes = _taker(is_open, severity, state, globs)
     history = open_history(config_path, store_path)
     entries = [each for each in history.casebook.entries(parse_when(since, now, None)) if takes(each)]
+    if not entries:
+        _refuse_strangers(history, globs)
     host = host_of(history.casebook, config_path, store_path)
     if output_format != "text":
         print_entries(entries, host, output_format)
@@ -83,6 +85,24 @@ def command(
         which = " that fits" if severity or state or any(globs.values()) else ""
         what = "is open" if is_open else f"is open or has moved since {since}"
         click.echo(f"vramwatch: no incident{which} {what}", err=True)
+
+
+def _refuse_strangers(history: "History", globs: Mapping[str, str | None]) -> None:
+    """Refuse an owner or a GPU that the store does not know: that nothing is found of it is no good news.
+
+    Errors: UsageError, with what there is.
+    """
+    from fnmatch import fnmatchcase
+
+    from vramwatch.cli.selection import gpus_there, is_owner, owners_there
+
+    owner, gpu = globs["owner"], globs["gpu"]
+    rows = [row for row in history.series() if row.owner] if owner is not None else []
+    if owner is not None and rows and not any(row.owner and is_owner(owner, row.owner) for row in rows):
+        raise UsageError(f"no owner here is called {owner!r}; there are: {owners_there(rows)}")
+    gpus = history.gpus() if gpu is not None else []
+    if gpu is not None and gpus and not any(fnmatchcase(n, gpu) for g in gpus for n in (g.ordinal, g.uuid)):
+        raise UsageError(f"--gpu {gpu!r} is not among the GPUs of this store: {gpus_there(gpus)}")
 
 
 def _refuse_beside(context: click.Context) -> None:

@@ -72,7 +72,7 @@ def pick_gpu(written: str, gpus: Iterable[Gpu]) -> Gpu:
     found = exact or begun
     if len(found) == 1:
         return found[0]
-    there = ", ".join(f"{gpu.ordinal} ({clean(gpu.uuid)})" for gpu in (found or known)[:MOST_NAMED])
+    there = gpus_there(found or known)
     if found:
         raise UsageError(f"--gpu {written!r} names several GPUs: {there}; write one of these in full")
     raise UsageError(f"--gpu {written!r} is not among the GPUs of this store: {there or 'it has none'}")
@@ -111,6 +111,11 @@ def _check_quantity(quantity: str, history: History, uuid: str | None) -> None:
     kept = sorted({row.key.quantity for row in history.series(gpu=uuid)})
     if kept and quantity not in kept:
         raise UsageError(f"--quantity {quantity!r} is not kept in this store; it has {', '.join(kept)}")
+
+
+def gpus_there(gpus: Iterable[Gpu]) -> str:
+    """Return what GPUs are called, for a message."""
+    return ", ".join(f"{gpu.ordinal} ({clean(gpu.uuid)})" for gpu in list(gpus)[:MOST_NAMED])
 
 
 def is_owner(written: str, owner: Owner) -> bool:

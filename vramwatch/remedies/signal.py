@@ -8,7 +8,7 @@ from vramwatch.core.attempts import Apply
 from vramwatch.core.parties import Offer, Party, Unfit, consenting
 from vramwatch.core.policy import Case
 from vramwatch.remedying import DONE, Hands, Remedy, Report
-from vramwatch.sdk.wire import NEVER, SIGNAL
+from vramwatch.sdk.wire import NEVER_SENT, SIGNAL
 
 WAITS = 60.0
 """Seconds for which a worker that was signalled waits for its safe point (SIGNALLED in sdk/worker.py)."""
@@ -30,7 +30,7 @@ class Signal(Remedy):
     def _is_harmless(cls, name: str) -> str:
         if name not in signals.Signals.__members__:
             raise ValueError(f"{name!r} is no signal; write SIGURG")
-        if name in NEVER:
+        if name in NEVER_SENT:
             raise ValueError(f"{name} ends or stops processes; write SIGURG")
         return name
 

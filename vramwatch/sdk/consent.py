@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from .version import __version__
-from .wire import CLEARS, MAX_TEXT, NEVER, SCHEMA, SIGNAL, Hello
+from .wire import CLEARS, MAX_TEXT, NEVER_SENT, SCHEMA, SIGNAL, Hello
 
 ASK = "ask"
-REMEDIES = frozenset({ASK, *(SIGNAL + each.name for each in signal.Signals if each.name not in NEVER)})
+REMEDIES = frozenset({ASK, *(SIGNAL + each.name for each in signal.Signals if each.name not in NEVER_SENT)})
 """A handler that only wakes the SDK would keep SIGTERM and its like from what they are for."""
 
 OFFERED = ("callback", "gc", "empty_cache")

@@ -31,7 +31,7 @@ that are over, Python's garbage, the allocator's unused segments."""
 SIGNAL = "signal:"
 """Before a signal's name among the remedies of a Hello, as in "signal:SIGURG"."""
 
-NEVER = frozenset(
+NEVER_SENT = frozenset(
     {"SIGKILL", "SIGSTOP", "SIGTERM", "SIGINT", "SIGQUIT", "SIGABRT", "SIGSEGV", "SIGILL", "SIGFPE"}
 )
 """Signals that end or stop a process, whatever it says: neither offered nor sent."""
