@@ -266,7 +266,8 @@ def judge_until_killed(path):
         crowd = [holding(pid, Bytes(seq * pid), owner(str(pid % 3))) for pid in range(seq % 5, 9)]
         each = judge.turn(poll(seq, *crowd))
         store.write(each)
-        print(seq, len(each.transitions), flush=True)
+        line = f"{seq} {len(each.transitions)}\\n"
+        print(line, end="", flush=True)  # at once, so that no kill parts the line
         judge.catch_up(Seconds(0.005)) if judge.is_behind else judge.put_down(is_end=seq % 40 == 0)
         seq += 1
 
