@@ -339,8 +339,15 @@ def test_a_packed_recording_and_standard_input_are_read_alike(growth, tmp_path):
     assert done.stderr == ""
 
 
-def test_a_recording_without_readings_holds_none(tmp_path):
-    assert "No reading is in it" in replay(written(tmp_path, HEADER)).stdout
+@pytest.mark.parametrize("header", [HEADER, SMI])
+@pytest.mark.parametrize("output_format", ["text", "ndjson"])
+def test_a_recording_of_a_header_alone_is_refused_for_silence_would_look_like_an_all_clear(
+    tmp_path, header, output_format
+):
+    file = written(tmp_path, header)
+    result = replay("--format", output_format, file, code=2)
+    assert result.stderr == f"vramwatch: {file}:1: no row stands below the header; there is nothing to judge\n"
+    assert result.stdout == ""
 
 
 # --- --summary -----------------------------------------------------------------------------------

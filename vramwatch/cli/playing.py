@@ -11,6 +11,7 @@ from vramwatch import assembly
 from vramwatch.cli.assigning import Assigner
 from vramwatch.config import Config
 from vramwatch.core.episodes import MERGED_WITHIN
+from vramwatch.core.errors import UsageError
 from vramwatch.core.incidents import Subject, Transition
 from vramwatch.core.marks import Score, scores
 from vramwatch.core.model import EventKind, Fault, FaultKind, Gpu, SubjectKind
@@ -62,13 +63,15 @@ def is_store(path: Path) -> bool:
 
 
 def play_file(name: str, path: Path, tz: str | None, config: Config, tell: Tell) -> Run:
-    """Return what is found in one recording. Errors: UsageError as ``file:line: reason``.
+    """Return what is found in one recording. Errors: UsageError as ``file:line: reason``; so is one of no row.
 
     It is read once; an error may come from its last line, so nothing of it may be told before.
     """
     progress = Progress()
     feed = Replay(files=(path,), tz=tz).play(1, progress)
     seen = _judge(_played(config, feed), config, lambda _: tell(progress.size))
+    if not progress.rows:
+        raise UsageError(f"{name}:1: no row stands below the header; there is nothing to judge")
     return replace(seen.run(name, progress.rows), doubt=_tiny(name, seen.largest))
 
 
