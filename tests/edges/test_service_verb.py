@@ -291,3 +291,51 @@ def test_a_dry_run_shows_what_would_be_done_and_does_nothing(tmp_path, monkeypat
     assert "run      systemctl daemon-reload" in result.stdout
     assert result.stderr.endswith("nothing was done (--dry-run)\n")
     assert not written
+
+
+def test_a_dry_run_shows_what_would_be_done_where_systemd_does_not_run_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("vramwatch.cli.systemctl.BOOTED", tmp_path / "missing")
+    config = tmp_path / "config.yaml"
+    config.write_text("{}")
+    arguments = ["service", "install", "--config", str(config)]
+    shown = CliRunner().invoke(main, [*arguments, "--dry-run"])
+    assert shown.exit_code == 0, shown.output
+    assert f"write    {UNITS / UNIT}" in shown.stdout
+    assert "nothing was done (--dry-run); systemd does not run here" in shown.stderr
+    refused = CliRunner().invoke(main, [*arguments, "--yes"])
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "systemd does not run here" in refused.stderr
+
+
+def words(steps):
+    return [" ".join(step) for step in steps]
+
+
+def test_what_is_wanted_no_longer_is_stopped_before_its_files_are_removed(tmp_path):
+    every = "probe: {every: 12h}"
+    units = [str(UNITS / name) for name in (*installing.IDENTIFY, *installing.PROBE)]
+    before, after = installing.steps(configured(tmp_path), units, identifies=False, starts=True)
+    assert words(before) == [
+        "systemctl disable --now --quiet "
+        "vramwatch-identify.socket vramwatch-identify.service vramwatch-probe.timer"
+    ]
+    assert words(after)[-2:] == ["systemctl enable --quiet vramwatch.service",
+                                 "systemctl restart vramwatch.service"]  # fmt: skip
+    before, _ = installing.steps(configured(tmp_path, every), units, identifies=True, starts=True)
+    assert before == []
+
+
+def test_the_socket_of_the_helper_is_there_before_the_service_and_the_timer_after_it(tmp_path):
+    scheduled = configured(tmp_path, "probe: {every: 12h}")
+    _, after = installing.steps(scheduled, [], identifies=True, starts=True)
+    assert words(after) == [
+        "systemd-sysusers /etc/sysusers.d/vramwatch.conf",
+        "chown root:vramwatch /etc/vramwatch/config.yaml",
+        "systemctl daemon-reload",
+        "systemctl enable --quiet --now vramwatch-identify.socket",
+        "systemctl enable --quiet vramwatch.service",
+        "systemctl restart vramwatch.service",
+        "systemctl enable --quiet --now vramwatch-probe.timer",
+    ]
+    _, unstarted = installing.steps(scheduled, [], identifies=True, starts=False)
+    assert unstarted == after[:3]

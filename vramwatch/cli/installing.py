@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -52,6 +52,10 @@ MINIMAL = """\
 control:
   socket: /run/vramwatch/control.sock
 """
+
+
+Step = tuple[str, ...]
+"""A program that is run, with its arguments."""
 
 
 class Deed(StrEnum):
@@ -128,6 +132,37 @@ def wanted(config: Config, shipped: Path, program: str, *, identifies: bool = Fa
         ),
         Item(CONFIGURATION, Deed.WRITE, MINIMAL, mode=0o640),
     ]
+
+
+def identified(written: Iterable[str]) -> bool:
+    """Return whether what was ``written`` before, by path, is of the profile "identify"."""
+    return str(UNITS / IDENTIFY[0]) in written
+
+
+def steps(
+    config: Config, written: Collection[str], *, identifies: bool, starts: bool
+) -> tuple[list[Step], list[Step]]:
+    """Return what is run before the files are written, and what is run then.
+
+    ``written``: the paths of what was written before. ``starts``: whether the service is started too.
+    """
+    timer = PROBE[0]
+    gone = [
+        *(IDENTIFY if identified(written) and not identifies else ()),
+        *([timer] if str(UNITS / timer) in written and not config.probe.every else ()),
+    ]
+    before = [("systemctl", "disable", "--now", "--quiet", *gone)] if gone else []
+    at_once = ("systemctl", "enable", "--quiet", "--now")
+    after: list[Step] = [
+        ("systemd-sysusers", str(SYSUSERS)),
+        ("chown", "root:vramwatch", str(CONFIGURATION)),  # may name files of secrets: nobody else reads it
+        ("systemctl", "daemon-reload"),
+    ]
+    if starts:
+        after += [(*at_once, IDENTIFY[0])] if identifies else []
+        after += [("systemctl", "enable", "--quiet", UNIT), ("systemctl", "restart", UNIT)]
+        after += [(*at_once, timer)] if config.probe.every else []
+    return before, after
 
 
 def _bounded(text: str, config: Config) -> str:

@@ -63,7 +63,7 @@ def is_store(path: Path) -> bool:
 
 
 def play_file(name: str, path: Path, tz: str | None, config: Config, tell: Tell) -> Run:
-    """Return what is found in one recording. Errors: UsageError as ``file:line: reason``; so is one of no row.
+    """Return what is found in one recording. Errors: UsageError as ``file:line: reason``, also without a row.
 
     It is read once; an error may come from its last line, so nothing of it may be told before.
     """

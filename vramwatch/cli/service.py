@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SHOWN = ("ActiveState", "SubState", "StatusText", "MainPID", "NRestarts", "MemoryCurrent")
 """What systemctl show is asked of the unit."""
 
+NO_SYSTEMD = "systemd does not run here, so vramwatch is no service here; start it by hand: vramwatch run"
 
 _yes_option = click.option("--yes", is_flag=True, help="Do it without asking.")
 _dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
@@ -48,43 +49,27 @@ def install(yes: bool, dry_run: bool, profile: str | None, no_start: bool, confi
     from vramwatch.cli import installing
     from vramwatch.config import find, load
 
-    _refuse_without_systemd()
+    if not dry_run:
+        _refuse_without_systemd()
     config = load(find(config_path), os.environ, {})
     root = installing.Root()
     written = root.written()
-    socket = installing.IDENTIFY[0]
-    stood = str(installing.UNITS / socket) in written
-    timer = installing.PROBE[0]
-    timed = str(installing.UNITS / timer) in written
-    identifies = stood if profile is None else profile == "identify"
+    identifies = installing.identified(written) if profile is None else profile == "identify"
     wanted = installing.wanted(
         config, installing.shipped_units(), installing.this_program(), identifies=identifies
     )
+    _refuse_or_say_what_is_lacking(wanted)
     paths = {item.path for item in wanted} | set(map(Path, written))
     plan = installing.to_install(wanted, root.standing(paths), written)
-    _refuse_or_say_what_is_lacking(wanted)
+    before, after = installing.steps(config, written, identifies=identifies, starts=not no_start)
     _show(plan)
-    steps: list[tuple[str, ...]] = [
-        ("systemd-sysusers", str(installing.SYSUSERS)),
-        ("systemctl", "daemon-reload"),
-    ]
-    starting = [] if no_start else _starting(installing.UNIT, socket if identifies else None)
-    if config.probe.every and not no_start:
-        starting.append(("systemctl", "enable", "--quiet", "--now", timer))
-    gone = [
-        *(installing.IDENTIFY if stood and not identifies else ()),
-        *(installing.PROBE[:1] if timed and not config.probe.every else ()),
-    ]
-    ending = [("systemctl", "disable", "--now", "--quiet", *gone)] if gone else []
-    for step in (*ending, *steps, *starting):
+    for step in (*before, *after):
         click.echo(f"run      {' '.join(step)}")
     _go_on(yes, dry_run)
-    for step in ending:
+    for step in before:
         _run(step)
     root.carry_out(plan)
-    _run(steps[0])
-    _let_the_service_read(root.place(installing.CONFIGURATION))
-    for step in (*steps[1:], *starting):
+    for step in after:
         _run(step)
     click.echo("installed; see: vramwatch service status", err=True)
 
@@ -179,12 +164,6 @@ def status() -> None:
         sys.exit(1)
 
 
-def _starting(unit: str, socket: str | None) -> list[tuple[str, ...]]:
-    """Return the steps that start ``unit``, and before it the ``socket`` of the profile "identify"."""
-    before = [("systemctl", "enable", "--quiet", "--now", socket)] if socket else []
-    return [*before, ("systemctl", "enable", "--quiet", unit), ("systemctl", "restart", unit)]
-
-
 def _show(plan: "Sequence[Item]") -> None:
     from vramwatch.cli.installing import Deed
 
@@ -197,9 +176,7 @@ def _refuse_without_systemd() -> None:
     from vramwatch.cli.systemctl import is_booted
 
     if not is_booted():
-        raise VramwatchError(
-            "systemd does not run here, so vramwatch is no service here; start it by hand: vramwatch run"
-        )
+        raise VramwatchError(NO_SYSTEMD)
 
 
 def _refuse_or_say_what_is_lacking(wanted: "Sequence[Item]") -> None:
@@ -221,8 +198,10 @@ def _refuse_or_say_what_is_lacking(wanted: "Sequence[Item]") -> None:
 
 def _go_on(yes: bool, dry_run: bool) -> None:
     """Ask whether what was shown is to be done, and end the verb where not. Errors: VramwatchError."""
+    from vramwatch.cli.systemctl import is_booted
+
     if dry_run:
-        click.echo("nothing was done (--dry-run)", err=True)
+        click.echo(f"nothing was done (--dry-run){'' if is_booted() else f'; {NO_SYSTEMD}'}", err=True)
         sys.exit(0)
     if os.geteuid() != 0:
         raise VramwatchError(
@@ -231,14 +210,6 @@ def _go_on(yes: bool, dry_run: bool) -> None:
         )
     if not yes:
         click.confirm("Do this?", abort=True)
-
-
-def _let_the_service_read(configuration: Path) -> None:
-    """Let the group of the service read its configuration, which may name secrets' files, and nobody else."""
-    import shutil
-
-    if configuration.exists():
-        shutil.chown(configuration, "root", "vramwatch")
 
 
 def _run(words: Sequence[str]) -> None:
