@@ -189,16 +189,16 @@ def test_a_run_that_fails_is_told_and_not_kept(tmp_path, monkeypatch) -> None:
 
 
 @pytest.mark.needs_torch
-@pytest.mark.parametrize("verb", ["probe", "kv"])
+@pytest.mark.parametrize("verb", [("probe",), ("probe", "--compare", "--html", "page.html"), ("kv",)])
 def test_a_run_that_needs_what_is_not_here_is_told_and_not_kept(verb, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    asked = [verb, *QUICK, "--attention", "flash_attention_2"]
-    answer = CliRunner().invoke(main, asked)
+    monkeypatch.chdir(tmp_path)
+    answer = CliRunner().invoke(main, [*verb, *QUICK, "--attention", "flash_attention_2"])
     assert (answer.exit_code, answer.stdout) == (1, "")
     assert answer.stderr == (
         "vramwatch: tiny-llama: not here: flash_attention_2 needs CUDA and the package flash-attn\n"
     )
-    assert not list(tmp_path.rglob("*.json"))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("verb", ["probe", "kv"])

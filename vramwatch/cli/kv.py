@@ -44,7 +44,7 @@ def command(
 
     experiment = experiment_of(asked, cache=cache, requests=requests, retains=retain)
     result = Runs(1, python).result_of(experiment)
-    refuse_what_did_not_run(result)
+    refuse_what_did_not_run(result, result.experiment.model)
     if output_format == "json":
         click.echo(json.dumps(to_json(result)))
         return

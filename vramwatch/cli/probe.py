@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vramwatch.cli.options import config_option, store_option
-from vramwatch.cli.probing import Runs, budget_option, experiment_of, model_options
+from vramwatch.cli.probing import Runs, budget_option, experiment_of, model_options, refuse_what_did_not_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,9 +80,9 @@ def command(
     """
     from vramwatch.cli import probe_history
     from vramwatch.cli.plotting import require_charts, write_png
-    from vramwatch.cli.probing import refuse_what_did_not_run
     from vramwatch.cli.sweeping import run_sweep
     from vramwatch.probe.experiment import Planted, plant
+    from vramwatch.probe.variants import VARIANTS, chosen
 
     if lists or diff:
         probe_history.show(diff, config_path, store_path, output_format)
@@ -104,15 +104,12 @@ def command(
     if recipe:
         _follow(experiment, python, output_format)
         return
-    rows = _compared(experiment, only, python) if compare else _one(experiment, python)
-    if not compare:
-        refuse_what_did_not_run(rows[0][1])
+    rows = _run(experiment, chosen(only) if compare else VARIANTS[:1], python)
     if html is not None:
         _write(html, rows)
     if png is not None:
         write_png(png, rows[0][1])
     _show(rows, output_format)
-    refuse_what_did_not_run(rows[0][1])
     probe_history.hand_in({each.name: result for each, result in rows}, config_path, store_path)
 
 
@@ -156,27 +153,22 @@ def _refuse_contradictions(
 Rows = list[tuple["Variant", "Result"]]
 
 
-def _one(experiment: "Experiment", python: str | None) -> Rows:
-    from vramwatch.probe.variants import VARIANTS
+def _run(experiment: "Experiment", variants: "Sequence[Variant]", python: str | None) -> Rows:
+    """Run the variants, one after the other; the first is the experiment itself.
 
-    return [(VARIANTS[0], Runs(1, python).result_of(experiment))]
+    Errors: VramwatchError where that did not run, at once: there is nothing to compare the others with.
+    """
+    from vramwatch.probe.variants import experiment_of
 
-
-def _compared(experiment: "Experiment", only: tuple[str, ...], python: str | None) -> Rows:
-    """Run the variants, one after the other. Errors: UsageError for one that there is not."""
-    from vramwatch.probe import variants
-
-    chosen = variants.chosen(only)
-    runs = Runs(len(chosen), python)
-    return [
-        (
-            each,
-            runs.result_of(
-                variants.experiment_of(each, experiment), f"{each.name} ({place} of {len(chosen)})"
-            ),
-        )
-        for place, each in enumerate(chosen, 1)
-    ]
+    runs, count = Runs(len(variants), python), len(variants)
+    rows: Rows = []
+    for place, each in enumerate(variants, 1):
+        name = f"{each.name} ({place} of {count})" if count > 1 else ""
+        result = runs.result_of(experiment_of(each, experiment), name)
+        if not rows:
+            refuse_what_did_not_run(result, experiment.model)
+        rows.append((each, result))
+    return rows
 
 
 def _show(rows: "Sequence[tuple[Variant, Result]]", output_format: str) -> None:

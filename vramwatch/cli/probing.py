@@ -74,13 +74,13 @@ def _budget(written: str | None) -> int | None:
         raise UsageError(f"--budget: {error}") from None
 
 
-def refuse_what_did_not_run(result: "Result") -> None:
-    """Errors: VramwatchError for a run that failed, or that needs what this machine lacks."""
+def refuse_what_did_not_run(result: "Result", name: str) -> None:
+    """Errors: VramwatchError for a run, told as ``name``, that failed or needs what this machine lacks."""
     from vramwatch.core.errors import VramwatchError
     from vramwatch.probe.results import Ended
 
     if result.ended in (Ended.FAILED, Ended.NOT_HERE):
-        raise VramwatchError(f"{result.experiment.model}: {result.ended}: {result.why}")
+        raise VramwatchError(f"{name}: {result.ended}: {result.why}")
 
 
 class Runs:

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from vramwatch.cli.probing import Runs
+from vramwatch.cli.probing import Runs, refuse_what_did_not_run
 from vramwatch.cli.views.probe import floor_lines, tried_lines
 from vramwatch.cli.views.terminal import terminal
-from vramwatch.core.errors import UsageError, VramwatchError
+from vramwatch.core.errors import UsageError
 from vramwatch.probe.experiment import Experiment
 from vramwatch.probe.findings import rise_of
-from vramwatch.probe.results import Ended, Result
+from vramwatch.probe.results import Ended
 from vramwatch.probe.sweeps import Tried, following, largest, tries_left
 
 LEAST = {"tokens": 2}
@@ -32,7 +32,7 @@ def run_sweep(base: Experiment, what: str, python: str | None, output_format: st
 def _in_a_row(base: Experiment, python: str | None, output_format: str) -> None:
     """Serve many requests in one process, and tell what lived after each of them."""
     result = Runs(1, python).result_of(base)
-    _refuse(result, f"{base.requests} requests", Ended.COMPLETE, Ended.OUT_OF_MEMORY)
+    refuse_what_did_not_run(result, f"{base.requests} requests")
     if output_format == "json":
         told = {"floors_bytes": result.floors, "rise_bytes_per_request": rise_of(result.floors)}
         click.echo(json.dumps(told | {"ended": result.ended, "why": result.why}))
@@ -55,7 +55,7 @@ def _largest(base: Experiment, what: str, python: str | None, output_format: str
         runs.expect(tries_left(tried))
         change: dict[str, Any] = {what: value}
         result = runs.result_of(replace(plain, **change), f"{what} {value}, try {len(tried) + 1}")
-        _refuse(result, f"{what} {value}", Ended.COMPLETE, Ended.OUT_OF_MEMORY)
+        refuse_what_did_not_run(result, f"{what} {value}")
         tried.append(Tried(value, result.peak if result.ended is Ended.COMPLETE else None))
         if result.at("generate") is None:  # it was not even loaded: less of anything else changes nothing
             break
@@ -73,9 +73,3 @@ def _record(what: str, tried: Sequence[Tried], budget: int) -> Mapping[str, Any]
         "largest": None if found is None else found.value,
         "tried": [{"value": each.value, "peak_bytes": each.peak} for each in tried],
     }
-
-
-def _refuse(result: Result, name: str, *accepted: Ended) -> None:
-    """Errors: VramwatchError for a run that ended in another way than those that say something."""
-    if result.ended not in accepted:
-        raise VramwatchError(f"{name}: {result.ended}: {result.why}")
