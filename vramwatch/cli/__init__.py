@@ -33,7 +33,6 @@ VERBS = {
 }
 """Verb -> its line in --help. Kept here so that --help imports no verb."""
 
-
 UNWRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """What a full disk, a quota, a limit and a broken terminal answer to who prints."""
 
@@ -56,16 +55,12 @@ class Verbs(click.Group):
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
 
-    def main(self, *args: Any, **kwargs: Any) -> Any:
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
-            return super().main(*args, **kwargs)
-        except OSError as error:
-            is_answer = error.errno in UNWRITTEN and error.filename is None and "run" not in sys.argv[1:2]
-            if not is_answer:
-                raise
-            sys.stdout = None  # what is left in it cannot be written either, as python would say once more
-            click.echo(f"vramwatch: the answer cannot be written: {error.strerror}", err=True)
-            sys.exit(1)
+            return super().make_context(*args, **kwargs)
+        except OSError as error:  # of --help and --version, which are answered here
+            _end_if_unwritten(error)
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -78,6 +73,19 @@ class Verbs(click.Group):
             # The reader of our output has gone, as `| head` does; python would complain once more at exit.
             sys.stdout = None
             ctx.exit(0)
+        except OSError as error:
+            if ctx.invoked_subcommand != "run":  # the daemon prints no answer
+                _end_if_unwritten(error)
+            raise
+
+
+def _end_if_unwritten(error: OSError) -> None:
+    """End with a sentence if ``error`` says that the answer could not be printed; return if it does not."""
+    if error.errno not in UNWRITTEN or error.filename is not None:
+        return
+    sys.stdout = None  # what is left in it cannot be written either, as python would say once more
+    click.echo(f"vramwatch: the answer cannot be written: {error.strerror}", err=True)
+    sys.exit(1)
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
