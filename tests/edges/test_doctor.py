@@ -205,9 +205,16 @@ def test_without_a_store_root_is_told_where_the_daemon_would_make_one(with_drive
     assert found["remedy"] == "vramwatch run begins one"
 
 
-def test_a_daemon_that_answers_is_well(with_driver, path, tmp_path):
-    with closing(ControlServer(tmp_path / "control.sock", None, lambda request: {})):
+def test_a_daemon_that_answers_is_well_and_is_asked_nothing_twice(with_driver, path, tmp_path):
+    asked = []
+
+    def answer(request):
+        asked.append(request.verb)
+        return {}
+
+    with closing(ControlServer(tmp_path / "control.sock", None, answer)):
         assert findings("--store", path)["daemon"]["grade"] == "ok"
+    assert sorted(asked) == ["ping", "workers"]
 
 
 # --- what is wrong with vramwatch itself ----------------------------------------------------------

@@ -1,7 +1,7 @@
 """What doctor looks at: one function a subject, each answering with what it found and what to do."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from importlib import metadata
 from pathlib import Path
@@ -63,7 +63,9 @@ def examine(config: Config, store: Path, here: Whereabouts) -> list[Finding]:
     ``store``: where it is looked for. ``here``: what the commands of remedies have to name.
     """
     kept = list(_store(store, here))
-    source = _source_of(config)
+    socket = config.control.place(os.environ, os.geteuid())
+    hello = _hello(socket)
+    source = _source_of(config, hello)
     return [
         Finding("configuration", Grade.OK, "read without a fault"),
         *_packages(),
@@ -74,20 +76,25 @@ def examine(config: Config, store: Path, here: Whereabouts) -> list[Finding]:
         *kept,
         *machine.service(),
         *outward.drop_ins(config),
-        _daemon(config),
-        _workers(config, source),
+        _daemon(socket, hello),
+        _workers(config, socket, source),
         *outward.channels(config, here, {each.subject for each in kept}),
         *outward.remedies(config, here),
     ]
 
 
-def _source_of(config: Config) -> str:
-    """Return where the daemon's readings come from, by its own word; without one, as it is configured."""
+def _hello(socket: Path) -> Mapping[str, object] | ControlError:
+    """Return what the daemon says of itself, else why none answers."""
     try:
-        reply = control.request(config.control.place(os.environ, os.geteuid()), "ping", {})
-    except ControlError:
-        return config.source_name
-    return clean(str(reply.get("source") or config.source_name))
+        return control.request(socket, "ping", {})
+    except ControlError as error:
+        return error
+
+
+def _source_of(config: Config, hello: Mapping[str, object] | ControlError) -> str:
+    """Return where the daemon's readings come from, by its own word; without one, as it is configured."""
+    told = None if isinstance(hello, ControlError) else hello.get("source")
+    return clean(str(told)) if told else config.source_name
 
 
 def _source(config: Config, source: str) -> Iterator[Finding]:
@@ -230,16 +237,15 @@ def _trouble(told: Transition, here: Whereabouts) -> Finding:
     return Finding(name if channel else "vramwatch", Grade.WARN, text, remedy)
 
 
-def _workers(config: Config, source: str) -> Finding:
-    """Return whether workers can enrol, and how many have, by the daemon's word."""
-    control_socket = config.control.place(os.environ, os.geteuid())
-    place = config.workers.place(control_socket)
+def _workers(config: Config, socket: Path, source: str) -> Finding:
+    """Return whether workers can enrol, and how many have, by the word of the daemon at ``socket``."""
+    place = config.workers.place(socket)
     if not config.workers.enabled:
         return Finding("workers", Grade.OK, "none may enrol (workers.enabled)")
     if source != "nvml":
         return Finding("workers", Grade.OK, f"none can enrol: {source} has no process of this machine")
     try:
-        workers = control.request(control_socket, "workers", {}).get("workers")
+        workers = control.request(socket, "workers", {}).get("workers")
     except ControlError:
         text, remedy = f"no daemon says who has enrolled on {place}", "what is said of the daemon above"
         return Finding("workers", Grade.WARN, text, remedy)
@@ -252,13 +258,10 @@ def _workers(config: Config, source: str) -> Finding:
     return Finding("workers", Grade.OK, f"{len(workers)} enrolled on {place}")
 
 
-def _daemon(config: Config) -> Finding:
-    socket = config.control.place(os.environ, os.geteuid())
-    try:
-        reply = control.request(socket, "ping", {})
-    except ControlError as error:
-        return Finding("daemon", Grade.WARN, str(error))
-    if fault := reply.get("store"):
+def _daemon(socket: Path, hello: Mapping[str, object] | ControlError) -> Finding:
+    if isinstance(hello, ControlError):
+        return Finding("daemon", Grade.WARN, str(hello))
+    if fault := hello.get("store"):
         text = f"answers on {socket}; its store cannot be written: {clean(str(fault))}"
         return Finding("daemon", Grade.WARN, text, TROUBLES[STORE])
     return Finding("daemon", Grade.OK, f"answers on {socket}")
