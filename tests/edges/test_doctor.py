@@ -25,7 +25,7 @@ from vramwatch.core.incidents import State, Subject
 from vramwatch.core.model import SubjectKind
 from vramwatch.core.poll import Poll
 from vramwatch.store import Store, location
-from vramwatch.telling.sending import PROXY_VARIABLES
+from vramwatch.telling.reaching import PROXY_VARIABLES
 
 NOT_FOUND = 9
 """NVML_ERROR_DRIVER_NOT_LOADED (nvml.h)."""

@@ -16,7 +16,7 @@ from vramwatch.couriers.posting import ANSWER_MOST, HttpCourier, retry_after
 from vramwatch.notifiers.email import Email
 from vramwatch.notifiers.syslog import Syslog
 from vramwatch.notifiers.webhook import Webhook
-from vramwatch.telling.sending import PROXY_VARIABLES, unreachable, ways
+from vramwatch.telling.reaching import PROXY_VARIABLES, unreachable, ways
 
 QUICK = Reach(connect=0.3, read=0.3, total=0.6)
 SLACK = 0.5

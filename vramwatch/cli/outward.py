@@ -16,7 +16,7 @@ from vramwatch.core.texts import clean
 from vramwatch.core.whereabouts import Whereabouts
 from vramwatch.notifying import Notifier
 from vramwatch.remedying import Remedy
-from vramwatch.telling.sending import unreachable, ways
+from vramwatch.telling.reaching import unreachable, ways
 
 FROM_HERE = "from this shell, not from the service"
 """Whose network was tried: that of the service may be another."""

@@ -2,17 +2,15 @@
 
 import contextlib
 import logging
-import os
 import queue
 import random
-import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
-from vramwatch.core.couriers import Courier, Place, Reach, place_of
+from vramwatch.core.couriers import Courier, Reach
 from vramwatch.core.messages import DETAILED, Item, Message, MessageKind
 from vramwatch.core.outgoing import (
     LONGEST_ASKED,
@@ -28,15 +26,13 @@ from vramwatch.core.outgoing import (
 from vramwatch.core.policy import Channel
 from vramwatch.notifying import Notifier
 from vramwatch.store.desk import Ended
+from vramwatch.telling.reaching import unreachable
 
 LOOK_EVERY = 5.0
 """Seconds between two looks at what is due and held back by the group interval."""
 
 REACHED_EVERY = 60.0
 """Seconds between two attempts to connect to a receiver that could not be reached."""
-
-PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
-"""Where requests finds a proxy (its documentation, Proxies)."""
 
 FOLLOWED = 16
 """Messages that wait for what may follow them; older ones go without."""
@@ -66,17 +62,6 @@ class Line:
     channel: Channel
     notifier: Notifier
     open_courier: Callable[[Reach, Iterable[str]], Courier]
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """Where a connection to a receiver goes: to itself, or to the proxy before it."""
-
-    place: Place
-    is_proxy: bool = False
-
-    def __str__(self) -> str:
-        return f"{'the proxy ' if self.is_proxy else ''}{self.place.host}:{self.place.port}"
 
 
 Sketch = Callable[[Item], Item]
@@ -344,42 +329,6 @@ def attempt(line: Line, message: Message, courier: Courier) -> Outcome:
     except Exception as error:  # a notifier's fault must not end the thread; what it says may be secret
         logger.exception("notifier failed channel=%s", line.channel.name, exc_info=_bare(error))
         return Retry(f"the notifier failed ({type(error).__name__})", is_uncertain=True)
-
-
-def ways(notifier: Notifier) -> tuple[Way, ...]:
-    """Return how each of a notifier's receivers is connected to; empty: no connection would tell anything.
-
-    Behind a proxy, configured or the environment's, that is the proxy itself, for it connects to them.
-    """
-    found = (_way(place, notifier.reach().proxy) for place in notifier.places())
-    return tuple(dict.fromkeys(way for way in found if way))
-
-
-def _way(place: Place, proxy: str | None) -> Way | None:
-    """Return how ``place`` is connected to; None: by a proxy that is none of HTTP, which is not tried."""
-    if proxy is None and place.scheme and any(name in os.environ for name in PROXY_VARIABLES):
-        # Where nothing is sent through a proxy, requests costs its memory with the first message alone.
-        from vramwatch.couriers.posting import environment_proxy  # noqa: PLC0415
-
-        host = f"[{place.host}]" if ":" in place.host else place.host
-        proxy = environment_proxy(f"{place.scheme}://{host}:{place.port}")
-    if not (proxy and place.scheme):
-        return Way(place)
-    found = place_of(proxy)
-    return Way(found, is_proxy=True) if found else None
-
-
-def unreachable(notifier: Notifier) -> str | None:
-    """Return why none of a notifier's receivers takes a connection; None: one does, or nobody can say."""
-    reasons = []
-    for way in ways(notifier):
-        place = way.place
-        try:
-            with socket.create_connection((place.host, place.port), timeout=notifier.reach().connect):
-                return None
-        except OSError as error:
-            reasons.append(f"{way} takes no connection ({error.strerror or error})")
-    return "; ".join(reasons) or None
 
 
 def _bare(error: Exception) -> Exception:
