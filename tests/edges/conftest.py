@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.outbox_daemon import Daemon
 from vramwatch.config import load
 
 
@@ -15,3 +16,24 @@ def configured(tmp_path):
         return load(file, {}, {})
 
     return configured
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where a store may be made."""
+    return tmp_path / "vramwatch.db"
+
+
+@pytest.fixture
+def start(path):
+    """Return what starts a daemon that tells, over the same store; all are ended with the test."""
+    running = []
+
+    def begin(*lines, **options):
+        running.append(Daemon(path, *lines, **options))
+        return running[-1]
+
+    yield begin
+    for each in running:
+        if each.store._lock is not None:
+            each.close()

@@ -22,11 +22,6 @@ SEEN = 240
 """Minutes after which it is firing."""
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "vramwatch.db"
-
-
 @contextmanager
 def judging(path):
     """A daemon's judge on its store, as at a start."""

@@ -47,11 +47,6 @@ def peer():
         yield one
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "vramwatch.db"
-
-
 def to(*peers, **options):
     return Alertmanager(urls=tuple(getattr(each, "url", each) for each in peers), **options)
 

@@ -101,11 +101,6 @@ class Hand:
         return {pid: ProcessFacts(ProcessKey("hand", pid, 7), name="server") for pid in pids}
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "history.db"
-
-
 def make(hand, path, watch=None, **options):
     store = Store.open(path, "hand", "test")
     hand.seq = store.next_seq() - 1

@@ -1,7 +1,5 @@
 """What other programs' logs say, as the daemon stores it: numbers at the next poll, and never a text."""
 
-import pytest
-
 from tests.edges.test_daemon import SEEING, Hand, blind, every_second, make, told
 from vramwatch.core.model import EventKind, Origin, OutOfMemory
 from vramwatch.core.oom_lines import parse
@@ -25,11 +23,6 @@ class Handed:
 
     def close(self):
         self.closed = True
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "history.db"
 
 
 def out_of_memory(path):

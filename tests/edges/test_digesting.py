@@ -29,11 +29,6 @@ MORNING = 1_700_035_200.0  # 2023-11-15 08:00 UTC
 HOUR = 3600.0
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "vramwatch.db"
-
-
 def night(hours=12.0, every=300.0):
     """Polls up to eight in the morning: chat grows and works, train holds 40 GiB and idles."""
     last = int(hours * HOUR / every)

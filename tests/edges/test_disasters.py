@@ -19,11 +19,6 @@ TURNS = 10_000
 """Slices of maintenance after which a store that still asks for more never ends."""
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "history.db"
-
-
 def reading(held):
     """One process that holds ``held`` MiB, on a GPU where nothing else is."""
     used = Bytes(held * MIB)

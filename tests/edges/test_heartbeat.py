@@ -34,11 +34,6 @@ def switch():
         yield one
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "vramwatch.db"
-
-
 def calling(switch, **options):
     return Heartbeat(url=f"{switch.url}{SECRET}", **options)
 

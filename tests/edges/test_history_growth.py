@@ -26,11 +26,6 @@ CHAT, TRAIN = owner("chat"), owner("train")
 pytestmark = pytest.mark.usefixtures("in_utc")
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "vramwatch.db"
-
-
 def written(path, minutes, holdings_at, moves=None, every=10):
     """A poll every so many minutes since midnight; ``moves``: minute -> what ``transition`` is told."""
     with closing(Store.open(path, "nvml", "0.1.0")) as store:

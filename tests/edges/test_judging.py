@@ -28,11 +28,6 @@ IDS = ("other", *(f"incident-{n}" for n in range(5)))
 PIDS = (41, 42, 43, 44)
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "history.db"
-
-
 def moved(path):
     with closing(History.open(path)) as history:
         return history.incidents(0.0, 2e9)

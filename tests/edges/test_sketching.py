@@ -20,11 +20,6 @@ CHAT = owner("chat")
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "vramwatch.db"
-
-
-@pytest.fixture
 def store(path):
     with closing(Store.open(path, "nvml", "0.1.0")) as one:
         yield one

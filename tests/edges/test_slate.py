@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.edges.test_outbox import (
+from tests.outbox_daemon import (
     AT_ONCE,
     Daemon,
     Fragile,
@@ -26,25 +26,6 @@ from vramwatch.core.incidents import State
 from vramwatch.core.messages import MessageKind
 from vramwatch.core.outgoing import Delivered, Rejected, Retry
 from vramwatch.core.policy import Notice, Withheld, Withholding
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "history.db"
-
-
-@pytest.fixture
-def start(path):
-    daemons = []
-
-    def start(*lines, **options):
-        daemon = Daemon(path, *lines, **options)
-        daemons.append(daemon)
-        return daemon
-
-    yield start
-    for each in daemons:
-        each.close()
 
 
 @pytest.fixture

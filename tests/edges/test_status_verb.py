@@ -36,11 +36,6 @@ from vramwatch.store.desk import Desk
 NO_DRIVER = Poll(instant(1), missing=(Missing(None, Fault(FaultKind.NO_DRIVER, "libnvidia-ml.so.1: none")),))
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "vramwatch.db"
-
-
 def one_poll(at: Instant, held: int = GIB) -> Poll:
     return Poll(at, (ledger(at, holding(10, Bytes(held))),), pace=Pace(Seconds(1.0), Seconds(5.0), 0.0))
 

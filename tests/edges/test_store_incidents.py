@@ -28,11 +28,6 @@ DAY = 86400.0
 STATE = {"version": 3, "windows": {"GPU-0": [1.1, 2.2, None, 1e300]}, "é": True}
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "vramwatch.db"
-
-
 def write(store, seq, *transitions, **more):
     store.write(replace(poll(seq, holding(7, Bytes(seq * GIB)), **more), transitions=transitions))
 

@@ -29,11 +29,6 @@ LONG = Seconds(60.0)
 MIDNIGHT = 1_700_006_400.0  # a whole hour of the clock
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "vramwatch.db"
-
-
 def opened(path, **retention):
     return Store.open(path, "nvml", "0.1.0", Retention(**retention))
 

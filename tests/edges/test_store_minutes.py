@@ -21,11 +21,6 @@ AN_HOUR_LATER = MIDNIGHT + 3600
 CHAT = owner("chat")
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "vramwatch.db"
-
-
 def folded(path, polls):
     """Write ``polls``, and let go of the samples of every hour that has closed."""
     with closing(opened(path, raw=Seconds(0.0))) as store:

@@ -5,7 +5,6 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 
 from tests.edges.test_store_lasting import DAY, MIDNIGHT, hourly_polls, opened, polls_at, tended
@@ -17,11 +16,6 @@ from vramwatch.core.poll import Poll
 from vramwatch.core.series import samples
 from vramwatch.core.units import GIB, Bytes, Seconds
 from vramwatch.store import History
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "vramwatch.db"
 
 
 def read(each):

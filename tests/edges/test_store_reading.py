@@ -29,11 +29,6 @@ from vramwatch.store import History, Point, Store
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "vramwatch.db"
-
-
-@pytest.fixture
 def store(path):
     with closing(Store.open(path, "nvml", "0.1.0")) as store:
         yield store

@@ -4,8 +4,6 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 
-import pytest
-
 from tests.edges.test_store_lasting import MIDNIGHT, hourly_polls, opened, tended
 from tests.polls import START, holding, owner, poll
 from tests.verdicts import transition
@@ -16,11 +14,6 @@ from vramwatch.core.silences import Matcher, Silence
 from vramwatch.core.units import Seconds
 from vramwatch.store import History, Remark, RemarkKind
 from vramwatch.store.desk import Changes, Desk, Ended
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "vramwatch.db"
 
 
 def write(store, seq, *transitions, steps=()):

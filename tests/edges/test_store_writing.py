@@ -33,11 +33,6 @@ HUNG = Fault(FaultKind.HUNG, "no answer within 5 s")
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "vramwatch.db"
-
-
-@pytest.fixture
 def store(path):
     with closing(opened(path)) as store:
         yield store
