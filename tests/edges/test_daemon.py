@@ -151,7 +151,9 @@ def test_a_required_gpu_that_is_not_there_ends_the_daemon_once_the_driver_has_an
 
 
 def test_a_required_gpu_that_is_lost_later_does_not_end_the_daemon(path):
-    make(Hand([*every_second(2), (2.0, blind()), (3.0, blind())]), path, require_gpu=True).run()
+    daemon = make(Hand([*every_second(2), (2.0, blind()), (3.0, blind())]), path, require_gpu=True)
+    daemon.run()
+    assert daemon.vitals().polls == 4
 
 
 def ask_between(daemon, hand, seq, verb, **arguments):

@@ -15,8 +15,6 @@ from tests.nvml.driver import FakeDriver
 from tests.nvml_polls import DEADLINE, EVERYTHING, kill_at_random, polling, wait_for_end
 from tests.waiting import wait_until
 from vramwatch.core.model import EventKind, FaultKind
-from vramwatch.core.ports import Source
-from vramwatch.driver.keeper import Keeper
 from vramwatch.driver.lifecycle import GRACE
 
 MEMORY = "nvmlDeviceGetMemoryInfo_v2"
@@ -226,11 +224,6 @@ def test_the_reader_killed_at_random_moments_never_makes_a_reading_wrong():
         counts = kill_at_random(driver, rounds=40, seed=1)
     assert counts["kills"] == 40
     assert counts["gaps: crashed"] > 0
-
-
-def test_the_keeper_is_a_source():
-    source: Source = Keeper(1.0, 1.0)
-    source.close()
 
 
 def test_many_polls_leave_no_descriptor_and_no_process_behind(driver):

@@ -130,7 +130,7 @@ def test_a_container_of_v1_is_found_in_any_hierarchy():
 
 @given(st.binary(max_size=2000))
 def test_any_bytes_at_all_give_a_placement(raw):
-    parse_cgroup(raw)
+    assert isinstance(parse_cgroup(raw), Placement)
 
 
 @given(st.text(max_size=2000))
