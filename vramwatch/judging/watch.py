@@ -4,22 +4,21 @@ The same for live polls, a replay and stored history; it owns no clock and reads
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from typing import Any, ClassVar, Protocol
 
+from vramwatch.core.beliefs import belief, belief_afterwards, stronger
 from vramwatch.core.checkpoint import READABLE, VERSION, put_down, take_up
+from vramwatch.core.clockwork import Clockwork
 from vramwatch.core.comparing import Peer, beside_ranks, beside_versions
 from vramwatch.core.diagnosis import Diagnosis, diagnose
 from vramwatch.core.folding import GpuWindows, Watched
-from vramwatch.core.forecast import Abstention, Exhaustion, seconds_left
 from vramwatch.core.hindcasts import KEPT, followed, width
 from vramwatch.core.incidents import (
     Belief,
     Incident,
-    Judgement,
     Reason,
-    Severity,
     Standing,
     State,
     Subject,
@@ -29,23 +28,18 @@ from vramwatch.core.incidents import (
     advance,
     close,
     is_stale,
-    severity,
 )
-from vramwatch.core.load import gone_with_load
 from vramwatch.core.model import EventKind, Instant, Ledger, OutOfMemory, ProcessKey, SubjectKind
 from vramwatch.core.poll import Poll
 from vramwatch.core.scenes import scene_of
 from vramwatch.core.sufficiency import Lack
 from vramwatch.core.traits import Traits
-from vramwatch.core.verdicts import INNOCENT, Cause, Evidence, Found, Verdict, nameless
+from vramwatch.core.verdicts import Evidence, Found, Verdict, nameless
 from vramwatch.core.windows import Accident, Window
 
 PRUNED_EVERY = 3600.0
 
 SWITCHED_OFF = Traits(0, frozenset())
-
-AFTERMATH = 60.0
-"""Seconds after the end of a growth in which an accident of unknown cause is put down to it."""
 
 
 class Detector(Protocol):
@@ -54,31 +48,6 @@ class Detector(Protocol):
     TRAITS: ClassVar[Traits]
 
     def examine(self, window: Window) -> Verdict: ...
-
-
-@dataclass(slots=True)
-class Clockwork:
-    """Seconds that never step back: by boot time within a boot, by the wall clock between two."""
-
-    seconds: float = 0.0
-    before: Instant | None = None
-
-    def tick(self, at: Instant) -> float:
-        before = self.before
-        if before is None:
-            self.seconds = at.wall
-        elif before.boot_id == at.boot_id:
-            self.seconds += max(0.0, at.boottime - before.boottime)
-        else:
-            self.seconds += max(0.0, at.wall - before.wall)
-        self.before = at
-        return self.seconds
-
-    def seconds_at(self, past: Instant) -> float:
-        """Return the seconds of an instant of an earlier poll, as far as the wall clock tells."""
-        if self.before is None:  # the first poll will begin with its wall clock
-            return past.wall
-        return self.seconds - max(0.0, self.before.wall - past.wall)
 
 
 class Watch:
@@ -148,14 +117,16 @@ class Watch:
             each.diagnosis = self._examine(each.window)
             subject = self._blamed(subject_of(gpu, each), each.diagnosis)
             self._follow(each, self._standings.get(subject))
-            beliefs[subject] = self._stronger(beliefs.get(subject), self._belief(each, subject, now))
-        for subject, belief in beliefs.items():
+            beliefs[subject] = stronger(beliefs.get(subject), self._belief(each, subject, now))
+        for subject, believed in beliefs.items():
             known = self._standings.get(subject)
-            if belief.judgement is None and (
+            if believed.judgement is None and (
                 known is None or self._is_found_elsewhere(gpu, windows, subject)
             ):
                 continue
-            standing, transitions = advance(known or Standing(), subject, belief, at, now, terms=self._terms)
+            standing, transitions = advance(
+                known or Standing(), subject, believed, at, now, terms=self._terms
+            )
             if standing.incident is not None:
                 self._standings[subject] = standing
             yield from transitions
@@ -195,56 +166,11 @@ class Watch:
             self._scores = [*self._scores, *scores][-KEPT:]
 
     def _belief(self, watched: Watched, subject: Subject, now: float) -> Belief:
-        diagnosis = watched.diagnosis
-        window = watched.window
+        diagnosis, standing = watched.diagnosis, self._standings.get(subject)
         if diagnosis is None:
-            return self._belief_afterwards(watched, subject)
-        early, median = seconds_left(diagnosis.forecast, now)
-        standing = self._standings.get(subject)
-        before = None
-        if standing is not None and standing.is_open and standing.incident is not None:
-            before = standing.incident.judgement.severity
-        level = severity((early, median), before, self._terms)
-        if diagnosis.found.is_urgent:
-            level = Severity.CRITICAL
-        cause = diagnosis.cause
-        if cause is Cause.UNKNOWN and standing is not None and standing.incident:
-            ended_here = not standing.is_open and now - standing.closed_at <= AFTERMATH
-            if standing.is_firing or ended_here:
-                cause = standing.incident.judgement.cause  # of the growth that has led to this
-        judgement = Judgement(
-            diagnosis.pattern,
-            cause,
-            level,
-            self._compared(watched, diagnosis),
-            diagnosis.rate,
-            _in_wall_time(diagnosis.forecast, window),
-            diagnosis.ruled_out,
-            watched.pid,
-            diagnosis.others,
-            diagnosis.alternatives,
-        )
-        explained = diagnosis.explained or cause in INNOCENT
-        names = (diagnosis.pattern, *diagnosis.others)
-        is_told = any(self._traits(name).always_told for name in names) or median <= self._terms.warn_horizon
-        fires = is_told and not explained and not diagnosis.premature
-        return Belief(judgement, fires, diagnosis.found.is_urgent, (early, median), explained)
-
-    def _belief_afterwards(self, watched: Watched, subject: Subject) -> Belief:
-        """Return what a window in which nothing is found says of what was found: nothing, or it was load."""
-        standing = self._standings.get(subject)
-        if standing is None or not standing.is_open or standing.incident is None:
-            return Belief(None)
-        judged = standing.incident.judgement
-        names = (judged.pattern, *judged.others)
-        looked_under_load = all(self._traits(name).under_load for name in names)
-        if judged.pid != watched.pid or not looked_under_load:
-            return Belief(None)
-        gone = gone_with_load(watched.window, judged.evidence)
-        if gone is None:
-            return Belief(None)
-        load = replace(judged, cause=Cause.LOAD, evidence=gone, alternatives=())
-        return Belief(load, explained=True, is_over=True)
+            return belief_afterwards(watched, standing, self._traits)
+        evidence = self._compared(watched, diagnosis)
+        return belief(watched, diagnosis, evidence, standing, now, traits=self._traits, terms=self._terms)
 
     def _traits(self, name: str) -> Traits:
         """Return what the detector ``name`` says of itself; one that is switched off claims nothing."""
@@ -264,15 +190,6 @@ class Watch:
         )
         evidence = beside_versions(diagnosis.found.evidence, diagnosis.rate, watched.version, lives)
         return beside_ranks(evidence, watched.rank, peers)
-
-    @staticmethod
-    def _stronger(one: Belief | None, other: Belief) -> Belief:
-        """Of two beliefs about one subject, the one whose end is nearer; one that found something."""
-        if one is None or one.judgement is None:
-            return other
-        if other.judgement is None:
-            return one
-        return max(one, other, key=lambda belief: (belief.fires, -belief.left[1]))
 
     def _is_found_elsewhere(self, gpu: str, windows: GpuWindows, subject: Subject) -> bool:
         """Whether another window of ``subject``, which is not due, still has its pattern."""
@@ -447,17 +364,6 @@ def subject_of(gpu: str, watched: Watched) -> Subject:
     if watched.owner is not None:
         return Subject(gpu, SubjectKind.OWNER, watched.owner)
     return Subject(gpu, watched.window.kind)
-
-
-def _in_wall_time(forecast: Exhaustion | Abstention, window: Window) -> Exhaustion | Abstention:
-    if isinstance(forecast, Abstention):
-        return forecast
-    return replace(
-        forecast,
-        at=window.at(forecast.at),
-        low=window.at(forecast.low),
-        high=window.at(forecast.high),
-    )
 
 
 def _nameless(incident: Incident, pids: Collection[int]) -> Incident:
