@@ -5,6 +5,7 @@ import time
 from collections import Counter, defaultdict
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from json import JSONDecodeError
 
 import pytest
 
@@ -177,13 +178,23 @@ def test_a_dead_channel_delays_no_other_and_no_poll(start):
     assert receiver.notices() == [("chat", Notice.OPENED)]
 
 
-def test_a_notifier_that_fails_is_tried_again_and_its_words_stay_out_of_the_log(start, caplog):
-    receiver = Receiver([ValueError("https://hooks.example/SECRET")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("https://hooks.example/SECRET"),
+        JSONDecodeError("no JSON", "SECRET", 0),
+        UnicodeDecodeError("utf-8", b"SECRET", 0, 1, "invalid start byte"),
+    ],
+)
+def test_a_notifier_that_fails_is_tried_again_and_its_words_stay_out_of_the_log(start, caplog, error):
+    receiver = Receiver([error])
     daemon = start(line(AT_ONCE, Keyed(receiver=receiver)))
     daemon.turn(fires())
     daemon.turn(after=300)
     assert len(receiver.got) == 2
     assert "notifier failed channel=hook" in caplog.text
+    assert type(error).__name__ in caplog.text
+    assert "in take\n" in caplog.text
     assert "SECRET" not in caplog.text
 
 

@@ -29,3 +29,11 @@ class ConfigError(VramwatchError):
     """Bad configuration; the text holds every fault, one a line."""
 
     exit_code = 78
+
+
+def without_words(error: Exception) -> Exception:
+    """Return what a log may show of ``error``: its place and its kind. Its words may hold a secret.
+
+    It is of another class, for one that needs arguments could not be made again.
+    """
+    return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from vramwatch.core.commandline import own_title
+from vramwatch.core.errors import without_words
 from vramwatch.core.metric_pages import Gauged, Loaded, Told
 from vramwatch.core.model import Gauge, Instant, ProcessKey, Tenant
 from vramwatch.core.ranks import data_parallel_rank
@@ -219,7 +220,8 @@ class Gauging:
                 self.look()
         except Exception as error:
             self._heard = {}
-            logger.error("asking engines has stopped because=%s", type(error).__name__)
+            kind = type(error).__name__
+            logger.exception("asking engines has stopped because=%s", kind, exc_info=without_words(error))
 
 
 def _once(

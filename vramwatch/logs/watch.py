@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from vramwatch.core.errors import without_words
 from vramwatch.core.oom_sightings import Sighting
 from vramwatch.logs.containers import ContainerWatch
 from vramwatch.logs.journal import Journal
@@ -80,4 +81,5 @@ def _guarded(name: str, run: Callable[[], None]) -> None:
     try:
         run()
     except Exception as error:
-        logger.error("following the %s has stopped because=%s", name, type(error).__name__)
+        kind = type(error).__name__
+        logger.exception("following the %s has stopped because=%s", name, kind, exc_info=without_words(error))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from vramwatch.core.couriers import Courier, Reach
+from vramwatch.core.errors import without_words
 from vramwatch.core.messages import DETAILED, Item, Message, MessageKind
 from vramwatch.core.outgoing import (
     LONGEST_ASKED,
@@ -316,7 +317,7 @@ class Sender(threading.Thread):
         try:
             done = self._line.notifier.follow(told, outcome, courier)
         except Exception as error:  # as in ``attempt``
-            logger.exception("notifier failed channel=%s", name, exc_info=_bare(error))
+            logger.exception("notifier failed channel=%s", name, exc_info=without_words(error))
             return
         if done:
             logger.info("message channel=%s key=%s afterwards=%r", name, told.key, done)
@@ -327,13 +328,8 @@ def attempt(line: Line, message: Message, courier: Courier) -> Outcome:
     try:
         return line.notifier.send(message, courier)
     except Exception as error:  # a notifier's fault must not end the thread; what it says may be secret
-        logger.exception("notifier failed channel=%s", line.channel.name, exc_info=_bare(error))
+        logger.exception("notifier failed channel=%s", line.channel.name, exc_info=without_words(error))
         return Retry(f"the notifier failed ({type(error).__name__})", is_uncertain=True)
-
-
-def _bare(error: Exception) -> Exception:
-    """Return an exception of the same place without its words, which may hold a secret."""
-    return type(error)().with_traceback(error.__traceback__)
 
 
 def _log(delivery: Delivery, outcome: Outcome, attempts: int) -> None:

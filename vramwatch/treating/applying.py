@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vramwatch.core.attempts import Apply
+from vramwatch.core.errors import without_words
 from vramwatch.remedying import Hands, Remedy, Report, run_program, told
 
 CLOSE_WITHIN = 3.0
@@ -76,5 +77,6 @@ def _carried_out(remedy: Remedy, apply: Apply, hands: Hands) -> Report:
     try:
         return remedy.carry_out(apply, hands)
     except Exception as error:  # a remedy's fault must not end in silence: it may have been half done
-        logger.exception("remedy failed remedy=%s attempt=%s", apply.remedy, apply.id)
+        bare = without_words(error)
+        logger.exception("remedy failed remedy=%s attempt=%s", apply.remedy, apply.id, exc_info=bare)
         return Report(f"the remedy failed ({type(error).__name__})")
