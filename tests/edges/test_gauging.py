@@ -134,6 +134,21 @@ def test_whatever_answers_costs_bounded_time_and_tells_nothing(script):
         assert receiver.connections == 1
 
 
+def test_an_engine_that_tells_what_nobody_foresaw_is_asked_again_later_and_the_log_names_the_place(
+    monkeypatch, caplog
+):
+    with receiving(answering(200, VLLM["/metrics"])) as receiver, monkeypatch.context() as failing:
+        failing.setattr(type(GAUGED["vllm"]), "read", lambda self, pages: pages["SECRET"])
+        asking = asking_ourselves(receiver)
+        assert asking.told() == {}
+        assert "page not understood engine=vllm" in caplog.text
+        assert "KeyError" in caplog.text
+        assert "SECRET" not in caplog.text.partition("KeyError")[2]
+        failing.undo()
+        asking.now += BACK_OFF_MOST
+        assert asking.told()[os.getpid()]
+
+
 def test_what_is_told_is_asked_of_no_one_and_so_delays_no_poll():
     with receiving(hanging) as receiver:
         asking = asking_ourselves(receiver)

@@ -193,7 +193,11 @@ class Gauging:
         candidates = (
             (known,) if known else doors(service, engine.asks(service.facts), self._root, self._sockets)
         )
-        answered = ask_service(engine, service, candidates, self._root, self._sockets)
+        try:
+            answered = ask_service(engine, service, candidates, self._root, self._sockets)
+        except Exception as error:  # what one engine tells must not silence the others
+            logger.exception("page not understood engine=%s", service.engine, exc_info=without_words(error))
+            return (), f"what it tells is not understood ({type(error).__name__})"
         if isinstance(answered, str):
             return (), answered
         standing.door = answered.door
