@@ -131,5 +131,5 @@ def _has_ended(pidfd: int) -> bool:
 
 
 def _told(status: bytes) -> dict[bytes, bytes]:
-    lines = (line.partition(b":") for line in status.splitlines())
+    lines = (line.partition(b":") for line in status.split(b"\n"))
     return {label: rest for label, _, rest in lines if label in (b"Uid", b"SigCgt")}
