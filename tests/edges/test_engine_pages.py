@@ -276,7 +276,7 @@ def test_a_hostile_page_costs_seconds_of_the_processor_at_most(text):
     assert len(text) <= PAGE_MOST
     began = time.process_time()
     told = ENGINES["vllm"].read({"/metrics": text})
-    assert time.process_time() - began < 1.5
+    assert time.process_time() - began < 4.0
     assert len(told) <= RANKS_MOST
 
 
