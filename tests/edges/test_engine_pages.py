@@ -272,7 +272,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_page_costs_seconds_of_the_processor_at_most(text):
-    """Each cost 2 to 50 of them before lines and ranks were bounded, and the poll's thread waits meanwhile."""
+    """Each cost 2 to 50 of them before lines and ranks were bounded, while the thread of the polls waits."""
     assert len(text) <= PAGE_MOST
     began = time.process_time()
     told = ENGINES["vllm"].read({"/metrics": text})

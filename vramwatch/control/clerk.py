@@ -6,7 +6,7 @@ Who asks is what the kernel says of the caller; a name that is given beside it i
 import re
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
-from math import isfinite
+from math import isfinite, nan
 from typing import Any
 
 from vramwatch.control.control import ControlError, MisusedError, Request
@@ -131,11 +131,11 @@ class Clerk:
             if not _GLOB & set(globs.get("incident", "*")):
                 globs["incident"] = self._incident(globs["incident"])
             self._refuse_unknown_gpu(globs)
-            if any(len(glob) > LONGEST_TEXT for glob in globs.values()):
-                raise ValueError(f"a glob has at most {LONGEST_TEXT} characters")
             matcher = Matcher(globs)
         except (ValueError, TypeError, KeyError) as error:
             raise MisusedError(f"what to silence is not understood: {error}") from None
+        if any(len(glob) > LONGEST_TEXT for glob in globs.values()):
+            raise MisusedError(f"a glob has at most {LONGEST_TEXT} characters")
         silence = Silence(
             self._new_id(), request.author, reason, self._now, self._until(request.arguments), matcher
         )
@@ -156,10 +156,10 @@ class Clerk:
         try:
             asked = arguments.get("for")
             span = float(arguments["until"]) - self._now if asked is None else parse_seconds(str(asked))
-            if not isfinite(span):
-                raise ValueError
         except (ValueError, TypeError, KeyError, OverflowError):
-            raise MisusedError("a silence needs an end: for (2h) or until (unix seconds)") from None
+            span = nan
+        if not isfinite(span):
+            raise MisusedError("a silence needs an end: for (2h) or until (unix seconds)")
         if not 0 < span <= LONGEST_SILENCE:
             most = show_seconds(LONGEST_SILENCE)
             raise MisusedError(

@@ -59,7 +59,7 @@ class Errands:
         self._waiting.put(_Errand(errand))
 
     def run(self) -> None:
-        """Do all that is waiting, on the thread of the turns; what nobody foresaw ends the errand, not the turns."""
+        """Do all that is waiting, on the thread of the turns; what nobody foresaw ends the errand alone."""
         while not self._waiting.empty():
             errand = self._waiting.get_nowait()
             try:
@@ -68,5 +68,7 @@ class Errands:
                 errand.refusal = refusal
             except Exception as error:
                 logger.exception("not done what was asked between two turns because=%s", type(error).__name__)
-                errand.refusal = ControlError(f"the daemon failed at it ({type(error).__name__}); see its log")
+                errand.refusal = ControlError(
+                    f"the daemon failed at it ({type(error).__name__}); see its log"
+                )
             errand.done.set()

@@ -20,8 +20,8 @@ SERIES_MOST = 4096
 """Lines with wanted names that are parsed of one page; an engine with a hundred ranks has a tenth of them."""
 
 PARSING_MOST = 1 << 28
-"""Of the squares of their lengths, with which the parser's time grows: 4,096 lines of 256 characters, or 160 of
-vLLM's longest, which holds its configuration."""
+"""Of the squares of their lengths, with which the parser's time grows: 4,096 lines of 256 characters, or 170
+of vLLM's longest, which holds its configuration."""
 
 RANKS_MOST = 256
 """Data-parallel ranks that are told apart on one page."""

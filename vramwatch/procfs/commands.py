@@ -44,8 +44,8 @@ _ARGV_LIMIT = 2048
 _ENVIRONMENT_READ = 1 << 17  # MAX_ARG_STRLEN of Linux; Kubernetes adds seven variables a service
 _VALUE_LIMIT = 256
 _VALUE_LOOKED_AT = 4096
-"""Bytes of the longest value that is kept any part of: redaction takes a time that grows with their square, and
-half a value may hold half a secret."""
+"""Bytes of the longest value of which anything is kept: redaction takes a time that grows with their square,
+and half a value may hold half a secret."""
 
 
 def read_command(root: str, pid: int, redacts: bool = True) -> tuple[tuple[str, ...], str]:
