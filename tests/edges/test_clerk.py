@@ -110,6 +110,10 @@ def test_a_mark_is_kept_as_it_was_given_also_of_what_is_over(service):
         ("silence", {"globs": {}, "reason": "x"}, "needs an end"),
         ("silence", {"globs": {}, "reason": "x", "for": "0s"}, "more than 0"),
         ("silence", {"globs": {}, "reason": "x", "until": 17.0}, "more than 0"),
+        ("silence", {"globs": {}, "reason": "x", "until": 10**400}, "needs an end"),
+        ("silence", {"globs": {}, "reason": "x", "until": "nan"}, "needs an end"),
+        ("silence", {"globs": {}, "reason": "x", "for": "9" * 400 + "d"}, "needs an end"),
+        ("silence", {"globs": {"owner": "*a" * 251}, "for": "1h", "reason": "x"}, "at most 500 characters"),
         ("expire", {"silence": "s9"}, "no silence 's9' holds; those that do: none"),
         ("send", {"channel": "pager"}, "no channel 'pager'; there are: hook"),
         (

@@ -79,7 +79,14 @@ def test_a_second_daemon_does_not_take_the_socket_of_the_first(path):
 
 
 @pytest.mark.parametrize(
-    "garbage", [b"\n", b"{}\n", b"[1]\n", b"\xff\xfe\n", b'{"verb": 1, "arguments": 7}\n']
+    "garbage",
+    [
+        *(b"\n", b"{}\n", b"[1]\n", b"\xff\xfe\n", b'{"verb": 1, "arguments": 7}\n', b"[" * 60_000 + b"\n"),
+        b'{"verb": "x", "arguments": {"until": NaN}}\n',
+        b'{"verb": "x", "arguments": {"until": -Infinity}}\n',
+        b'{"verb": "x", "arguments": {"owner": "half a character: \\ud800"}}\n',
+    ],
+    ids=lambda garbage: garbage[:12],
 )
 def test_garbage_is_refused_and_the_next_caller_is_served(path, garbage):
     with serving(path, lambda request: {"ok": True}):
@@ -104,6 +111,21 @@ def test_a_caller_that_says_nothing_is_dropped_and_the_next_one_is_served(path, 
     with serving(path, lambda request: {"ok": True}), socket.socket(socket.AF_UNIX) as silent:
         silent.connect(str(path))
         assert control.request(path, "x", {}) == {"ok": True}
+
+
+def test_a_caller_that_drips_is_dropped_at_the_deadline_too(path, monkeypatch):
+    monkeypatch.setattr(control, "DEADLINE", 0.2)
+    with serving(path, lambda request: {}), socket.socket(socket.AF_UNIX) as slow:
+        slow.connect(str(path))
+        slow.settimeout(0.02)
+        answer = b""
+        began = time.monotonic()
+        while not answer and time.monotonic() - began < 10.0:
+            with contextlib.suppress(ConnectionError):
+                slow.sendall(b"x")
+            with contextlib.suppress(TimeoutError):
+                answer = slow.recv(control.LIMIT)
+    assert json.loads(answer) == {"error": "nothing was asked within 0.2 s"}
 
 
 @pytest.mark.filterwarnings(

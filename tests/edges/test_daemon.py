@@ -213,6 +213,18 @@ def test_a_release_of_no_sensible_length_is_refused_with_what_is_accepted(path, 
     assert not hand.is_released
 
 
+def test_a_verb_that_fails_as_nobody_foresaw_is_refused_and_the_polls_go_on(path, caplog):
+    hand = Hand(every_second(5))
+    hand.release = lambda: 1 / 0
+    daemon = make(hand, path)
+    replies = ask_between(daemon, hand, 2, "release")
+    daemon.run()
+    assert isinstance(replies[0], ControlError)
+    assert "ZeroDivisionError" in str(replies[0])
+    assert daemon.vitals().polls == 5
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_resume_without_a_release_is_refused(path):
     hand = Hand(every_second(5))
     daemon = make(hand, path)

@@ -503,6 +503,7 @@ def test_a_bundle_holds_what_was_found_and_no_name_path_or_secret(with_driver, p
     archive = tmp_path / "report.tar.gz"
     done = doctor("--bundle", archive, "--config", file, "--store", path)
     assert f"wrote {archive}" in done.stderr
+    assert archive.stat().st_mode & 0o077 == 0
     with tarfile.open(archive) as opened:
         texts = {name: opened.extractfile(name).read().decode() for name in opened.getnames()}
     assert {name.partition("/")[2] for name in texts} == {

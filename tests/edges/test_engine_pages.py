@@ -1,15 +1,17 @@
 """What each engine's pages tell, of releases old and new; every page says where its names come from."""
 
 import json
+import time
 from dataclasses import replace
 
 import pytest
 
 from tests.engine_pages import PAGES, page
 from vramwatch import families
-from vramwatch.core.metric_pages import GREATEST, SERIES_MOST, Told, read_page
+from vramwatch.core.metric_pages import GREATEST, RANKS_MOST, SERIES_MOST, Told, read_page
 from vramwatch.core.model import ProcessFacts, ProcessKey
 from vramwatch.core.units import GIB
+from vramwatch.gauging.fetching import PAGE_MOST
 
 ENGINES = {name: found() for name, found in families.discover("vramwatch.engines").items()}
 
@@ -254,3 +256,34 @@ def test_a_page_without_end_costs_bounded_memory():
     text = "a 1\n" * (SERIES_MOST + 10)
     assert len(read_page(text, ["a"])["a"]) == SERIES_MOST
     assert read_page(f"a {GREATEST * 4}", ["a"]) == {}
+
+
+RUNNING = "vllm:num_requests_running"
+
+HOSTILE = {
+    "a thousand ranks": "\n".join(f'{RUNNING}{{engine="{n}"}} {n}' for n in range(SERIES_MOST)),
+    "a label without end": f'{RUNNING}{{a="' + '\\"' * (PAGE_MOST // 2 - 50) + '"} 1',
+    "labels without end": f"{RUNNING}{{" + ",".join(f'a{n}="b"' for n in range(PAGE_MOST // 13)) + "} 1",
+    "long lines": (f'{RUNNING}{{a="' + '\\"' * 4000 + '"} 1\n') * (PAGE_MOST // 8192),
+    "lines that say nothing": f"{RUNNING} NaN\n" * (PAGE_MOST // 30),
+    "malformed lines": f'{RUNNING}{{engine="1 1\n' * (PAGE_MOST // 40),
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_page_costs_seconds_of_the_processor_at_most(text):
+    """Each cost 2 to 50 of them before lines and ranks were bounded, while the thread of the polls waits."""
+    assert len(text) <= PAGE_MOST
+    began = time.process_time()
+    told = ENGINES["vllm"].read({"/metrics": text})
+    assert time.process_time() - began < 4.0
+    assert len(told) <= RANKS_MOST
+
+
+def test_ollamas_page_tells_of_models_as_many_as_a_machine_can_load_and_by_names():
+    def models(*names):
+        return {"/api/ps": json.dumps({"models": [{"name": name, "size": 7} for name in names]})}
+
+    assert len(ENGINES["ollama"].read(models("a", "b"))) == 3
+    assert ENGINES["ollama"].read(models(*map(str, range(1000)))) == ()
+    assert [each.model for each in ENGINES["ollama"].read(models("a" * 513))] == [None]

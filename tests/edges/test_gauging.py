@@ -313,6 +313,16 @@ def test_without_rights_a_port_in_the_command_counts_if_its_user_listens_there_a
 
 
 @AS_ROOT
+def test_a_child_of_another_user_brings_no_port_of_that_user_to_its_parent(tmp_path):
+    """As sudo that waits for a password is root's: else root's engine would be taken for its starter's."""
+    roots = serving(tmp_path, "vllm", "serve", "m", pages=VLLM)
+    with roots as engine, subprocess.Popen(["sleep", "60"], user=65534) as parent:
+        told = find_listeners("/proc", [parent.pid, engine.pid], engine.port)
+        parent.kill()
+    assert told == ()
+
+
+@AS_ROOT
 def test_where_the_helper_tells_the_sockets_no_command_needs_to_name_a_port(tmp_path):
     with serving(tmp_path, "vllm", "serve", "m", pages=VLLM) as server:
         asked = []

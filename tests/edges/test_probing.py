@@ -91,8 +91,9 @@ def test_a_scheduled_run_that_cannot_be_made_is_told_until_one_can(service):
     assert [each.state for each in incidents(service)] == [State.RESOLVED]
 
 
-def test_what_is_no_run_is_refused_and_nothing_is_kept(service):
-    (refusal,) = service.life({}, 20, {5: lambda there: there.ask("probed", run={"id": "x"})})
+@pytest.mark.parametrize("run", [{"id": "x"}, 5, [["id", "x"]], None])
+def test_what_is_no_run_is_refused_and_nothing_is_kept(service, run):
+    (refusal,) = service.life({}, 20, {5: lambda there: there.ask("probed", run=run)})
     assert isinstance(refusal, ControlError)
     with history(service) as kept:
         assert kept.probe_runs() == []

@@ -123,6 +123,11 @@ def test_hybrid_hierarchies_are_put_together_and_the_launchers_unit_is_not_the_j
     assert parse_cgroup(lines) == Placement(slurm=SlurmJob("8", "9"), slurm_uid=7)
 
 
+def test_a_carriage_return_in_a_groups_name_begins_no_hierarchy():
+    raw = b"4:memory:/user.slice/x\r0::/system.slice/ollama.service/y\n0::/system.slice/real.service\n"
+    assert parse_cgroup(raw).unit == "real.service"
+
+
 def test_a_container_of_v1_is_found_in_any_hierarchy():
     lines = f"12:rdma:/\n3:cpu,cpuacct:/docker/{ID}\n1:name=systemd:/system.slice/docker.service\n".encode()
     assert parse_cgroup(lines) == Placement(container=ID, runtime="docker")

@@ -3,13 +3,14 @@
 import random
 import shlex
 import string
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vramwatch.procfs.commands import parse_command, parse_environment
-from vramwatch.procfs.redaction import COMMAND_LIMIT, is_secret_name, redact_command, redact_text
+from vramwatch.procfs.redaction import COMMAND_LIMIT, HIDDEN, is_secret_name, redact_command, redact_text
 
 ROOMY = 1 << 20
 
@@ -164,6 +165,21 @@ def test_a_title_is_redacted_too():
 def test_a_variable_that_is_allowed_is_redacted_all_the_same():
     raw = b"OLLAMA_HOST=http://me:pw@h:11434\0HF_TOKEN=x\0broken\0HOSTNAME=chat-0"
     assert parse_environment(raw) == {"OLLAMA_HOST": "http://***@h:11434", "HOSTNAME": "chat-0"}
+
+
+def test_addresses_without_an_end_cost_time_by_their_length_alone():
+    began = time.process_time()
+    assert HIDDEN not in redact_text("ahttps://" * 14_000)
+    assert time.process_time() - began < 3.0
+
+
+def test_a_variable_that_is_as_long_as_an_environment_costs_no_time_and_is_not_kept():
+    """At 128 KiB, the most that Linux takes, it cost 14 s of the processor, of the thread that polls."""
+    endless = b"HOSTNAME=" + b"ahttps://" * 14_000
+    began = time.process_time()
+    assert parse_environment(endless) == {}
+    assert parse_environment(b"\0".join([b"HOSTNAME=" + b"ahttps://" * 450] * 30)).keys() == {"HOSTNAME"}
+    assert time.process_time() - began < 2.0
 
 
 @pytest.mark.parametrize(

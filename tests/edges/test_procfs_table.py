@@ -287,6 +287,20 @@ def test_this_very_process_is_told_as_it_is(live):
     assert facts.ancestors[0].pid == os.getppid() if os.getppid() != 1 else facts.ancestors == ()
 
 
+def test_a_process_cannot_claim_another_user_by_its_name(live, sleeper):
+    """Of a name the kernel escapes newlines in /proc/PID/status, and carriage returns not."""
+    other = 7 if os.getuid() == 0 else 0
+    name = f"\rUid:{other}\rNSpid:1"
+    rename = f"import time; open('/proc/self/comm', 'w').write({name!r}); print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", rename], stdout=subprocess.PIPE) as pretender:
+        pretender.stdout.readline()
+        facts = live.facts([sleeper.pid, pretender.pid], at(1))
+        pretender.kill()
+    assert facts[pretender.pid].name == f" Uid:{other} NSpid:1"
+    assert facts[pretender.pid].uid == os.getuid()
+    assert facts[pretender.pid].ancestors == facts[sleeper.pid].ancestors
+
+
 def test_a_living_process_is_the_same_object_at_every_call(live, sleeper):
     first = live.facts([sleeper.pid], at(1))[sleeper.pid]
     assert live.facts([sleeper.pid], at(2))[sleeper.pid] is first

@@ -425,6 +425,14 @@ def test_who_consents_to_a_signal_without_a_handler_is_not_sent_it(reception, pa
         assert other.ask("pid") == other.pid
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGTSTP"])
+def test_who_consents_to_a_signal_that_ends_or_stops_it_is_not_sent_it(reception, path, name):
+    with Line(path) as line:
+        line.enrol(Hello(remedies=(f"signal:{name}",)))
+        (key,) = reception.enrolled()
+        assert "no signal that a worker can consent to" in reception.signal(key, name)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 def test_who_has_become_another_user_is_not_sent_a_signal(reception, path):
     with Other(path, "handle", "enrol") as other:

@@ -60,7 +60,7 @@ def test_the_page_tells_every_reason_result_and_call_by_its_name():
 
 
 def test_the_page_names_the_signals_that_are_never_sent():
-    assert {"SIGKILL", "SIGTERM", "SIGINT", "SIGSTOP"} <= NEVER_SENT
+    assert {"SIGKILL", "SIGTERM", "SIGINT", "SIGSTOP", "SIGTSTP"} <= NEVER_SENT
     assert "SIGKILL, SIGTERM, SIGINT, SIGSTOP and the like are refused" in PAGE
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import platform
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from vramwatch import __version__
+from vramwatch.cli.export import PRIVATE
 from vramwatch.cli.findings import Finding
 from vramwatch.cli.installing import UNIT
 from vramwatch.cli.redacting import redactor
@@ -50,7 +52,8 @@ def write_bundle(path: Path, findings: Sequence[Finding], config: Config | None,
     }
     texts = {name: takes_out(redact_text(text)) for name, text in texts.items()}
     try:
-        with tarfile.open(path, "x:gz") as archive:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
+        with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
             _add(archive, texts)
     except OSError as error:
         raise VramwatchError(f"{path}: cannot be written ({error.strerror})") from error
@@ -60,7 +63,7 @@ def _add(archive: tarfile.TarFile, texts: Mapping[str, str]) -> None:
     for name, text in texts.items():
         content = text.encode()
         member = tarfile.TarInfo(f"vramwatch-bundle/{name}")
-        member.size, member.mtime, member.mode = len(content), int(time.time()), 0o600
+        member.size, member.mtime, member.mode = len(content), int(time.time()), PRIVATE
         archive.addfile(member, io.BytesIO(content))
 
 

@@ -121,7 +121,7 @@ def _kernel(root: Path) -> Iterator[Finding]:
 
 
 def _proc_options(root: Path) -> str | None:
-    for row in (_read(root / "proc/mounts") or "").splitlines():
+    for row in (_read(root / "proc/mounts") or "").split("\n"):
         words = row.split()
         if len(words) > 3 and words[1] == "/proc" and re.search(r"hidepid=([^0o]|of)", words[3]):
             return words[3]

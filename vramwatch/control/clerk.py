@@ -6,6 +6,7 @@ Who asks is what the kernel says of the caller; a name that is given beside it i
 import re
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
+from math import isfinite, nan
 from typing import Any
 
 from vramwatch.control.control import ControlError, MisusedError, Request
@@ -26,7 +27,7 @@ from vramwatch.telling.alerting import Alerting
 from vramwatch.telling.outbox import Outbox
 
 LONGEST_TEXT = 500
-"""Characters of a note or a reason."""
+"""Characters of a note, a reason or a glob."""
 
 LONGEST_SILENCE = 365 * 86400.0
 """Seconds. Who wants to hear of something never writes a filter."""
@@ -133,6 +134,8 @@ class Clerk:
             matcher = Matcher(globs)
         except (ValueError, TypeError, KeyError) as error:
             raise MisusedError(f"what to silence is not understood: {error}") from None
+        if any(len(glob) > LONGEST_TEXT for glob in globs.values()):
+            raise MisusedError(f"a glob has at most {LONGEST_TEXT} characters")
         silence = Silence(
             self._new_id(), request.author, reason, self._now, self._until(request.arguments), matcher
         )
@@ -153,8 +156,10 @@ class Clerk:
         try:
             asked = arguments.get("for")
             span = float(arguments["until"]) - self._now if asked is None else parse_seconds(str(asked))
-        except (ValueError, TypeError, KeyError):
-            raise MisusedError("a silence needs an end: for (2h) or until (unix seconds)") from None
+        except (ValueError, TypeError, KeyError, OverflowError):
+            span = nan
+        if not isfinite(span):
+            raise MisusedError("a silence needs an end: for (2h) or until (unix seconds)")
         if not 0 < span <= LONGEST_SILENCE:
             most = show_seconds(LONGEST_SILENCE)
             raise MisusedError(

@@ -13,10 +13,11 @@ import pwd
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 from vramwatch.core.errors import UsageError, VramwatchError
 
@@ -129,8 +130,8 @@ class ControlServer:
     def _attend(self, connection: socket.socket) -> None:
         try:
             with connection, contextlib.suppress(OSError):
-                connection.settimeout(DEADLINE)
                 reply = self._reply(connection)
+                connection.settimeout(DEADLINE)
                 connection.sendall(json.dumps(reply).encode()[:REPLY_LIMIT])
         finally:
             self._free.release()
@@ -138,16 +139,17 @@ class ControlServer:
     def _reply(self, connection: socket.socket) -> Mapping[str, Any]:
         uid, author = _caller(connection)
         try:
-            asked = _receive(connection)  # also from one who is refused: to close before would lose the reply
+            # Also from one who is refused: to close before would lose the reply.
+            asked = _receive(connection, DEADLINE)
         except TimeoutError:
             return {"error": f"nothing was asked within {DEADLINE:g} s"}
         if not self._may_ask(uid):
             logger.warning("control refused author=%r", author)
             return {"error": f"{author} may not ask this: be root or join the group of control.group"}
         try:
-            message = json.loads(asked)
+            message = _parsed(asked)
             request = Request(str(message["verb"]), dict(message.get("arguments") or {}), author)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return {"error": "not a request; speak through the vramwatch command"}
         try:
             return {"reply": dict(self._answer(request))}
@@ -178,7 +180,7 @@ def request(
         try:
             connection.connect(str(path))
             connection.sendall(json.dumps({"verb": verb, "arguments": dict(arguments)}).encode() + b"\n")
-            answer = json.loads(_receive(connection, REPLY_LIMIT))
+            answer = json.loads(_receive(connection, deadline, REPLY_LIMIT))
         except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
             raise NoDaemonError(f"no daemon listens on {path}; start one with: vramwatch run") from None
         except PermissionError:
@@ -193,15 +195,42 @@ def request(
     return dict(answer["reply"])
 
 
-def _receive(connection: socket.socket, limit: int = LIMIT) -> bytes:
-    """Return the first line, or all up to the end or ``limit``."""
+def _parsed(asked: bytes) -> Any:
+    """Return what the JSON in ``asked`` says. Errors: ValueError, RecursionError.
+
+    Python would take what is no JSON (NaN, Infinity), and halves of characters that no store takes.
+    """
+
+    def refuse(constant: str) -> Never:
+        raise ValueError(f"{constant} is no number")
+
+    said = json.loads(asked, parse_constant=refuse)
+    json.dumps(said, ensure_ascii=False).encode()
+    return said
+
+
+def _receive(connection: socket.socket, within: float, limit: int = LIMIT) -> bytes:
+    """Return the first line, or all up to the end or ``limit``.
+
+    Errors: TimeoutError after ``within`` seconds, whatever has come by then.
+    """
+    until = time.monotonic() + within
     received = bytearray()
     while len(received) < limit and not received.endswith(b"\n"):
+        connection.settimeout(_left(until))
         part = connection.recv(min(limit - len(received), 1 << 16))
         if not part:
             break
         received += part
     return bytes(received)
+
+
+def _left(until: float) -> float:
+    """Return the seconds until it is ``until`` (monotonic). Errors: TimeoutError: it is."""
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
 
 
 def _caller(connection: socket.socket) -> tuple[int, str]:

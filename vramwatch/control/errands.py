@@ -1,5 +1,6 @@
 """What other threads want done between two turns of the daemon, and the replies they wait for."""
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping
@@ -7,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vramwatch.control.control import ControlError
+
+logger = logging.getLogger("vramwatch.daemon")
 
 PATIENCE = 10.0
 """Seconds that whoever asks waits for the turn to end."""
@@ -56,11 +59,16 @@ class Errands:
         self._waiting.put(_Errand(errand))
 
     def run(self) -> None:
-        """Do all that is waiting; on the thread of the turns."""
+        """Do all that is waiting, on the thread of the turns; what nobody foresaw ends the errand alone."""
         while not self._waiting.empty():
             errand = self._waiting.get_nowait()
             try:
                 errand.reply = errand.do()
             except ControlError as refusal:
                 errand.refusal = refusal
+            except Exception as error:
+                logger.exception("not done what was asked between two turns because=%s", type(error).__name__)
+                errand.refusal = ControlError(
+                    f"the daemon failed at it ({type(error).__name__}); see its log"
+                )
             errand.done.set()

@@ -17,7 +17,14 @@ GREATEST = 2.0**53
 """Figures above it are none: no count and no number of bytes is larger, and the store keeps 64 bits."""
 
 SERIES_MOST = 4096
-"""Lines with wanted names that are kept of one page; an engine with a hundred ranks has a tenth of them."""
+"""Lines with wanted names that are parsed of one page; an engine with a hundred ranks has a tenth of them."""
+
+PARSING_MOST = 1 << 28
+"""Of the squares of their lengths, with which the parser's time grows: 4,096 lines of 256 characters, or 170
+of vLLM's longest, which holds its configuration."""
+
+RANKS_MOST = 256
+"""Data-parallel ranks that are told apart on one page."""
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
@@ -116,15 +123,18 @@ def read_page(text: str, names: Collection[str]) -> Page:
     """
     wanted = frozenset(names)
     found: dict[str, list[Series]] = {}
-    kept = 0
+    parsed = cost = 0
     for line in text.split("\n"):
         name = _NAME.match(line)
-        if name is None or name[0] not in wanted or kept == SERIES_MOST:
+        if name is None or name[0] not in wanted:
             continue
+        parsed += 1
+        cost += len(line) ** 2
+        if parsed > SERIES_MOST or cost > PARSING_MOST:
+            break
         series = _series(line)
         if series is not None:
             found.setdefault(name[0], []).append(series)
-            kept += 1
     return {name: tuple(lines) for name, lines in found.items()}
 
 
@@ -205,14 +215,15 @@ def by_rank(page: Page, label: str) -> Iterator[tuple[int | None, Page]]:
 
     A line without the label counts for every rank.
     """
-    ranks = {rank for lines in page.values() for each in lines if (rank := _rank(each, label)) is not None}
+    ranked = {name: [(_rank(each, label), each) for each in lines] for name, lines in page.items()}
+    ranks = {rank for lines in ranked.values() for rank, _ in lines if rank is not None}
     if len(ranks) < 2:
         yield None, page
         return
-    for rank in sorted(ranks):
+    for rank in sorted(ranks)[:RANKS_MOST]:
         own = {
-            name: tuple(each for each in lines if _rank(each, label) in (rank, None))
-            for name, lines in page.items()
+            name: tuple(each for its_rank, each in lines if its_rank in (rank, None))
+            for name, lines in ranked.items()
         }
         yield rank, {name: lines for name, lines in own.items() if lines}
 

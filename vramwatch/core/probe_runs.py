@@ -83,7 +83,7 @@ def to_json(run: ProbeRun) -> dict[str, Any]:
     return told
 
 
-def read(given: Mapping[str, Any]) -> ProbeRun:
+def read(given: Any) -> ProbeRun:
     """Return the run that ``to_json`` wrote, bounded: others may have written it.
 
     Errors: ValueError, with what is wrong.

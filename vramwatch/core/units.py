@@ -28,8 +28,9 @@ _BYTE_UNITS = {
     "tb": 1000**4,
 }
 _SECOND_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
+_NUMBER = r"\d{1,30}(?:\.\d{1,30})?"  # hundreds of digits would be infinite
+_QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-z]*)\s*")
+_DURATION_PART = re.compile(rf"({_NUMBER})(ms|[smhdw])")
 
 
 def parse_bytes(text: str) -> Bytes:
@@ -49,7 +50,7 @@ def parse_seconds(text: str) -> Seconds:
     Errors: ValueError with the accepted forms.
     """
     compact = text.replace(" ", "")
-    if re.fullmatch(r"\d+(\.\d+)?", compact):
+    if re.fullmatch(_NUMBER, compact):
         return Seconds(float(compact))
     if not re.fullmatch(rf"(?:{_DURATION_PART.pattern})+", compact):
         raise ValueError(f"{text!r} is not a duration; write 200ms, 5s, 15m, 1h30m or 7d")

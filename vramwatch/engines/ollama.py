@@ -19,6 +19,7 @@ _BLOB_NAME = re.compile(r"sha256[-:](?P<digest>[0-9a-f]+)")
 _DIGEST_SHOWN = 12  # as `ollama list` and `docker images` shorten a digest
 
 _PAGE = "/api/ps"
+_MODELS_MOST, _NAME_MOST = 256, 512  # loaded at once; characters of a name
 _HOST = re.compile(r"(?:https?://)?(?:\[[^\]]*\]|[^:/]*):(?P<port>\d{1,5})/?")
 
 
@@ -52,7 +53,7 @@ class Ollama:
         """
         said = read_json(pages.get(_PAGE))
         models = said.get("models") if isinstance(said, dict) else None
-        if not isinstance(models, list):
+        if not isinstance(models, list) or len(models) > _MODELS_MOST:
             return ()
         each = [Told(_sizes(model), model=name) for model in models if (name := _name(model))]
         sizes, on_gpu = ([one.figures.get(key) for one in each] for key in ("model_bytes", "model_gpu_bytes"))
@@ -61,7 +62,7 @@ class Ollama:
 
 def _name(model: object) -> str | None:
     name = model.get("name") if isinstance(model, dict) else None
-    return name if isinstance(name, str) and name else None
+    return name if isinstance(name, str) and 0 < len(name) <= _NAME_MOST else None
 
 
 def _sizes(model: Mapping[str, object]) -> Mapping[str, float]:

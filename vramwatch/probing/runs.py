@@ -50,7 +50,7 @@ class Probing:
             self.fail(clean(str(why)))
             return {}
         try:
-            run = replace(read(dict(request.arguments.get("run") or {})), author=request.author)
+            run = replace(read(request.arguments.get("run")), author=request.author)
         except ValueError as error:
             raise ControlError(str(error)) from None
         try:

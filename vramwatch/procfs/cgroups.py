@@ -72,7 +72,7 @@ class Placement:
 def parse_cgroup(raw: bytes) -> Placement:
     """Return what the lines of /proc/PID/cgroup say together, the best hierarchy first for each fact."""
     paths: dict[str, str] = {}
-    for line in raw.splitlines():
+    for line in raw.split(b"\n"):
         _, _, rest = line.partition(b":")
         controllers, separator, path = rest.partition(b":")
         if separator:

@@ -43,6 +43,9 @@ _ARGV_LIMIT = 2048
 """Bytes of the arguments that are kept: servers are recognised by options far behind the model's path."""
 _ENVIRONMENT_READ = 1 << 17  # MAX_ARG_STRLEN of Linux; Kubernetes adds seven variables a service
 _VALUE_LIMIT = 256
+_VALUE_LOOKED_AT = 4096
+"""Bytes of the longest value of which anything is kept: redaction takes a time that grows with their square,
+and half a value may hold half a secret."""
 
 
 def read_command(root: str, pid: int, redacts: bool = True) -> tuple[tuple[str, ...], str]:
@@ -86,6 +89,7 @@ def parse_environment(raw: bytes) -> Mapping[str, str]:
     for entry in raw.split(b"\0"):
         raw_name, separator, value = entry.partition(b"=")
         name = raw_name.decode("ascii", "replace")
-        if separator and name in ALLOWED_VARIABLES:
-            variables.setdefault(name, cut(redact_text(printable(value)), _VALUE_LIMIT))
+        is_wanted = name in ALLOWED_VARIABLES and name not in variables
+        if separator and is_wanted and len(value) <= _VALUE_LOOKED_AT:
+            variables[name] = cut(redact_text(printable(value)), _VALUE_LIMIT)
     return variables

@@ -86,7 +86,7 @@ def parse_status(raw: bytes) -> Status:
     """Return what /proc/PID/status says; what is missing or malformed is unknown."""
     uid: int | None = None
     namespace_pids: tuple[int, ...] = ()
-    for line in raw.splitlines():
+    for line in raw.split(b"\n"):
         label, _, rest = line.partition(b":")
         try:
             numbers = tuple(int(word) for word in rest.split()) if label in (b"Uid", b"NSpid") else ()
@@ -158,7 +158,7 @@ def _read_passwd(host: Path) -> dict[int, str]:
     """Return uid -> name of the host's own passwd(5) file, where we run inside a container of it."""
     names: dict[int, str] = {}
     raw = read_regular_under(host, "etc/passwd", _PASSWD_LIMIT) or b""
-    for line in raw.splitlines():
+    for line in raw.split(b"\n"):
         fields = line.split(b":")
         if len(fields) > 2 and fields[2].isdigit():
             names.setdefault(int(fields[2]), printable(fields[0]))

@@ -55,12 +55,13 @@ def own_listeners(
 ) -> tuple[Listener, ...]:
     """Return the sockets at which one of ``pids`` listens, in whichever network; at ``port`` alone if given.
 
+    They are of the first one's user: a child may be anybody's, as sudo that waits for a password is root's.
     Without a ``port`` only sockets count that a process is known to hold; with one its user is proof
     enough where its descriptors may not be seen. Empty where there is none. The tables of a busy machine
     take the kernel milliseconds: ask once, and then whether it ``still_listens``.
     """
-    users = {read_status(root, pid).uid for pid in pids}
-    rows = {x.inode: x for pid in pids for x in _listeners(f"{root}/{pid}/net") if x.uid in users}
+    user = next((read_status(root, pid).uid for pid in pids), None)
+    rows = {x.inode: x for pid in pids for x in _listeners(f"{root}/{pid}/net") if x.uid == user}
     held = _held(root, pids, ask)
     if held is None:
         return tuple(each for each in rows.values() if port is not None and each.port == port)

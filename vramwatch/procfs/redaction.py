@@ -210,7 +210,8 @@ def _hidden_after(word: str, is_option: bool) -> _Hides:
 
 
 def _redact_word(word: str) -> str:
-    word = _URL_WITH_USER.sub(rf"\g<scheme>{HIDDEN}@", word)
+    head, at, rest = word.rpartition("@")  # where none follows, each :// would look for one to the end
+    word = _URL_WITH_USER.sub(rf"\g<scheme>{HIDDEN}@", head + at) + rest
     word = _hide_assigned(word)
     word = _KNOWN_SHAPES.sub(HIDDEN, word)
     return _LONG_RUN.sub(_hide_random, word)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from vramwatch.core.model import ProcessKey
 from vramwatch.procfs.files import read_bounded
 from vramwatch.procfs.identity import read_stat, read_status
-from vramwatch.sdk.wire import Refused
+from vramwatch.sdk.wire import NEVER_SENT, Refused
 
 SO_PEERPIDFD = 77  # include/uapi/asm-generic/socket.h, Linux 6.5; Python has no name for it
 SO_PEERGROUPS = 59  # the same file, Linux 4.13
@@ -56,7 +56,7 @@ class Peer:
 
         Returns why it was not sent; None: it was.
         """
-        if name in UNCATCHABLE or name not in signal.Signals.__members__:
+        if name in NEVER_SENT or name not in signal.Signals.__members__:
             return f"{name} is no signal that a worker can consent to"
         number = signal.Signals[name]
         pid = self.key.pid
@@ -131,5 +131,5 @@ def _has_ended(pidfd: int) -> bool:
 
 
 def _told(status: bytes) -> dict[bytes, bytes]:
-    lines = (line.partition(b":") for line in status.splitlines())
+    lines = (line.partition(b":") for line in status.split(b"\n"))
     return {label: rest for label, _, rest in lines if label in (b"Uid", b"SigCgt")}

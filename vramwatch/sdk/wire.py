@@ -32,7 +32,10 @@ SIGNAL = "signal:"
 """Before a signal's name among the remedies of a Hello, as in "signal:SIGURG"."""
 
 NEVER_SENT = frozenset(
-    {"SIGKILL", "SIGSTOP", "SIGTERM", "SIGINT", "SIGQUIT", "SIGABRT", "SIGSEGV", "SIGILL", "SIGFPE"}
+    {
+        *("SIGKILL", "SIGTERM", "SIGINT", "SIGQUIT", "SIGABRT", "SIGSEGV", "SIGILL", "SIGFPE"),
+        *("SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU"),
+    }
 )
 """Signals that end or stop a process, whatever it says: neither offered nor sent."""
 
