@@ -1,6 +1,7 @@
 """What each engine's pages tell, of releases old and new; every page says where its names come from."""
 
 import json
+import re
 import time
 from dataclasses import replace
 
@@ -58,9 +59,9 @@ TOLD = [
         "sglang",
         {"metrics": "sglang-0.5.23.txt"},
         {
-            "engine_kv_ratio": 0.5,
+            "engine_kv_ratio": 50_862 / 102_400,
             "engine_pool_bytes": 10.0 * GIB,
-            "engine_kv_bytes": 7.5 * GIB,
+            "engine_kv_bytes": pytest.approx((50_862 + 25_600) / 102_400 * 10.0 * GIB),
             "engine_evictable_bytes": 2.5 * GIB,
             "engine_prefix_hit_ratio": 0.25,
             "requests_running": 4.0,
@@ -132,6 +133,31 @@ TOLD = [
         {"api__ps": "ollama-0.32.json"},
         {"model_bytes": 9663676416.0, "model_gpu_bytes": 7247757312.0},
     ),
+    ("tei", {"metrics": "tei-1.9.txt"}, {"requests_waiting": 3.0, "requests_total": 42.0}),
+    (
+        "aphrodite",
+        {"metrics": "aphrodite-0.24.txt"},
+        {
+            "engine_kv_ratio": 0.9875,
+            "engine_prefix_hit_ratio": 0.25,
+            "engine_sleep_level": 0.0,
+            "requests_running": 12.0,
+            "requests_waiting": 5.0,
+            "requests_total": 1000.0,
+            "preemptions_total": 7.0,
+        },
+    ),
+    ("comfyui", {"prompt": "comfyui-0.3.64-prompt.json"}, {"requests_running": 1.0, "requests_waiting": 2.0}),
+    (
+        "comfyui",
+        {"system_stats": "comfyui-002c3fb9a-system_stats.json", "prompt": "comfyui-0.3.64-prompt.json"},
+        {
+            "torch_reserved_bytes": 8.0 * GIB,
+            "torch_allocated_bytes": 7.0 * GIB,
+            "requests_running": 1.0,
+            "requests_waiting": 2.0,
+        },
+    ),
     (
         "comfyui",
         {"system_stats": "comfyui-0.3.64-system_stats.json", "prompt": "comfyui-0.3.64-prompt.json"},
@@ -148,7 +174,7 @@ TOLD = [
 @pytest.mark.parametrize(("engine", "pages", "figures"), TOLD)
 def test_a_page_tells_these_figures_and_no_others(engine, pages, figures):
     told = [each for each in read(engine, **pages) if each.model is None]
-    assert [replace(each, pool_tokens=None) for each in told] == [Told(figures)]
+    assert [replace(each, rank=None, pool_tokens=None) for each in told] == [Told(figures)]
 
 
 def test_ollama_tells_its_models_in_sum_and_each_by_its_name():
@@ -173,8 +199,67 @@ def test_two_data_parallel_engines_tell_each_for_itself():
     assert (first.rank, second.rank) == (0, 1)
     assert (first.figures["engine_kv_ratio"], second.figures["engine_kv_ratio"]) == (0.9875, 0.25)
     assert (first.figures["requests_running"], second.figures["requests_running"]) == (12.0, 3.0)
+
+
+@pytest.mark.parametrize("release", ["0.33", "before it told tokens"])
+def test_a_data_parallel_engine_has_its_own_blocks_and_not_those_of_all(release):
+    """vLLM tells the sum of blocks on the line of each engine."""
+    text = page("vllm-0.33-dp2.txt")
+    if release != "0.33":
+        text = text.replace('kv_cache_size_tokens="262144",', "")
+    assert [each.pool_tokens for each in ENGINES["vllm"].read({"/metrics": text})] == [262_144, 262_144]
+
+
+def test_a_pool_whose_bytes_were_given_to_vllm_is_told_in_bytes():
+    text = page("vllm-0.33-dp2.txt").replace('memory_bytes="None"', 'memory_bytes="8589934592"')
+    _, second = ENGINES["vllm"].read({"/metrics": text})
     assert second.figures["engine_pool_bytes"] == 8 * GIB
     assert second.figures["engine_kv_bytes"] == 2 * GIB
+    assert second.pool_tokens is None
+
+
+def test_pools_beside_that_of_tokens_leave_sglangs_bytes_of_a_token_unknown():
+    text = page("sglang-0.5.23.txt")
+    text = re.sub(r"(?m)^(sglang:mamba_available_tokens.*) 0.0$", r"\1 12.0", text)
+    (told,) = ENGINES["sglang"].read({"/metrics": text})
+    assert told.figures["engine_pool_bytes"] == 10 * GIB
+    assert not {"engine_kv_bytes", "engine_evictable_bytes"} & told.figures.keys()
+
+
+def test_the_fullest_of_sglangs_pools_counts():
+    text = re.sub(r"(?m)^(sglang:mamba_usage.*) 0.0$", r"\1 0.75", page("sglang-0.5.23.txt"))
+    (told,) = ENGINES["sglang"].read({"/metrics": text})
+    assert told.figures["engine_kv_ratio"] == 0.75
+
+
+def test_comfyui_with_memory_on_several_gpus_does_not_say_which_figures_are_of_which():
+    said = json.loads(page("comfyui-002c3fb9a-system_stats.json"))
+    said["devices"][1]["torch_vram_total"] = 1 << 30
+    queue = page("comfyui-0.3.64-prompt.json")
+    (told,) = ENGINES["comfyui"].read({"/system_stats": json.dumps(said), "/prompt": queue})
+    assert told == Told({"requests_running": 1.0, "requests_waiting": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "machine", "is_asked"),
+    [
+        ((), {}, 1, True),
+        ((), {}, 4, False),
+        ((), {}, None, False),
+        (("--cuda-device", "2"), {}, 4, True),
+        (("--cuda-device", "1,2"), {}, 4, False),
+        ((), {"CUDA_VISIBLE_DEVICES": "GPU-0a1b"}, 4, True),
+        ((), {"NVIDIA_VISIBLE_DEVICES": "all"}, 1, True),
+        ((), {"NVIDIA_VISIBLE_DEVICES": "all"}, 4, False),
+        ((), {"CUDA_VISIBLE_DEVICES": "0,1", "NVIDIA_VISIBLE_DEVICES": "0"}, 4, False),
+    ],
+)
+def test_comfyui_is_not_made_to_open_gpus_that_it_does_not_use(options, environment, machine, is_asked):
+    asks = ENGINES["comfyui"].asks(
+        process("python", "/opt/ComfyUI/main.py", *options, environment=environment)
+    )
+    assert ("/system_stats" in asks.harmless(machine)) is is_asked
+    assert "/prompt" in asks.harmless(machine)
 
 
 def test_replicas_of_xinference_tell_each_for_itself():
@@ -194,8 +279,6 @@ def test_an_engine_that_sleeps_tells_how_deep(level):
 
 
 def slots(*each):
-    import json
-
     said = [
         {"id": number, "n_ctx": 4096, "is_processing": busy, "n_prompt_tokens": tokens}
         for number, (busy, tokens) in enumerate(each)
@@ -215,11 +298,37 @@ def test_a_server_that_may_sleep_is_not_woken_by_a_look_at_its_slots():
     assert asks(process("llama-server", "-m", "x.gguf", "--sleep-idle-seconds", "60")).paths == ("/metrics",)
 
 
+def test_lmdeploy_is_not_asked_where_its_ranks_cannot_be_told_apart():
+    command = ("lmdeploy", "serve", "api_server", "internlm3")
+    asks = ENGINES["lmdeploy"].asks
+    assert asks(process(*command)).paths == asks(process(*command, "--dp", "1")).paths == ("/metrics",)
+    assert asks(process(*command, "--dp", "2")).paths == ()
+
+
 def test_ollama_is_asked_where_it_was_told_to_listen():
     runner = ("ollama", "runner", "--model", "/m/blobs/sha256-ab", "--port", "40001")
     asks = ENGINES["ollama"].asks(process(*runner, environment={"OLLAMA_HOST": "http://0.0.0.0:9999"}))
     assert (asks.port, asks.port_options) == (9999, ())
     assert ENGINES["ollama"].asks(process(*runner)).port is None
+
+
+@pytest.mark.parametrize(
+    ("address", "port"),
+    [
+        ("0.0.0.0:9999", 9999),
+        (" '127.0.0.1:9999' ", 9999),
+        ("http://[::1]:9999/ollama", 9999),
+        (":9999", 9999),
+        ("http://ollama.example", 80),
+        ("https://ollama.example/", 443),
+        ("0.0.0.0", None),
+        ("0.0.0.0:0", None),
+        ("", None),
+    ],
+)
+def test_an_address_of_ollama_names_a_port_as_ollama_reads_it(address, port):
+    facts = process("ollama", "serve", environment={"OLLAMA_HOST": address})
+    assert ENGINES["ollama"].asks(facts).port == port
 
 
 def gauged():

@@ -241,6 +241,34 @@ def test_each_data_parallel_rank_has_its_own_figures_and_one_that_cannot_be_told
         assert receiver.connections == 1
 
 
+def below(one, pid, title, *above):
+    """Return a process with that title, and those titles above it."""
+    line = tuple(Ancestor(1000 + pid + n, each[:15], (each,), each) for n, each in enumerate(above))
+    tenant = titled(one, pid, title)
+    return replace(tenant, facts=replace(tenant.facts, ancestors=line))
+
+
+def test_a_worker_that_names_no_rank_has_that_of_its_engine_core():
+    with receiving(answering(200, page("vllm-0.33-dp2.txt"))) as receiver:
+        asking = asking_ourselves(receiver, Place("chat", receiver.url))
+        (one,) = asking.tenants.values()
+        asking.tenants = {
+            11: below(one, 11, "VLLM::Worker_TP0", "VLLM::EngineCore_DP0"),
+            12: below(one, 12, "VLLM::Worker_TP0", "VLLM::EngineCore_DP1"),
+        }
+        told = {pid: each["engine_kv_ratio"] for pid, each in asking.told().items()}
+        assert told == {11: 0.9875, 12: 0.25}
+
+
+def test_a_page_of_one_rank_tells_nothing_of_another():
+    with receiving(answering(200, VLLM["/metrics"])) as receiver:
+        asking = asking_ourselves(receiver, Place("chat", receiver.url))
+        (one,) = asking.tenants.values()
+        titles = {11: "VLLM::EngineCore_DP1", 12: "VLLM::EngineCore_DP0"}
+        asking.tenants = {pid: titled(one, pid, title) for pid, title in titles.items()}
+        assert asking.told().keys() == {12}
+
+
 def test_a_front_end_beside_its_engine_on_one_gpu_does_not_tell_the_same_again():
     with receiving(answering(200, VLLM["/metrics"])) as receiver:
         asking = asking_ourselves(receiver, Place("chat", receiver.url))
@@ -383,6 +411,28 @@ def test_an_ancestor_that_is_no_engine_lends_a_process_none_of_its_sockets():
     assert own_pids(replace(facts, ancestors=(server, shell)), GAUGED["vllm"]) == (os.getpid(), os.getppid())
 
 
+def test_servers_below_one_router_are_not_taken_for_one_another():
+    facts = ours(("llama-server", "--port", "40001", "-m", "a.gguf")).facts
+    command = ("llama-server", "--models-dir", "/models")
+    router = Ancestor(os.getppid(), command[0], command, " ".join(command))
+    assert own_pids(replace(facts, ancestors=(router,)), GAUGED["llama_cpp"]) == (os.getpid(),)
+
+
+def test_comfyui_is_asked_for_its_statistics_where_it_sees_one_gpu_alone(tmp_path):
+    pages = {
+        "/system_stats": page("comfyui-002c3fb9a-system_stats.json"),
+        "/prompt": page("comfyui-0.3.64-prompt.json"),
+    }
+    with serving(tmp_path / "ComfyUI", "main.py", "--cuda-device", "0", pages=pages) as one:
+        asking = Asking()
+        asking.meet(one.pid)
+        assert "torch_reserved_bytes" in asking.told()[one.pid]
+    with serving(tmp_path / "ComfyUI2", "main.py", "--cuda-device", "0,1", pages=pages) as several:
+        asking = Asking()
+        asking.meet(several.pid)
+        assert asking.told()[several.pid] == {"requests_running": 1.0, "requests_waiting": 2.0}
+
+
 @pytest.mark.parametrize(
     ("options", "per_token"),
     [
@@ -391,6 +441,7 @@ def test_an_ancestor_that_is_no_engine_lends_a_process_none_of_its_sockets():
         (("--tensor-parallel-size", "2"), 36 * 2 * 4 * 128 * 2),
         (("--kv-cache-dtype", "fp8"), 36 * 2 * 8 * 128),
         (("--pipeline-parallel-size", "2"), None),
+        (("--prefill-context-parallel-size", "2"), None),
         (("--kv-cache-dtype", "nvfp4"), None),
     ],
 )

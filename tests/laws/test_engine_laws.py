@@ -35,7 +35,8 @@ WORDS = st.sampled_from(
         *("llama-server", "-hf", "--models-dir", "ollama", "runner", "/m/blobs/sha256-ab12", "models--a--b"),
         *("text-generation-server", "trtllm-serve", "mpi4py.futures.server", "lmdeploy", "tritonserver"),
         *("main.py", "--port", "8188", "webui.py", "--medvram", "server.py", "--loader"),
-        *("xinference-local", "Model: x-0", "aphrodite", "run", "wyoming_faster_whisper"),
+        *("xinference-local", "Model: x-rep0", "aphrodite", "run", "wyoming_faster_whisper"),
+        *("llama", "vllm-rs", "APHRODITE::Worker_TP1", "text-embeddings-router", "ray::SchedulerActor"),
     )
 )
 TEXTS = st.one_of(WORDS, st.text(max_size=20))
@@ -106,8 +107,8 @@ def test_an_unknown_engine_is_a_normal_answer() -> None:
 
 
 def test_the_names_of_engines_are_those_of_their_files() -> None:
-    claim = FOUND["llama_cpp"]().recognise(ProcessFacts(ProcessKey("boot", 1, 1), argv=("llama-server",)))
-    assert claim == EngineFacts("llama_cpp", preallocates=True)
+    facts = ProcessFacts(ProcessKey("boot", 1, 1), argv=("llama-server", "-m", "a"))
+    assert FOUND["llama_cpp"]().recognise(facts) == EngineFacts("llama_cpp", model="a", preallocates=True)
 
 
 GAUGED = [engine for engine in ENGINES if isinstance(engine, Gauged)]

@@ -49,6 +49,8 @@ class Asks:
     ``port_options``: options of its command that name the port, by precedence. ``port``: the one that was
     named otherwise. ``usual_ports``: what it takes without; they count only where it is seen to listen.
     ``cache``: makes bytes of a pool that is told in tokens; None: nobody can.
+    ``opens_every_gpu``: those of ``paths`` whose answer takes memory on each GPU that the engine sees; they
+    are asked only where that is one. ``gpus``: how many it was told to see; None: all of the machine.
     """
 
     paths: tuple[str, ...]
@@ -56,14 +58,25 @@ class Asks:
     port_options: tuple[str, ...] = ("--port",)
     port: int | None = None
     cache: Cache | None = None
+    opens_every_gpu: frozenset[str] = frozenset()
+    gpus: int | None = None
+
+    def harmless(self, machine: int | None) -> tuple[str, ...]:
+        """Return the ``paths`` that cost it no memory, on a ``machine`` of that many GPUs; None: unknown."""
+        sees = machine if self.gpus is None else self.gpus
+        return (
+            self.paths
+            if sees == 1
+            else tuple(each for each in self.paths if each not in self.opens_every_gpu)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
     """Figures of one engine: quantity (see core.model.Gauge) -> value, never one that was not told.
 
-    ``rank``: its number among data-parallel engines, or of its replica where ``model`` is told; None: the
-    only one. ``model``: the one that alone they are of; None: of whichever it serves. ``pool_tokens``: size
+    ``rank``: its number among data-parallel engines, or of its replica where ``model`` is told; None: it has
+    none. ``model``: the one that alone they are of; None: of whichever it serves. ``pool_tokens``: size
     of its KV pool where that is not told in bytes.
     """
 
@@ -211,15 +224,14 @@ def told(rank: int | None = None, **figures: float | None) -> Iterator[Told]:
 
 
 def by_rank(page: Page, label: str) -> Iterator[tuple[int | None, Page]]:
-    """Yield the page of each data-parallel rank, which ``label`` numbers; None and all of it for only one.
+    """Yield the page of each data-parallel rank, which ``label`` numbers; None and all of it where none has.
 
     A line without the label counts for every rank.
     """
     ranked = {name: [(_rank(each, label), each) for each in lines] for name, lines in page.items()}
     ranks = {rank for lines in ranked.values() for rank, _ in lines if rank is not None}
-    if len(ranks) < 2:
+    if not ranks:
         yield None, page
-        return
     for rank in sorted(ranks)[:RANKS_MOST]:
         own = {
             name: tuple(each for its_rank, each in lines if its_rank in (rank, None))

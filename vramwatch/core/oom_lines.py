@@ -77,6 +77,7 @@ TRIGGERS = (
     b"RESOURCE_EXHAUSTED",
     b"No available memory for the cache blocks",
     b"on startup is less than",
+    b"exceed the desired GPU memory utilization",
     b"larger than the available KV cache",
     b"not enough GPU memory",
     b"Not enough GPU memory",
@@ -223,6 +224,15 @@ _SENTENCES = (
             rf"\((?P<free>{_NUMBER})/(?P<total>{_NUMBER}) GiB\) on startup is less than "
             rf"(?:desired GPU memory utilization|the engine's budget after excluding external process's "
             rf"weights) \({_NUMBER}, (?P<tried>{_NUMBER}) GiB\)"
+        ),
+        OomKind.START,
+        "vllm",
+        "GiB",
+    ),
+    _Sentence(
+        _expression(
+            rf"Externally held weights on device (?:cuda:(?P<device>\d{{1,4}}) )?"
+            rf"\({_NUMBER}/(?P<total>{_NUMBER}) GiB\) exceed the desired GPU memory utilization"
         ),
         OomKind.START,
         "vllm",

@@ -1,13 +1,18 @@
-"""Which of several data-parallel engines a process belongs to, by its title."""
+"""Which of several data-parallel engines a process belongs to, by its title or one above it."""
 
 import re
+from collections.abc import Iterable
 
-# "VLLM::EngineCore_DP1", "VLLM::Worker_DP1_TP0": vllm/utils/system_utils.py; "sglang::scheduler_DP1_TP0":
-# python/sglang/srt/managers/scheduler.py
-_DATA_PARALLEL = re.compile(r"_DP(\d{1,6})(?!\d)")
+# "VLLM::EngineCore_DP1", "VLLM::Worker_DP1_TP0": vllm/utils/system_utils.py; "sglang::scheduler_DP1_TP0", but
+# "_MOE_DP1" of its experts: python/sglang/srt/managers/scheduler.py
+_DATA_PARALLEL = re.compile(r"(?<!_MOE)_DP(\d{1,6})(?!\d)")
 
 
-def data_parallel_rank(title: str) -> int | None:
-    """Return the rank that a title tells; None where it tells none."""
-    found = _DATA_PARALLEL.search(title)
-    return int(found[1]) if found else None
+def data_parallel_rank(titles: Iterable[str]) -> int | None:
+    """Return the rank that the first of ``titles`` tells which tells one, its own first; None: none does.
+
+    Workers of a dense model name no rank where their engine core does: vllm/config/parallel.py,
+    reconfigure_for_independent_dp_rank.
+    """
+    found = (_DATA_PARALLEL.search(title) for title in titles)
+    return next((int(each[1]) for each in found if each), None)

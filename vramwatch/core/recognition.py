@@ -18,6 +18,9 @@ class Precedence(IntEnum):
 # Role of a process that is a person's own program and no server: its Owner is named by the program.
 PROGRAM_ROLE = "program"
 
+# Role of a process that hands requests on to servers that it may have started, and serves no model itself.
+ROUTER_ROLE = "router"
+
 
 class Engine(Protocol):
     """One file of engines/: recognises its own processes from what /proc says of them. Pure."""

@@ -1,6 +1,7 @@
 """ComfyUI. Options: comfy/cli_args.py, release 0.3.64.
 
-Figures: server.py (/system_stats, /prompt) and comfy/model_management.py (get_free_memory) of the same.
+Figures: server.py (/system_stats, /prompt) at 002c3fb9a and comfy/model_management.py (get_all_torch_devices,
+get_free_memory) at 02b2b3886, both of 2026.
 """
 
 from collections.abc import Mapping
@@ -35,6 +36,10 @@ _OPTIONS = frozenset(
     }
 )
 
+# Of these the first that is set counts: main.py makes the option the first variable.
+_SEEN = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
+_ALL = ("all", "void", "none")
+
 _STATS, _QUEUE = "/system_stats", "/prompt"  # /queue tells as much, and every prompt in it
 
 
@@ -55,13 +60,12 @@ class Comfyui:
         return EngineFacts("comfyui") if is_comfyui else None
 
     def asks(self, facts: ProcessFacts) -> Asks:
-        return Asks((_STATS, _QUEUE), (int(_PORT),))
+        """For its statistics it looks at every GPU that it sees, and so opens a context on each."""
+        return Asks((_STATS, _QUEUE), (int(_PORT),), opens_every_gpu=frozenset({_STATS}), gpus=_gpus(facts))
 
     def read(self, pages: Mapping[str, str]) -> tuple[Told, ...]:
         """One prompt runs at a time. What torch has free lies within what it has reserved."""
         device = _device(read_json(pages.get(_STATS)))
-        if device is None:
-            return ()
         reserved, free = figure(device.get("torch_vram_total")), figure(device.get("torch_vram_free"))
         left = _left(read_json(pages.get(_QUEUE)))
         return tuple(
@@ -74,11 +78,19 @@ class Comfyui:
         )
 
 
-def _device(said: Any) -> dict[str, Any] | None:
-    """Return the one device that it uses; None: this is no such page."""
+def _gpus(facts: ProcessFacts) -> int | None:
+    """Return how many GPUs it was told to see; None: it was not told."""
+    told = (option(working_command(facts).arguments, "--cuda-device"), *map(facts.environment.get, _SEEN))
+    named = next((each for each in told if each and each not in _ALL), None)
+    return len(named.split(",")) if named else None
+
+
+def _device(said: Any) -> Mapping[str, Any]:
+    """Return the one device on which it has memory, of several that it names; empty: none, or none known."""
     devices = said.get("devices") if isinstance(said, dict) else None
-    one = devices[0] if isinstance(devices, list) and len(devices) == 1 else None
-    return one if isinstance(one, dict) and "torch_vram_total" in one else None
+    named = [each for each in devices if isinstance(each, dict)] if isinstance(devices, list) else []
+    used = [each for each in named if figure(each.get("torch_vram_total"))] or named[:1]
+    return used[0] if len(used) == 1 else {}
 
 
 def _left(said: Any) -> float | None:

@@ -1,6 +1,7 @@
-"""llama.cpp. Options: tools/server/README.md of ggml-org/llama.cpp, 2026.
+"""llama.cpp, in the tree of llama-cpp-python 0.3.36. Programs: tools/*/CMakeLists.txt and app/llama.cpp.
 
-Metrics: tools/server/server-task.cpp (to_metrics); slots: tools/server/server-context.cpp (to_json).
+Options: tools/server/README.md; metrics: tools/server/server-task.cpp (to_metrics); slots:
+tools/server/server-context.cpp (to_json).
 """
 
 from collections.abc import Mapping
@@ -21,21 +22,27 @@ from vramwatch.core.metric_pages import (
     total,
 )
 from vramwatch.core.model import EngineFacts, ProcessFacts
-from vramwatch.core.recognition import Precedence
+from vramwatch.core.recognition import ROUTER_ROLE, Precedence
 
+_PYTHON = "llama_cpp.server"  # the server of llama-cpp-python
 _PROGRAMS = {
     "llama-server": "server",
-    "llama_cpp.server": "server",  # the server of llama-cpp-python
-    "llama-cli": "cli",
-    "llama-run": "cli",
-    "llama-mtmd-cli": "cli",
-    "llama-bench": "bench",
-    "llama-embedding": "cli",
+    _PYTHON: "server",
+    **dict.fromkeys(("llama-cli", "llama-completion", "llama-run", "llama-mtmd-cli", "llama-tts"), "cli"),
+    **dict.fromkeys(("llama-embedding", "llama-imatrix"), "cli"),
+    **dict.fromkeys(("llama-bench", "llama-batched-bench", "llama-perplexity"), "bench"),
+    "ggml-rpc-server": "worker",  # lends its GPUs to a server elsewhere
+}
+_APP = "llama"  # all of them in one, since 2026
+_COMMANDS = {
+    **dict.fromkeys(("serve", "server"), "server"),
+    **dict.fromkeys(("cli", "client", "completion", "complete"), "cli"),
+    **dict.fromkeys(("bench", "batched-bench", "perplexity"), "bench"),
 }
 _ALIAS = ("-a", "--alias", "--model-alias")
-_MODEL = ("-m", "--model", "-hf", "-hfr", "--hf-repo", "-mu", "--model-url")
-_MODEL_VARIABLE = "LLAMA_ARG_MODEL"
-_MODEL_CHOICES = frozenset({"--models-dir", "--models-preset", "--models-max"})
+_MODEL = ("-m", "--model", "-hf", "-hfr", "--hf-repo", "-mu", "--model-url", "-dr", "--docker-repo")
+_MODEL_VARIABLES = ("LLAMA_ARG_MODEL", "LLAMA_ARG_HF_REPO")
+_KNOWN_MODEL = "-default"  # ends the options that name a model of its authors: "--gpt-oss-20b-default"
 
 _RUNNING, _WAITING = "llamacpp:requests_processing", "llamacpp:requests_deferred"
 _USED = "llamacpp:kv_cache_usage_ratio"  # until 2025: ggml-org/llama.cpp#13660
@@ -52,13 +59,14 @@ class LlamaCpp:
     def recognise(self, facts: ProcessFacts) -> EngineFacts | None:
         """Return the claim; a model is named by its alias, else by its file or repository."""
         command = working_command(facts)
-        role = _PROGRAMS.get(command.program)
+        role = _role(command)
         if role is None:
             return None
         named = option(command.arguments, *_ALIAS) or option(command.arguments, *_MODEL)
-        model = model_name(named or facts.environment.get(_MODEL_VARIABLE))
-        is_router = _chooses_models(command) and model is None
-        return EngineFacts("llama_cpp", "router" if is_router else role, model, preallocates=not is_router)
+        model = model_name(named) or _model_of_environment(facts)
+        is_router = role == "server" and model is None and _may_route(command)
+        held = ROUTER_ROLE if is_router else role
+        return EngineFacts("llama_cpp", held, model, preallocates=held not in (ROUTER_ROLE, "worker"))
 
     def asks(self, facts: ProcessFacts) -> Asks:
         """A look at its slots would wake one that sleeps, and keep others from ever falling asleep."""
@@ -79,8 +87,22 @@ class LlamaCpp:
         )
 
 
-def _chooses_models(command: Command) -> bool:
-    return has_option(command.arguments, _MODEL_CHOICES)
+def _role(command: Command) -> str | None:
+    if command.program == _APP:
+        return _COMMANDS.get(next(iter(command.arguments), ""))
+    return _PROGRAMS.get(command.program)
+
+
+def _model_of_environment(facts: ProcessFacts) -> str | None:
+    named = (model_name(facts.environment.get(name)) for name in _MODEL_VARIABLES)
+    return next((name for name in named if name), None)
+
+
+def _may_route(command: Command) -> bool:
+    """A server that no model is named to starts one for each model that it is asked for: server.cpp."""
+    return command.program != _PYTHON and not any(
+        word.startswith("--") and word.endswith(_KNOWN_MODEL) for word in command.arguments
+    )
 
 
 def _slots(said: Any) -> list[dict[str, Any]]:

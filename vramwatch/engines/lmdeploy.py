@@ -1,4 +1,4 @@
-"""LMDeploy. Command: lmdeploy/cli/serve.py, release 0.16.0; metrics: lmdeploy/metrics/loggers.py, 0.18.0."""
+"""LMDeploy 0.18.0. Command: lmdeploy/cli/serve.py; metrics: lmdeploy/metrics/loggers.py."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +32,9 @@ class Lmdeploy:
         return EngineFacts("lmdeploy", "server", model_name(served or path), preallocates=True)
 
     def asks(self, facts: ProcessFacts) -> Asks:
-        return Asks(("/metrics",), (23333,), ("--server-port", "--port"))
+        """Data-parallel ranks serve at a port each, and no title tells which is whose: they are not asked."""
+        ranks = option(working_command(facts).arguments, "--dp") or "1"
+        return Asks(("/metrics",) if ranks == "1" else (), (23333,), ("--server-port", "--port"))
 
     def read(self, pages: Mapping[str, str]) -> tuple[Told, ...]:
         page = read_page(pages.get("/metrics", ""), _NAMES)

@@ -1,4 +1,4 @@
-"""Ollama. Runner's command line: llm/server.go of ollama/ollama 0.32; "ollama runner" before that.
+"""Ollama 0.33. Runners: llm/llama_server.go; "ollama runner" is x/mlxrunner/client.go, and before 0.31 all.
 
 Sizes: docs/api.md, "List Running Models"; OLLAMA_HOST: envconfig/config.go.
 """
@@ -20,7 +20,11 @@ _DIGEST_SHOWN = 12  # as `ollama list` and `docker images` shorten a digest
 
 _PAGE = "/api/ps"
 _MODELS_MOST, _NAME_MOST = 256, 512  # loaded at once; characters of a name
-_HOST = re.compile(r"(?:https?://)?(?:\[[^\]]*\]|[^:/]*):(?P<port>\d{1,5})/?")
+_HOST = re.compile(
+    r"(?:(?P<scheme>https?)://)?(?:\[[^\]]*\]|[^:/]*)(?::(?P<port>\d{1,5}))?(?:/.*)?", re.DOTALL
+)
+_PORT = 11434
+_PORTS = {"http": 80, "https": 443}  # of an address with a scheme and without a port
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +47,7 @@ class Ollama:
 
     def asks(self, facts: ProcessFacts) -> Asks:
         """The server is asked, at the address that it hands on to its runners; a runner's own port is not."""
-        host = _HOST.fullmatch(facts.environment.get("OLLAMA_HOST", ""))
-        return Asks((_PAGE,), (11434,), (), int(host["port"]) if host else None)
+        return Asks((_PAGE,), (_PORT,), (), _port(facts.environment.get("OLLAMA_HOST")))
 
     def read(self, pages: Mapping[str, str]) -> tuple[Told, ...]:
         """The sum of all models counts for the service; then each model by name, as long as there are any.
@@ -58,6 +61,12 @@ class Ollama:
         each = [Told(_sizes(model), model=name) for model in models if (name := _name(model))]
         sizes, on_gpu = ([one.figures.get(key) for one in each] for key in ("model_bytes", "model_gpu_bytes"))
         return (Told(known(model_bytes=_sum(sizes), model_gpu_bytes=_sum(on_gpu))), *each)
+
+
+def _port(address: str | None) -> int | None:
+    """Return the port of OLLAMA_HOST; None where it names none, or nothing that can be one."""
+    host = _HOST.fullmatch((address or "").strip(" \t\"'"))
+    return int(host["port"] or 0) or _PORTS.get(host["scheme"] or "") if host else None
 
 
 def _name(model: object) -> str | None:

@@ -23,21 +23,22 @@ from vramwatch.core.metric_pages import (
     Page,
     Told,
     by_rank,
-    first,
     most,
     product,
     read_page,
     share,
     told,
+    total,
 )
 from vramwatch.core.model import EngineFacts, ProcessFacts
-from vramwatch.core.recognition import Precedence
+from vramwatch.core.recognition import ROUTER_ROLE, Precedence
 
 # As in "sglang::scheduler_DP0_TP1", "sglang::tokenizer_worker:4242", "sgl_diffusion::scheduler".
 _TITLE = re.compile(r"(?:sglang|sgl_diffusion)::(?P<part>[a-z_]*)(?P<ranks>.*)", re.DOTALL)
 _PARTS = ("scheduler", "detokenizer", "tokenizer_worker")
 _RANKS = tuple(re.compile(rf"{dimension}(\d{{1,6}})") for dimension in ("TP", "PP", "DP"))
 _ROUTERS = ("sglang_router", "sglang-router", "sglang.launch_router")
+_ACTOR = "ray::SchedulerActor.run_event_loop"  # python/sglang/srt/ray/scheduler_actor.py
 
 _USED = "sglang:token_usage"
 _RUNNING, _WAITING = "sglang:num_running_reqs", "sglang:num_queue_reqs"
@@ -46,10 +47,16 @@ _REQUESTS = "sglang:num_requests_total"
 _HITS = "sglang:cache_hit_rate"
 _POOL, _TOKENS = "sglang:kv_cache_memory_usage_gb", "sglang:max_total_num_tokens"
 _EVICTABLE, _BUSY = "sglang:kv_evictable_tokens", "sglang:kv_used_tokens"
-_SEVERAL_POOLS = ("sglang:max_total_num_tokens_swa", "sglang:mamba_used_tokens")
+# Of the pools that a hybrid model has beside; of others told as 0, or not at all.
+_POOLS_USED = ("sglang:full_token_usage", "sglang:swa_token_usage", "sglang:mamba_usage")
+_OTHER_POOLS = (
+    "sglang:max_total_num_tokens_swa",
+    *(f"sglang:mamba_{kind}_tokens" for kind in ("available", "evictable", "used")),
+)
 _NAMES = (
     *(_USED, _RUNNING, _WAITING, _RETRACTED, _REQUESTS, _HITS, _POOL, _TOKENS, _EVICTABLE, _BUSY),
-    *_SEVERAL_POOLS,
+    *_POOLS_USED,
+    *_OTHER_POOLS,
 )
 _GB = float(1 << 30)  # python/sglang/srt/mem_cache/memory_pool.py: GB = 1024 * 1024 * 1024
 
@@ -65,7 +72,9 @@ class Sglang:
         command = working_command(facts)
         titled = _TITLE.match(own_title(facts))
         if command.program.startswith(_ROUTERS):
-            return EngineFacts("sglang", "router")
+            return EngineFacts("sglang", ROUTER_ROLE)
+        if own_title(facts) == _ACTOR:
+            return EngineFacts("sglang", "scheduler", preallocates=True)
         if not titled and not _serves(command):
             return None
         commands = (parse(each.argv) for each in lineage(facts))
@@ -106,10 +115,14 @@ def _model(command: Command) -> str | None:
 def _told(rank: int | None, page: Page) -> Iterator[Told]:
     """Yield the figures of one rank; its tensor-parallel parts tell the same, if they tell at all.
 
-    ``token_usage`` leaves out what the prefix cache could drop; as bytes both are told, each for itself.
+    ``token_usage`` is the fullest of its pools, rounded to a hundredth; the pools themselves are not rounded.
+    They leave out what the prefix cache could drop; as bytes both are told, each for itself.
     """
-    used, pool = share(_one(page, _USED)), product(_one(page, _POOL), _GB)
-    tokens = None if first(page, *_SEVERAL_POOLS) else _one(page, _TOKENS)
+    fullest = most(line for name in _POOLS_USED for line in page.get(name, ()))
+    used = share(_one(page, _USED) if fullest is None else fullest)
+    pool = product(_one(page, _POOL), _GB)
+    is_only = not most(line for name in _OTHER_POOLS for line in page.get(name, ()))
+    tokens = _one(page, _TOKENS) if is_only else None
     each = pool / tokens if pool and tokens else None
     evictable = product(_one(page, _EVICTABLE), each)
     busy = product(_one(page, _BUSY), each)
@@ -122,7 +135,7 @@ def _told(rank: int | None, page: Page) -> Iterator[Told]:
         engine_prefix_hit_ratio=share(_one(page, _HITS)),
         requests_running=_one(page, _RUNNING),
         requests_waiting=_one(page, _WAITING),
-        requests_total=_one(page, _REQUESTS),
+        requests_total=total(page.get(_REQUESTS, ())),
         preemptions_total=_one(page, _RETRACTED),
     )
 

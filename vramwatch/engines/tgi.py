@@ -1,4 +1,4 @@
-"""Text Generation Inference. Programs: launcher, router and server of the repository, 2026-01.
+"""Text Generation Inference 3.3.6. Programs: launcher, router, server and backends/ of the repository.
 
 Metrics: docs/source/reference/metrics.md of the same; none tells how full the KV cache is.
 """
@@ -15,6 +15,8 @@ from vramwatch.core.recognition import Precedence
 _ROLES = {
     "text-generation-launcher": "launcher",
     "text-generation-router": "router",
+    "text-generation-router-v2": "router",
+    "text-generation-router-llamacpp": "server",  # the one process of that backend
     "text-generation-server": "worker",
 }
 _MODEL_VARIABLE = "MODEL_ID"  # the launcher's --model-id as a variable

@@ -38,12 +38,13 @@ class Triton:
 
     def read(self, pages: Mapping[str, str]) -> tuple[Told, ...]:
         page = read_page(pages.get("/metrics", ""), _NAMES)
-        share_told = share(_of_type(page, _BLOCKS, "kv_cache_block_type", "fraction"))
-        used, blocks = (_of_type(page, _BLOCKS, "kv_cache_block_type", kind) for kind in ("used", "max"))
+        kinds = ("used", "max", "fraction")
+        used, blocks, fraction = (_of_type(page, _BLOCKS, "kv_cache_block_type", kind) for kind in kinds)
+        counted = ratio(used, blocks)  # the README shows a fraction that is not that of its blocks
         waiting = _of_type(page, _REQUESTS, "request_type", "waiting")
         return tuple(
             told(
-                engine_kv_ratio=ratio(used, blocks) if share_told is None else share_told,
+                engine_kv_ratio=share(fraction) if counted is None else counted,
                 requests_running=_of_type(page, _REQUESTS, "request_type", "scheduled"),
                 requests_waiting=total(page.get(_PENDING, ())) if waiting is None else waiting,
                 requests_total=total(line for name in _DONE for line in page.get(name, ())),

@@ -1,4 +1,7 @@
-"""Xinference. Titles: xinference/core/model.py (setproctitle), metrics: …/metrics.py beside it; release 4."""
+"""Xinference 4.1. Titles: xinference/core/model.py, xinference/model/llm/vllm/distributed_executor.py.
+
+Metrics: xinference/core/metrics.py.
+"""
 
 import re
 from collections.abc import Mapping
@@ -16,8 +19,10 @@ _PROGRAMS = {
     "xinference-supervisor": "supervisor",
     "xinference": "server",
 }
-# "Model: qwen2.5-instruct-0": the model's uid and the replica's number
-_TITLE = re.compile(r"Model: (?P<model>\S+?)(?:-(?P<replica>\d{1,6}))?")
+# The model's uid and its replica's number: "Model: qwen3-rep0", before 4.1 "Model: qwen3-0"; of a model over
+# several machines "Xinf vLLM worker: 1 [qwen3-rep0]".
+_UID = r"(?P<model>\S+?)(?:-(?:rep)?(?P<replica>\d{1,6}))?"
+_TITLES = (re.compile(rf"Model: {_UID}"), re.compile(rf"Xinf vLLM worker: \d{{1,6}} \[{_UID}\]"))
 
 _RUNNING, _REQUESTS = "xinference:model_serve_count", "xinference:model_request_total"
 
@@ -31,7 +36,7 @@ class Xinference:
     def recognise(self, facts: ProcessFacts) -> EngineFacts | None:
         """Return the claim; the model by the nearest title that names one."""
         ancestry = lineage(facts)
-        titles = [titled for each in ancestry if (titled := _TITLE.fullmatch(each.title))]
+        titles = [titled for each in ancestry for one in _TITLES if (titled := one.fullmatch(each.title))]
         if titles:
             replica = titles[0]["replica"]
             rank = int(replica) if replica else None

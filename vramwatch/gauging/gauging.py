@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
-from vramwatch.core.commandline import own_title
+from vramwatch.core.commandline import lineage
 from vramwatch.core.errors import without_words
 from vramwatch.core.metric_pages import Gauged, Loaded, Told
 from vramwatch.core.model import Gauge, Instant, ProcessKey, Tenant
@@ -264,13 +264,18 @@ def _among(
     told: Sequence[Told], members: Sequence[ProcessKey], tenants: Mapping[ProcessKey, Tenant]
 ) -> dict[ProcessKey, Mapping[str, float]]:
     """Return the figures of each member, as far as they can be told to be its own: by rank or model."""
+    is_only = len({each.rank for each in told if each.model is None}) == 1
     return {
-        key: each.figures for key in members for each in told if key in tenants and _is_of(each, tenants[key])
+        key: each.figures
+        for key in members
+        for each in told
+        if key in tenants and _is_of(each, tenants[key], is_only)
     }
 
 
-def _is_of(told: Told, tenant: Tenant) -> bool:
+def _is_of(told: Told, tenant: Tenant, is_only: bool) -> bool:
     engine = tenant.engine
     if told.model is not None:
         return engine is not None and engine.model == told.model and told.rank in (None, engine.rank)
-    return told.rank is None or told.rank == data_parallel_rank(own_title(tenant.facts))
+    rank = data_parallel_rank(each.title or each.name for each in lineage(tenant.facts))
+    return told.rank in (None, rank) or (is_only and rank is None)

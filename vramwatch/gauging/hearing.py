@@ -9,6 +9,7 @@ from vramwatch.core.texts import clean
 from vramwatch.gauging.fetching import FAILURES, Fetcher
 from vramwatch.gauging.pools import in_bytes
 from vramwatch.gauging.services import Door, Place, Service, doors, services
+from vramwatch.procfs.gpus import gpus_of_the_machine
 from vramwatch.procfs.listening import Ask, still_listens
 from vramwatch.remedying import Voice
 
@@ -30,11 +31,12 @@ def ask_service(
     ``sockets`` tells of those that we may not see.
     """
     asks = engine.asks(service.facts)
+    paths = asks.harmless(gpus_of_the_machine(root))
     why = "no socket of this machine that is known to be its own; see engines.urls"
     for door in candidates:
         try:
             fetcher = Fetcher(door.url, door.token.reveal() if door.token else None)
-            pages = {path: text for path in asks.paths if (text := fetcher.get(path)) is not None}
+            pages = {path: text for path in paths if (text := fetcher.get(path)) is not None}
         except FAILURES as error:
             why = f"{door.url} does not answer: {clean(str(error)) or type(error).__name__}"
             continue

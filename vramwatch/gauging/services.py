@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from vramwatch.core.commandline import lineage, option, parse
 from vramwatch.core.metric_pages import Asks, Gauged
 from vramwatch.core.model import ProcessFacts, ProcessKey, Tenant
+from vramwatch.core.recognition import ROUTER_ROLE
 from vramwatch.credentials import Secret
 from vramwatch.procfs.listening import Ask, Listener, children, in_our_network, own_listeners
 from vramwatch.procfs.published import find_published
@@ -67,7 +68,10 @@ def services(
 
 
 def own_pids(facts: ProcessFacts, engine: Gauged) -> tuple[int, ...]:
-    """Return the pids of the process and of those above it that are the engine's too; the highest last."""
+    """Return the pids of the process and of those above it that are the engine's too; the highest last.
+
+    A router is none of them: each server below it tells its own figures.
+    """
     line = lineage(facts)
     pids = [facts.key.pid]
     for place, above in enumerate(line[1:], 1):
@@ -79,7 +83,9 @@ def own_pids(facts: ProcessFacts, engine: Gauged) -> tuple[int, ...]:
             title=above.title,
             ancestors=line[place + 1 :],
         )
-        if engine.recognise(seen) is None:
+        claim = engine.recognise(seen)
+        is_router = claim is not None and claim.role == ROUTER_ROLE
+        if claim is None or (is_router and not parse(above.argv).is_multiprocessing_child):
             break
         pids.append(above.pid)
     return tuple(pids)

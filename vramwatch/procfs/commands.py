@@ -21,6 +21,7 @@ ALLOWED_VARIABLES = frozenset(
         "RANK",  # which rank of a distributed run, where no title tells (torchrun)
         "LOCAL_RANK",
         "VLLM_PROCESS_NAME_PREFIX",  # what vLLM's titles begin with
+        "APHRODITE_PROCESS_NAME_PREFIX",  # and those of its fork
         "HOSTNAME",  # the container's host name, in a pod the pod's name
         "POD_NAME",  # the customary names of the downward API
         "POD_NAMESPACE",
@@ -32,7 +33,8 @@ ALLOWED_VARIABLES = frozenset(
         "PYTORCH_ALLOC_CONF",
         "TORCHELASTIC_RUN_ID",
         "MODEL_ID",  # TGI's --model-id as a variable
-        "LLAMA_ARG_MODEL",  # llama.cpp's --model as a variable
+        "LLAMA_ARG_MODEL",  # llama.cpp's --model and --hf-repo as variables
+        "LLAMA_ARG_HF_REPO",
     }
 )
 """The only variables that are ever kept: an environment is where secrets live."""

@@ -52,21 +52,21 @@ _MODEL = object()
 CALLS: Mapping[str, _Call] = {
     # SGLang 0.5.23, managers/scheduler.py, flush_cache: 400 unless idle; then torch.cuda.empty_cache()
     "sglang_flush_cache": _Call("sglang", "/flush_cache", None, "flush its cache", costs_service=False),
-    # ComfyUI 0.3.64, server.py, post_free: sets flags that the worker heeds after the present prompt
+    # ComfyUI at 002c3fb9a, server.py, post_free: sets flags that the worker heeds after the present prompt
     "comfyui_free": _Call(
         "comfyui", "/free", {"unload_models": True, "free_memory": True}, "unload its models"
     ),
-    # Ollama 0.32, server/routes.go, GenerateHandler: an empty prompt and keep_alive 0 unload, after present
+    # Ollama 0.33, server/routes.go, GenerateHandler: an empty prompt and keep_alive 0 unload, after present
     # requests
     "ollama_unload": _Call(
         "ollama", "/api/generate", {"model": _MODEL, "keep_alive": 0}, "unload its model", waits=True
     ),
-    # vLLM, vllm/entrypoints/serve/dev/sleep/api_router.py: with VLLM_SERVER_DEV_MODE=1 and
+    # vLLM 0.33.0, vllm/entrypoints/serve/dev/sleep/api_router.py: with VLLM_SERVER_DEV_MODE=1 and
     # --enable-sleep-mode alone; without mode=wait it ends requests in flight
     "vllm_sleep": _Call(
         "vllm", "/sleep?level=1&mode=wait", None, "put it to sleep, until POST /wake_up", awake="/is_sleeping"
     ),
-    # LMDeploy, lmdeploy/serve/openai: sleep; newer releases want a body of JSON, whatever is in it
+    # LMDeploy 0.18.0, lmdeploy/serve/openai/endpoints/management.py: wants a body of JSON, whatever is in it
     "lmdeploy_sleep": _Call(
         "lmdeploy", "/sleep?level=1", {}, "put it to sleep, until POST /wakeup", awake="/is_sleeping"
     ),
