@@ -13,9 +13,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vramwatch.config import Config
 from vramwatch.core.attempts import RemedyName
+
+if TYPE_CHECKING:
+    from vramwatch.config import Config
 
 UNIT = "vramwatch.service"
 UNITS = Path("/etc/systemd/system")
@@ -109,7 +112,7 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def wanted(config: Config, shipped: Path, program: str, *, identifies: bool = False) -> list[Item]:
+def wanted(config: "Config", shipped: Path, program: str, *, identifies: bool = False) -> list[Item]:
     """Return the files of a service that runs ``program`` (an absolute path) by ``config``.
 
     ``shipped``: the folder of units that comes with vramwatch. ``identifies``: in the profile "identify".
@@ -130,7 +133,7 @@ def wanted(config: Config, shipped: Path, program: str, *, identifies: bool = Fa
     ]
 
 
-def _bounded(text: str, config: Config) -> str:
+def _bounded(text: str, config: "Config") -> str:
     """Return the ``text`` of a unit with the bounds of the section ``probe`` in place of those shipped."""
     options = config.probe
     written = {
@@ -150,7 +153,7 @@ def lacking(items: Iterable[Item], version: int) -> list[str]:
     return sorted(name for name, since in SYSTEMD_SINCE.items() if name in named and version < since)
 
 
-def drop_ins(config: Config, shipped: Path) -> dict[str, str]:
+def drop_ins(config: "Config", shipped: Path) -> dict[str, str]:
     """Return name -> text of the drop-ins for what ``config`` asks for beyond the unit as shipped."""
     group = config.workers.group
     is_needed = {
@@ -164,7 +167,7 @@ def drop_ins(config: Config, shipped: Path) -> dict[str, str]:
     return {name: text.replace("=GROUP", f"={group}") for name, text in texts.items()}
 
 
-def _is_open(config: Config) -> bool:
+def _is_open(config: "Config") -> bool:
     return config.http.listen is not None and not config.http.listen.is_loopback
 
 

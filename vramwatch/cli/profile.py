@@ -3,7 +3,7 @@
 import os
 
 from vramwatch.cli.installing import UNIT, UNITS
-from vramwatch.procfs import IdentifySocket
+from vramwatch.procfs.identify import IdentifySocket
 
 REVEALING = "vramwatch service install --profile identify"
 """The command that adds the helper, vramwatch-identify.socket and vramwatch-identify.service."""
