@@ -10,7 +10,7 @@ from pathlib import Path
 from vramwatch import families
 from vramwatch.clock import read_boot_id
 from vramwatch.config import Commands, Config
-from vramwatch.config.shape import DEFAULT_SOURCE
+from vramwatch.config.sections import DEFAULT_SOURCE
 from vramwatch.core.attribution import Surroundings
 from vramwatch.core.couriers import Courier, Reach
 from vramwatch.core.digests import Period

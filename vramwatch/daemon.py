@@ -26,7 +26,7 @@ from vramwatch.core.metric_pages import Loaded
 from vramwatch.core.model import Event, EventKind, Explanation, Fault, FaultKind, Instant, Ledger, Missing
 from vramwatch.core.poll import Poll
 from vramwatch.core.ports import Feed, Sightings, Workers
-from vramwatch.core.records import loaded_record, worker_record
+from vramwatch.core.records import free_record, loaded_record, worker_record
 from vramwatch.core.troubles import CHANNEL, CONFIGURATION, STORE, Trouble, blindness
 from vramwatch.core.units import Seconds, show_seconds
 from vramwatch.judging.judge import Judge
@@ -152,7 +152,7 @@ class Daemon:
     def answer(self, request: Request) -> Reply:
         """Carry out a verb between two turns and return its reply. Errors: ControlError refuses it."""
         # Whoever looks every second must not cause a poll each time.
-        at_once = {"workers": self._tell_workers, "models": self._tell_models}
+        at_once = {"workers": self._tell_workers, "models": self._tell_models, "free": self._tell_free}
         verbs: dict[str, Callable[[Request], Reply | Later]] = {
             **at_once,
             "ping": self._say_hello,
@@ -420,6 +420,15 @@ class Daemon:
     def _tell_models(self, request: Request) -> Reply:
         """Return what engines say that they have loaded, model by model; "models" null: none is asked."""
         return {"models": None if self._loaded is None else [loaded_record(each) for each in self._loaded()]}
+
+    def _tell_free(self, request: Request) -> Reply:
+        """Return what is free on each GPU, by the newest poll; "time" null: there was none yet."""
+        poll = self._before
+        return {
+            "time": poll.at.wall if poll else None,
+            "writes": mark(self._store.path),
+            "gpus": [free_record(each) for each in poll.ledgers] if poll else [],
+        }
 
     def note(self, event: Event) -> None:
         """Have ``event`` stored with the next poll; called between two turns."""

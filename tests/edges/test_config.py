@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from vramwatch.config import Config, effective, example, find, load, sentence
-from vramwatch.config.loading import MAX_BYTES, MAX_FAULTS
+from vramwatch.config import Basics, Config, effective, example, find, load, load_basics, sentence
+from vramwatch.config.files import MAX_BYTES
+from vramwatch.config.loading import MAX_FAULTS
 from vramwatch.config.places import MAX_DEPTH, parse
-from vramwatch.config.shape import OwnerMatch
+from vramwatch.config.sections import OwnerMatch
 from vramwatch.core.cadence import Rates
 from vramwatch.core.errors import ConfigError
 from vramwatch.core.incidents import Terms
@@ -748,3 +749,25 @@ def test_a_token_that_every_user_can_read_is_refused_with_what_to_do(file: File,
 
 def test_a_token_file_that_is_not_there_is_named(file: File):
     assert "/no/such/token cannot be read" in file.fault("http: {token_file: /no/such/token}")
+
+
+def test_the_sections_that_are_read_in_a_moment_are_those_of_the_whole(tmp_path):
+    for name, field in Basics.model_fields.items():
+        whole = Config.model_fields[name]
+        assert (field.annotation, field.default) == (whole.annotation, whole.default)
+    file = tmp_path / "config.yaml"
+    file.write_text("store: {path: /srv/history.db}\nhost: {name: gpu7}\n")
+    few, whole = load_basics(file, {}), load(file, {}, {})
+    assert few is not None
+    assert (few.store, few.host, few.control) == (whole.store, whole.host, whole.control)
+    assert few.source_name == whole.source_name
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["detection: {clear_after: 2h}", "source: replay", "store: {path: relative.db}", "store: {", "a: b"],
+)
+def test_more_than_those_and_every_fault_is_left_to_the_whole(tmp_path, text):
+    file = tmp_path / "config.yaml"
+    file.write_text(text + "\n")
+    assert load_basics(file, {}) is None

@@ -1,5 +1,8 @@
 """A configuration with faults stops no verb that reads or asks; those that it decides about it does."""
 
+import os
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -97,3 +100,20 @@ def test_a_fault_of_the_configuration_ends_what_hangs_on_it_with_78(past, verb):
     done = call(past, *verb)
     assert done.exit_code == 78
     assert "channels.hook.carrier_pigeon" in done.stderr
+
+
+def test_a_verb_that_reads_needs_no_more_of_the_program_than_of_the_configuration(tmp_path):
+    code = (
+        "import sys; from vramwatch.cli import main; "
+        f"main(['status', '--store', '{tmp_path / 'none.db'}'], standalone_mode=False)"
+    )
+    watched = ("vramwatch.config.shape", "vramwatch.store.writing", "vramwatch.engines")
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code],
+        env={**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "none.db" in done.stderr
+    assert [name for name in watched if f" {name}\n" in done.stderr] == []

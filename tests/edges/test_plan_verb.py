@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import closing
 
 import pytest
@@ -14,9 +15,11 @@ from tests.polls import holding, instant, ledger
 from vramwatch import models
 from vramwatch.cli.checking import expands_latent, missing
 from vramwatch.clock import MonotonicClock
+from vramwatch.control.control import ControlServer
 from vramwatch.core.poll import Pace, Poll
 from vramwatch.core.units import Bytes, Seconds
 from vramwatch.store import Store
+from vramwatch.store.location import mark
 
 TINY = {
     "model_type": "llama",
@@ -269,6 +272,50 @@ def test_beside_a_daemon_its_store_says_what_is_free(tmp_path):
         store.write(Poll(now, (at_hand,), pace=Pace(Seconds(1.0), Seconds(5.0), 0.0)))
         found = record("llama-3.2-1b", "--store", str(path), tmp_path=tmp_path)
     assert [gpu["free_bytes"] for gpu in found["gpus"]] == [at_hand.memory.free]
+
+
+def told_by_a_daemon(tmp_path, *arguments, **changed):
+    """Plan beside a store, and a daemon that says what is free on GPU 0 and on the halves of GPU 1."""
+    kept, now = tmp_path / "vramwatch.db", MonotonicClock(first_seq=1).now()
+    size = {"free_bytes": 7 * GIB, "total_bytes": 8 * GIB}
+    gpus = [
+        {"gpu": "GPU-a", "ordinal": "0", "parent": None, **size},
+        {"gpu": "GPU-b", "ordinal": "1", "parent": None, **size},
+        *({"gpu": f"MIG-{half}", "ordinal": f"1:{half}", "parent": "GPU-b", **size} for half in (0, 1)),
+    ]
+    with closing(Store.open(kept, "nvml", "0.1.0")) as store:
+        store.write(Poll(now, (ledger(now),), pace=Pace(Seconds(1.0), Seconds(5.0), 0.0)))
+        told = {"time": time.time(), "writes": mark(kept), "gpus": gpus} | changed
+        with closing(ControlServer(tmp_path / "control.sock", None, lambda request: told)) as server:
+            found = record(
+                "llama-3.2-1b",
+                *arguments,
+                tmp_path=tmp_path,
+                VRAMWATCH_CONTROL__SOCKET=str(server.path),
+                VRAMWATCH_STORE__PATH=str(kept),
+            )
+    return [(gpu["gpu"], gpu["free_bytes"]) for gpu in found["gpus"]]
+
+
+@pytest.mark.parametrize(
+    ("named", "planned"),
+    [
+        ((), ["GPU 0"]),
+        (("--gpu", "1:1"), ["GPU 1:1"]),
+        (("--gpu", "1"), ["GPU 1:0", "GPU 1:1"]),
+        (("--gpu", "MIG-0", "--gpu", "0"), ["GPU 0", "GPU 1:0"]),
+    ],
+)
+def test_beside_a_daemon_its_word_says_what_is_free(tmp_path, named, planned):
+    assert told_by_a_daemon(tmp_path, *named) == [(gpu, 7 * GIB) for gpu in planned]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"time": None}, {"time": 1e9}, {"writes": "0:0"}, {"gpus": []}], ids=lambda each: str([*each])
+)
+def test_a_daemon_that_cannot_say_it_or_writes_another_store_is_not_believed(tmp_path, changed):
+    ((_, free),) = told_by_a_daemon(tmp_path, **changed)
+    assert free != 7 * GIB
 
 
 def test_a_store_of_long_ago_is_planned_from_and_that_is_said(tmp_path):

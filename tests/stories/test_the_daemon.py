@@ -13,6 +13,7 @@ import urllib.request
 
 import pytest
 
+from tests.nvml.gpu import GIB, Process
 from tests.polls import poll
 from tests.receivers import answering, receiving
 from tests.waiting import PATIENCE, wait_until
@@ -277,4 +278,24 @@ def test_help_is_quick_and_imports_neither_the_store_nor_the_configuration():
         check=True,
     )
     for heavy in ("sqlalchemy", "numpy", "pydantic", "rich", "torch", "pynvml", "apscheduler"):
+        assert f" {heavy}\n" not in done.stderr
+
+
+def test_plan_asks_the_daemon_what_is_free_and_needs_no_database_for_it(house, driver):
+    driver.gpus[0].set_processes([Process(4_194_299, 3 * GIB)])
+    with house.running() as daemon:
+        house.until_ready()
+        command = house.command("plan", "llama-3.2-1b", "--gpu", "0", "--formula", "--format", "json")
+        done = subprocess.run(
+            [command[0], "-X", "importtime", *command[1:]],
+            env=house.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        stop(daemon)
+    (gpu,) = json.loads(done.stdout)["gpus"]
+    assert gpu["gpu"] == "GPU 0"
+    assert gpu["free_bytes"] <= gpu["total_bytes"] - 3 * GIB
+    for heavy in ("sqlalchemy", "vramwatch.config.shape", "vramwatch.core.incidents"):
         assert f" {heavy}\n" not in done.stderr

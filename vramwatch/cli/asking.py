@@ -12,7 +12,7 @@ import click
 from vramwatch.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from vramwatch.config import Config
+    from vramwatch.config import Basics, Config
     from vramwatch.core.messages import Host
     from vramwatch.core.whereabouts import Whereabouts
     from vramwatch.store import Casebook, History
@@ -29,23 +29,37 @@ def settings(config_path: Path | None, *, needs_secrets: bool = False) -> "Confi
     """Return the configuration for a verb that reads or asks, which a fault of it does not stop.
 
     Sections that hold one count by their defaults, and that is said once on stderr: of a secret that is out
-    of this shell's reach to those alone who ``needs_secrets``.
+    of this shell's reach to those alone who ``needs_secrets``. It is read once.
     """
-    from vramwatch.cli.views.terminal import tell
     from vramwatch.config import find, load_sound
 
     path = find(config_path)
-    config, faults = load_sound(path, os.environ, needs_secrets=needs_secrets)
     context = click.get_current_context(silent=True)
-    told = context.meta.setdefault(__name__, set()) if context else set()
-    if faults and path not in told:
-        told.add(path)
-        first, *others = faults.splitlines()
-        more = f", and {len(others)} more" if others else ""
-        tell(f"vramwatch: {first}{more}", sys.stderr)
-        see = whereabouts(config_path).asking("check")
-        tell(f"vramwatch: sections with a fault count by their defaults here; see: {see}", sys.stderr)
-    return config
+    known = context.meta.setdefault(__name__, {}) if context else {}
+    if (path, needs_secrets) not in known:
+        config, faults = load_sound(path, os.environ, needs_secrets=needs_secrets)
+        if faults and not any(said for (other, _), (_, said) in known.items() if other == path):
+            _tell(faults, config_path)
+        known[path, needs_secrets] = config, faults
+    found: Config = known[path, needs_secrets][0]
+    return found
+
+
+def _tell(faults: str, config_path: Path | None) -> None:
+    from vramwatch.cli.views.terminal import tell
+
+    first, *others = faults.splitlines()
+    more = f", and {len(others)} more" if others else ""
+    tell(f"vramwatch: {first}{more}", sys.stderr)
+    see = whereabouts(config_path).asking("check")
+    tell(f"vramwatch: sections with a fault count by their defaults here; see: {see}", sys.stderr)
+
+
+def basics(config_path: Path | None) -> "Basics | Config":
+    """Return the same for a verb that only finds the daemon and its store: all where more is written."""
+    from vramwatch.config import find, load_basics
+
+    return load_basics(find(config_path), os.environ) or settings(config_path)
 
 
 def find_store(config_path: Path | None, store_path: Path | None) -> Path:
@@ -55,7 +69,7 @@ def find_store(config_path: Path | None, store_path: Path | None) -> Path:
     """
     from vramwatch.store.location import locate
 
-    found = locate(store_path, settings(config_path).store.path)
+    found = locate(store_path, basics(config_path).store.path)
     is_there = os.path.exists(found)  # noqa: PTH110 - Path.exists raises where this user may not even look
     return found if store_path or is_there else _store_of_the_daemon(config_path) or found
 
@@ -100,7 +114,7 @@ def host_of(casebook: "Casebook", config_path: Path | None, store_path: Path | N
 
     from vramwatch.core.messages import Host
 
-    configured = settings(config_path).host.host(socket.gethostname())
+    configured = basics(config_path).host.host(socket.gethostname())
     here = replace(configured, whereabouts=whereabouts(config_path, store_path))
     kept = casebook.hosts()
     return here if not kept or kept[0] == here.name else Host(kept[0], whereabouts=here.whereabouts)
@@ -179,5 +193,5 @@ def control_socket(config_path: Path | None) -> Path:
 
 
 def _sockets(config_path: Path | None) -> tuple[Path, Path]:
-    control = settings(config_path).control
+    control = basics(config_path).control
     return control.place({}, uid=0), control.place(os.environ, os.geteuid())

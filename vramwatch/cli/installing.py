@@ -13,9 +13,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vramwatch.config import Config
 from vramwatch.core.attempts import RemedyName
+
+if TYPE_CHECKING:
+    from vramwatch.config import Config
 
 UNIT = "vramwatch.service"
 UNITS = Path("/etc/systemd/system")
@@ -113,7 +116,7 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def wanted(config: Config, shipped: Path, program: str, *, identifies: bool = False) -> list[Item]:
+def wanted(config: "Config", shipped: Path, program: str, *, identifies: bool = False) -> list[Item]:
     """Return the files of a service that runs ``program`` (an absolute path) by ``config``.
 
     ``shipped``: the folder of units that comes with vramwatch. ``identifies``: in the profile "identify".
@@ -140,7 +143,7 @@ def identified(written: Iterable[str]) -> bool:
 
 
 def steps(
-    config: Config, written: Collection[str], *, identifies: bool, starts: bool
+    config: "Config", written: Collection[str], *, identifies: bool, starts: bool
 ) -> tuple[list[Step], list[Step]]:
     """Return what is run before the files are written, and what is run then.
 
@@ -165,7 +168,7 @@ def steps(
     return before, after
 
 
-def _bounded(text: str, config: Config) -> str:
+def _bounded(text: str, config: "Config") -> str:
     """Return the ``text`` of a unit with the bounds of the section ``probe`` in place of those shipped."""
     options = config.probe
     written = {
@@ -185,7 +188,7 @@ def lacking(items: Iterable[Item], version: int) -> list[str]:
     return sorted(name for name, since in SYSTEMD_SINCE.items() if name in named and version < since)
 
 
-def drop_ins(config: Config, shipped: Path) -> dict[str, str]:
+def drop_ins(config: "Config", shipped: Path) -> dict[str, str]:
     """Return name -> text of the drop-ins for what ``config`` asks for beyond the unit as shipped."""
     group = config.workers.group
     is_needed = {
@@ -199,7 +202,7 @@ def drop_ins(config: Config, shipped: Path) -> dict[str, str]:
     return {name: text.replace("=GROUP", f"={group}") for name, text in texts.items()}
 
 
-def _is_open(config: Config) -> bool:
+def _is_open(config: "Config") -> bool:
     return config.http.listen is not None and not config.http.listen.is_loopback
 
 

@@ -17,6 +17,7 @@ from vramwatch.core.units import MIB, parse_bytes
 
 if TYPE_CHECKING:
     from vramwatch.cli.asked import Asked
+    from vramwatch.cli.rooms import Free
     from vramwatch.cli.views.plan import Answer
     from vramwatch.core.planning import Room
 
@@ -186,11 +187,29 @@ def _rooms(
     config_path: Path | None, store_path: Path | None, gpus: tuple[str, ...], free: list[int], ranks: int
 ) -> Rooms:
     """Return what answers with the GPUs to plan for, as they are at that moment."""
-    from vramwatch.cli.rooms import choose_rooms, present_rooms, written_rooms
+    from vramwatch.cli.rooms import choose_rooms, free_by_the_daemon, present_rooms, written_rooms
 
     if free:
         written = written_rooms(free, ranks)
         return lambda _: written
+    look: Callable[[], list[Free]] | None = None
+
+    def present(least: int) -> "list[Room]":
+        nonlocal look
+        read = None if store_path else free_by_the_daemon(config_path, gpus)
+        if read is None:
+            look = look or _looks(config_path, store_path, gpus)
+            read = look()
+        return choose_rooms(present_rooms(read), ranks, least, are_named=bool(gpus))
+
+    return present
+
+
+def _looks(
+    config_path: Path | None, store_path: Path | None, gpus: tuple[str, ...]
+) -> "Callable[[], list[Free]]":
+    """Return what looks into the store, else asks the driver, and says where that is not of now."""
+    from vramwatch.cli.rooms import free_in
     from vramwatch.cli.status import now, open_looking
     from vramwatch.cli.views.status import standing_words
     from vramwatch.cli.views.terminal import tell
@@ -198,7 +217,7 @@ def _rooms(
     looking = open_looking(config_path, store_path, gpus)
     told = None
 
-    def present(least: int) -> "list[Room]":
+    def look() -> "list[Free]":
         nonlocal told
         try:
             status, _ = looking.look(now())
@@ -207,9 +226,9 @@ def _rooms(
         if status.standing is not told and (words := standing_words(status)):
             tell(f"vramwatch: what is free is not of now. {words}", sys.stderr)
         told = status.standing
-        return choose_rooms(present_rooms(status), ranks, least, are_named=bool(gpus))
+        return free_in(status)
 
-    return present
+    return look
 
 
 def _answers(asked: "Asked", rooms: Rooms, watch: bool) -> "Iterator[Answer]":

@@ -3,7 +3,7 @@
 import os
 
 from vramwatch.cli.installing import UNIT, UNITS
-from vramwatch.procfs import IdentifySocket
+from vramwatch.procfs.places import IDENTIFY_SOCKET
 
 REVEALING = "vramwatch service install --profile identify"
 """The command that adds the helper, vramwatch-identify.socket and vramwatch-identify.service."""
@@ -14,6 +14,6 @@ def hides_others() -> bool:
 
     Where the service is installed its user counts, and not who asks.
     """
-    if IdentifySocket().is_there:
+    if IDENTIFY_SOCKET.is_socket():
         return False
     return os.geteuid() != 0 or (UNITS / UNIT).exists()

@@ -67,15 +67,13 @@ def command(
 
 def open_looking(config_path: Path | None, store_path: Path | None, gpus: tuple[str, ...]) -> "Looking":
     """Return what answers with the present: from the store while a daemon runs, else from the driver."""
-    from vramwatch.cli.asking import find_store, settings
+    from vramwatch.cli.asking import basics, find_store, settings
     from vramwatch.cli.looking import Looking
-
-    configuration = settings(config_path)
 
     def read_once() -> "Poll":
         from vramwatch.assembly import look_once
 
-        return look_once(configuration)
+        return look_once(settings(config_path))
 
     def ask(verb: str) -> "Mapping[str, Any] | None":
         from vramwatch.cli.asking import ask_daemon
@@ -89,7 +87,7 @@ def open_looking(config_path: Path | None, store_path: Path | None, gpus: tuple[
             return None
 
     path = find_store(config_path, store_path)
-    has_driver = configuration.source_name == "nvml" and not store_path
+    has_driver = basics(config_path).source_name == "nvml" and not store_path
     return Looking(path, read_once if has_driver else None, None, gpus, ask)
 
 

@@ -1,6 +1,7 @@
 """The one sentence of what the daemon will watch, tell and touch."""
 
-from vramwatch.config.shape import DEFAULT_SOURCE, Config
+from vramwatch.config.sections import DEFAULT_SOURCE
+from vramwatch.config.shape import Config
 from vramwatch.quantities import duration_text
 
 

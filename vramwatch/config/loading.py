@@ -1,6 +1,5 @@
-"""Finding, reading and checking the configuration, with every fault at once."""
+"""Reading and checking the configuration, with every fault at once."""
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,35 +7,16 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from vramwatch.config.faults import one_of, place_of, placed
-from vramwatch.config.places import Document, Fault, Location, Place, parse
+from vramwatch.config.files import read
+from vramwatch.config.places import Document, Fault, Location, Place
 from vramwatch.config.precedence import decide, from_environment, from_overrides
-from vramwatch.config.shape import DEFAULT_SOURCE, Config, SourceOptions
+from vramwatch.config.sections import DEFAULT_SOURCE
+from vramwatch.config.shape import Config, SourceOptions
 from vramwatch.core.errors import ConfigError
 from vramwatch.families import PluginError, discover
 
-FILE = "config.yaml"
-MAX_BYTES = 1024 * 1024
-"""A thousand owner rules take a fifth of it."""
-
 MAX_FAULTS = 100
 """Lines that a person still reads."""
-
-
-def find(explicit: Path | None = None, environment: Mapping[str, str] | None = None) -> Path | None:
-    """Return the configuration file to load; None: there is none, and every default holds.
-
-    The first that applies: ``explicit`` (``--config``), VRAMWATCH_CONFIG, the service's or the
-    system's (CONFIGURATION_DIRECTORY of systemd.exec(5), else /etc/vramwatch), the user's
-    ($XDG_CONFIG_HOME or ~/.config). The first two need not exist: ``load`` says so.
-    """
-    environment = os.environ if environment is None else environment
-    if explicit:
-        return explicit
-    if named := environment.get("VRAMWATCH_CONFIG"):
-        return Path(named)
-    system = environment.get("CONFIGURATION_DIRECTORY", "").split(":")[0] or "/etc/vramwatch"
-    user = environment.get("XDG_CONFIG_HOME") or str(Path(environment.get("HOME") or "/") / ".config")
-    return next((path for path in (Path(system, FILE), Path(user, "vramwatch", FILE)) if _exists(path)), None)
 
 
 def load(path: Path | None, environment: Mapping[str, str], overrides: Mapping[str, object]) -> Config:
@@ -46,7 +26,7 @@ def load(path: Path | None, environment: Mapping[str, str], overrides: Mapping[s
     Errors: ConfigError, whose text is one line a fault, in the order of the file; PluginError when
     the sources themselves are broken.
     """
-    config, faults = _checked(decide([_read(path), from_environment(environment), from_overrides(overrides)]))
+    config, faults = _checked(decide([read(path), from_environment(environment), from_overrides(overrides)]))
     if config is None:
         raise ConfigError("\n".join(_lines(faults)))
     return config
@@ -54,7 +34,7 @@ def load(path: Path | None, environment: Mapping[str, str], overrides: Mapping[s
 
 def origins(path: Path | None, environment: Mapping[str, str]) -> Mapping[Location, Place]:
     """Return where each option that is written anywhere was written; the others have their defaults."""
-    document = decide([_read(path), from_environment(environment)])
+    document = decide([read(path), from_environment(environment)])
     return {location: mark.key for location, mark in document.marks.items()}
 
 
@@ -68,7 +48,7 @@ def load_sound(
     none.
     Errors: PluginError.
     """
-    document = decide([_read(path), from_environment(environment)])
+    document = decide([read(path), from_environment(environment)])
     config, faults = _checked(document)
     if config is not None:
         return config, ""
@@ -90,42 +70,6 @@ def _checked(document: Document) -> tuple[Config | None, list[Fault]]:
         faults += [fault for fault in placed(error, Config, document) if fault.location[:1] != ("source",)]
     faults = [*document.faults, *faults]
     return (None if faults else config), faults
-
-
-def _exists(path: Path) -> bool:
-    """Whether there is such a file, also one that may not be looked at: ``load`` then says so."""
-    try:
-        path.stat()
-    except PermissionError:
-        return True
-    except OSError:
-        return False
-    return True
-
-
-def _read(path: Path | None) -> Document:
-    """Return the file's values with their places; a file that cannot be read is one fault."""
-    if path is None:
-        return Document()
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        return _unread(path, f"cannot be read: {error.strerror}; name a file that this user can read")
-    if len(content) > MAX_BYTES:
-        return _unread(
-            path, f"larger than {MAX_BYTES} bytes; no configuration needs that, is it the right file?"
-        )
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        return _unread(path, "not UTF-8; save the file as UTF-8", line)
-    return parse(text, str(path))
-
-
-def _unread(path: Path, text: str, line: int = 0) -> Document:
-    return Document(faults=(Fault(Place(str(path), line, 1 if line else 0), (), text),))
 
 
 def _source(document: Document) -> tuple[SourceOptions | None, list[Fault]]:

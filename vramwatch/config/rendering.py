@@ -11,7 +11,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from vramwatch.config.places import Location, Place
-from vramwatch.config.shape import DEFAULT_SOURCE, Config
+from vramwatch.config.sections import DEFAULT_SOURCE
+from vramwatch.config.shape import Config
 from vramwatch.config.telling import ChannelOptions
 from vramwatch.families import discover
 

@@ -1,40 +1,30 @@
-"""The shape of the configuration: its sections and options, what each means, takes and defaults to."""
+"""The shape of the configuration: all of its sections, what each means and defaults to."""
 
-import re
-import stat
 from collections.abc import Mapping
-from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    model_validator,
-)
-from pydantic.functional_validators import AfterValidator
+from pydantic import ConfigDict, Field
 
 from vramwatch.config.detection import DetectionOptions
 from vramwatch.config.engines import EnginesOptions
 from vramwatch.config.probe import ProbeOptions
 from vramwatch.config.remedies import RemediesOptions
-from vramwatch.config.telling import AlertingOptions, ChannelOptions, HostOptions
+from vramwatch.config.sections import (
+    ControlOptions,
+    HostOptions,
+    HttpOptions,
+    LogOptions,
+    LogsOptions,
+    OwnerEntry,
+    PollOptions,
+    StoreOptions,
+)
+from vramwatch.config.telling import AlertingOptions, ChannelOptions
 from vramwatch.config.workers import WorkersOptions
-from vramwatch.core.cadence import Rates
 from vramwatch.core.model import Instant
 from vramwatch.core.owners import OwnerRule
 from vramwatch.core.ports import Feed
-from vramwatch.core.units import GIB, Bytes, Seconds
-from vramwatch.credentials import Secret, SecretFile
-from vramwatch.options import AbsolutePath, Glob, Misfit, Name, Section, refuse_disorder
-from vramwatch.quantities import Address, Duration, Fraction, Listening, Size, duration_text
-
-DEFAULT_SOURCE = "nvml"
-CONTROL_SOCKET = "control.sock"
-DAY = 86400.0
-MAX_FOLLOWED = 64
-"""Globs of each kind of log: each is compared with every line that may mean something."""
+from vramwatch.options import Name, Section
 
 MAX_CHANNELS = 32
 """Each has a thread of its own."""
@@ -48,269 +38,6 @@ class SourceOptions(Protocol):
     """A plug-in of ``vramwatch.sources`` with its options filled in."""
 
     def open(self, newest: Instant | None) -> Feed: ...
-
-
-class PollOptions(Section):
-    """How often the GPUs are read. The driver's cost bounds all of it."""
-
-    _BASES: ClassVar = ("interval", "list_interval")
-    _ORDERED: ClassVar = (
-        ("fastest", "interval"),
-        ("interval", "slowest"),
-        ("list_min_interval", "list_interval"),
-    )
-
-    interval: Annotated[Seconds, Duration("100ms", "1m")] = Field(
-        Seconds(1.0), description="How often the memory of every GPU is read."
-    )
-    fastest: Annotated[Seconds, Duration("50ms", "1m")] = Field(
-        Seconds(0.2), description="The interval while a GPU is about to be full; not above interval."
-    )
-    slowest: Annotated[Seconds, Duration("100ms", "10m")] = Field(
-        Seconds(5.0), description="The interval while nothing runs and nothing moves; not below interval."
-    )
-    list_interval: Annotated[Seconds, Duration("500ms", "10m")] = Field(
-        Seconds(5.0),
-        description="How often the list of processes is read, which costs the driver far more than memory.",
-    )
-    list_min_interval: Annotated[Seconds, Duration("200ms", "10m")] = Field(
-        Seconds(2.0),
-        description="The same where memory has moved since the last list; not above list_interval.",
-    )
-    slow_interval: Annotated[Seconds, Duration("5s", "1h")] = Field(
-        Seconds(30.0), description="How often temperature, power and the number of GPUs are read."
-    )
-    driver_share: Annotated[float, Fraction(0.0001, 0.1)] = Field(
-        0.005,
-        description="The share of time that may be spent inside driver calls; intervals grow to keep it.",
-    )
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "PollOptions":
-        refuse_disorder(self, self._ORDERED, self._BASES)
-        return self
-
-    def rates(self) -> Rates:
-        return Rates(**{name: getattr(self, name) for name in type(self).model_fields})
-
-
-class Commands(StrEnum):
-    """How much of a command line is kept."""
-
-    FULL = "full"
-    REDACTED = "redacted"
-    NAME = "name"
-
-
-class StoreOptions(Section):
-    """Where the history is kept."""
-
-    path: AbsolutePath | None = Field(
-        None,
-        description=(
-            "The database; null: vramwatch.db in the system's state directory (/var/lib/vramwatch) "
-            "for a service or root, in the user's otherwise."
-        ),
-    )
-    commands: Commands = Field(
-        Commands.REDACTED,
-        description=(
-            "What is kept of a process's command line: full (secrets too, as the process wrote them), "
-            "redacted (what looks like a secret is masked), name (the program's name alone)."
-        ),
-    )
-    raw: Annotated[Seconds, Duration("1h", "3650d")] = Field(
-        Seconds(7 * DAY),
-        description="How long every sample that was read is kept, back from the newest.",
-    )
-    minutes: Annotated[Seconds, Duration("1h", "3650d")] = Field(
-        Seconds(90 * DAY),
-        description="How long a roll-up of every minute is kept; not below raw.",
-    )
-    hours: Annotated[Seconds, Duration("1h", "3650d")] = Field(
-        Seconds(730 * DAY),
-        description="How long a roll-up of every hour is kept; not below minutes.",
-    )
-    max_size: Annotated[Bytes | None, Size("16MiB", "64TiB")] = Field(
-        Bytes(2 * GIB),
-        description="How large the database may grow: the oldest goes first; null: as large as it will.",
-    )
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "StoreOptions":
-        for lesser, greater in (("raw", "minutes"), ("minutes", "hours")):
-            low, high = getattr(self, lesser), getattr(self, greater)
-            if low > high:
-                bound = duration_text(low)
-                raise Misfit({greater: f"{duration_text(high)} is below {lesser}; write at least {bound}"})
-        return self
-
-
-class OwnerMatch(Section):
-    """What a process must be to fall under a rule; globs, all that are given must match."""
-
-    user: Glob | None = Field(None, description="User name or uid.", examples=["alice"])
-    unit: Glob | None = Field(
-        None, description="systemd unit, the instance included.", examples=["llama@*.service"]
-    )
-    command: Glob | None = Field(
-        None, description="Command line, its own or of a process above it.", examples=["*serve.py*"]
-    )
-    container: Glob | None = Field(
-        None, description="Container name, also within its pod.", examples=["chat-*"]
-    )
-    image: Glob | None = Field(None, description="Container image.", examples=["*/vllm-openai:*"])
-    pod: Glob | None = Field(None, description="Pod name.", examples=["chat-*"])
-    namespace: Glob | None = Field(None, description="Kubernetes namespace.", examples=["prod"])
-    engine: Glob | None = Field(None, description="Inference engine.", examples=["vllm"])
-    model: Glob | None = Field(None, description="Model that the engine serves.", examples=["Llama-3*"])
-    slurm_job: Glob | None = Field(None, description="Slurm job name or number.", examples=["train-*"])
-
-    @model_validator(mode="after")
-    def _says_something(self) -> "OwnerMatch":
-        if not self.conditions():
-            raise ValueError(f"no condition, so it would match everything; write {_either(type(self))}")
-        return self
-
-    def conditions(self) -> dict[str, str]:
-        """Return the globs that were given, by what they are compared with; never empty once read."""
-        return self.model_dump(exclude_none=True)
-
-
-class OwnerEntry(Section):
-    """Names the workload of the processes that match; the first entry that matches counts."""
-
-    match: OwnerMatch = Field(description="Globs, case-sensitive; all that are given must match.")
-    name: Name = Field(
-        description="What people are shown, and what history is kept under.", examples=["chat"]
-    )
-    team: Name | None = Field(None, description="Who answers for it.", examples=["assistants"])
-    budget: Annotated[Bytes | None, Size("1MiB", "64TiB")] = Field(
-        None,
-        description=(
-            "Memory that all of its processes together are meant to stay within, on each GPU: growth of one "
-            "of them is judged by what the others leave of it, where that is less than the GPU has left."
-        ),
-        examples=["40GiB"],
-    )
-
-
-class ControlOptions(Section):
-    """The socket through which verbs that change something reach the daemon."""
-
-    socket: AbsolutePath | None = Field(
-        None,
-        description=(
-            "Its path; null: control.sock in the service's runtime directory, in /run/vramwatch "
-            "for root, in $XDG_RUNTIME_DIR/vramwatch otherwise."
-        ),
-    )
-    group: Name | None = Field(
-        "vramwatch",
-        description="Whose members may use it beside root and the daemon's own user; null: nobody else.",
-    )
-
-    def runtime(self, environment: Mapping[str, str], uid: int) -> Path:
-        """Return the runtime directory of a daemon of user ``uid``: that of its socket."""
-        return self.place(environment, uid).parent
-
-    def place(self, environment: Mapping[str, str], uid: int) -> Path:
-        """Return where a daemon of user ``uid`` listens; absolute, its folder may not exist yet."""
-        if self.socket:
-            return self.socket
-        runtime = environment.get("RUNTIME_DIRECTORY", "").split(":")[0]  # systemd.exec(5): a list
-        if runtime:
-            return Path(runtime) / CONTROL_SOCKET
-        if uid == 0:
-            return Path("/run/vramwatch") / CONTROL_SOCKET
-        return Path(environment.get("XDG_RUNTIME_DIR") or f"/run/user/{uid}") / "vramwatch" / CONTROL_SOCKET
-
-
-def _private(secret: Secret | None) -> Secret | None:
-    if secret is not None and secret.origin is not None:
-        path = Path(secret.origin)
-        if path.stat().st_mode & stat.S_IROTH:
-            raise ValueError(f"{path} can be read by every user of this machine; run: chmod o-r {path}")
-    return secret
-
-
-class HttpOptions(Section):
-    """Health and metrics, for other programs."""
-
-    listen: Annotated[Address | None, Listening()] = Field(
-        Address("127.0.0.1", 9478),
-        description=(
-            "Address of /metrics, /-/healthy and /-/ready; off: none. One that other machines can reach "
-            "needs token_file."
-        ),
-    )
-    token_file: Annotated[Secret | None, SecretFile(), AfterValidator(_private)] = Field(
-        None,
-        description=(
-            "A file that holds a token: /metrics then answers those alone who send it as a bearer token, "
-            "and others learn of health no more than whether all is well."
-        ),
-    )
-    processes: bool = Field(
-        False,
-        description="Whether /metrics tells of single processes too, by pid: series that go as they do.",
-    )
-
-    @model_validator(mode="after")
-    def _others_are_asked_for_a_token(self) -> "HttpOptions":
-        if self.listen and not self.listen.is_loopback and self.token_file is None:
-            host = self.listen.host
-            raise Misfit(
-                {
-                    "listen": f"{host!r} can be reached from other machines; write http.token_file too, "
-                    f"a file that holds a token, or a loopback address such as 127.0.0.1:{self.listen.port}"
-                }
-            )
-        return self
-
-
-def _unit(glob: str) -> str:
-    if not _UNIT_GLOB.fullmatch(glob):
-        raise ValueError("no unit's name: letters, digits, : - _ . \\ @ and the globs * ? []")
-    if "." not in glob and not glob.endswith("*"):
-        raise ValueError(f"a unit's name has a suffix; write {glob}.service")
-    return glob
-
-
-_UNIT_GLOB = re.compile(r"[A-Za-z0-9:_.\\@*?\[\]!-]+")  # systemd.unit(5)
-UnitGlob = Annotated[Glob, AfterValidator(_unit)]
-
-
-class LogsOptions(Section):
-    """Logs of other programs that are followed for out-of-memory lines; none unless it is named here."""
-
-    units: tuple[UnitGlob, ...] = Field(
-        (),
-        max_length=MAX_FOLLOWED,
-        description=(
-            "systemd units whose journal is followed, by name or glob, as in "
-            "[vllm.service, 'llama@*.service']. The numbers of lines that say that GPU memory ran out are "
-            "kept, and no text of any line. "
-            "Empty: no journal is read."
-        ),
-    )
-    containers: tuple[Glob, ...] = Field(
-        (),
-        max_length=MAX_FOLLOWED,
-        description=(
-            "Containers whose log file is followed alike: of Docker by name, of a pod by the container's "
-            "name or NAMESPACE/POD/CONTAINER; globs, as in ['chat-*', 'prod/*/server']. Empty: no log file "
-            "is read."
-        ),
-    )
-
-
-class LogOptions(Section):
-    """What the daemon writes to standard error."""
-
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least important lines that are written."
-    )
 
 
 class Config(Section):
@@ -378,8 +105,3 @@ class Config(Section):
             OwnerRule(match=entry.match.conditions(), name=entry.name, team=entry.team, budget=entry.budget)
             for entry in self.owners
         )
-
-
-def _either(model: type[BaseModel]) -> str:
-    *most, last = model.model_fields
-    return f"{', '.join(most)} or {last}"

@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, create_model, field_validator, model_validator
 
 from vramwatch.core.incidents import Severity
-from vramwatch.core.messages import Host
 from vramwatch.core.policy import Channel
 from vramwatch.core.silences import FIELDS, Matcher, QuietHours
 from vramwatch.core.units import Seconds
@@ -20,27 +19,6 @@ from vramwatch.quantities import Duration
 
 _DAY = 86400.0
 _CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
-_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")  # Prometheus' data model: label names
-
-
-class HostOptions(Section):
-    """What this machine is called in messages."""
-
-    name: Name | None = Field(None, description="Its name in every message and id; null: its hostname.")
-    labels: Mapping[Name, Name] = Field(
-        {}, description="What else to say of it, as in {cluster: lab, rack: b4}; labels of alerts too."
-    )
-
-    @field_validator("labels")
-    @classmethod
-    def _are_labels(cls, labels: Mapping[str, str]) -> Mapping[str, str]:
-        wrong = [name for name in labels if not _LABEL.fullmatch(name)]
-        if wrong:
-            raise ValueError(f"{wrong[0]!r} is no label's name; write letters, digits and _")
-        return labels
-
-    def host(self, hostname: str) -> Host:
-        return Host(self.name or hostname, dict(self.labels))
 
 
 class QuietHoursOptions(Section):

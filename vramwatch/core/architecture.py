@@ -3,8 +3,10 @@
 Field names and their defaults are those of transformers' configuration classes (5.24).
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from vramwatch.core.configuration import Fields
@@ -25,7 +27,7 @@ MOST_LAYERS = 10_000
 """The deepest published models have a few hundred; a configuration that says more was not meant."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Architecture:
     """A model as planning sees it. Parameters are counted, not bytes."""
 
@@ -45,6 +47,15 @@ class Architecture:
     @property
     def caches(self) -> tuple[LayerCache, ...]:
         return tuple(layer.cache for layer in self.layers)
+
+    @cached_property
+    def kinds(self) -> Mapping[Layer, int]:
+        """Return how many layers there are of each kind: of a hundred, one to four."""
+        return Counter(self.layers)
+
+    def kinds_within(self, first: int, end: int) -> Mapping[Layer, int]:
+        """Return the same of layers ``first`` to one before ``end``."""
+        return self.kinds if (first, end) == (0, len(self.layers)) else Counter(self.layers[first:end])
 
     @property
     def parameters(self) -> int:

@@ -150,7 +150,7 @@ def activation_bytes(architecture: Architecture, demand: Demand, tokens: int) ->
     The widest layer, or the logits of the last token, which come after it.
     """
     item = demand.precision.dtype.itemsize
-    widest = max((layer.live for layer in architecture.layers), default=0)
+    widest = max((layer.live for layer in architecture.kinds), default=0)
     numbers = tokens * _share(Fraction(widest), demand.ranks)
     if demand.has_scores:
         numbers += SCORES * _share(Fraction(architecture.heads), demand.ranks) * tokens * demand.context
@@ -167,7 +167,7 @@ class _Moment:
 
 def _moments(architecture: Architecture, demand: Demand) -> tuple[_Moment, _Moment]:
     precision, ranks = demand.precision, demand.ranks
-    copied = transient_bytes(architecture.caches, demand.context, precision, ranks)
+    copied = transient_bytes((layer.cache for layer in architecture.kinds), demand.context, precision, ranks)
     return (
         _Moment(
             lambda cache: prefilled_bytes(cache, demand.prompt, precision, ranks),
@@ -235,8 +235,8 @@ def _part(
     has_head: bool = True,
 ) -> Part:
     """Return what ``layers`` need in ``room``, at the moment that needs more."""
-    inner = architecture.layers[slice(*layers)]
-    weights = sum(layer_weight_bytes(layer, demand) for layer in inner)
+    inner = architecture.kinds_within(*layers)
+    weights = sum(count * layer_weight_bytes(layer, demand) for layer, count in inner.items())
     # A head that is the embeddings is needed with them and after the last layer.
     if has_embeddings or (has_head and not architecture.head):
         weights += embedding_bytes(architecture, demand)
@@ -245,7 +245,7 @@ def _part(
     needs = [
         Need(
             weights,
-            demand.batch * sum(moment.cached(layer.cache) for layer in inner),
+            demand.batch * sum(count * moment.cached(layer.cache) for layer, count in inner.items()),
             moment.passing,
             demand.overhead,
         )

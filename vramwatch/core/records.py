@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vramwatch.core.attempts import Attempt
 from vramwatch.core.forecast import Abstention, Exhaustion
 from vramwatch.core.incidents import Transition
-from vramwatch.core.metric_pages import Loaded
 from vramwatch.core.model import Ledger
 from vramwatch.core.verdicts import Evidence, RuledOut
 from vramwatch.core.workers import Worker
 from vramwatch.sdk.wire import Device
+
+if TYPE_CHECKING:
+    from vramwatch.core.metric_pages import Loaded
 
 Json = dict[str, Any]
 
@@ -96,6 +98,18 @@ def attempt_record(attempt: Attempt) -> Json:
     }
 
 
+def free_record(ledger: Ledger) -> Json:
+    """Return what is free on one GPU or MIG instance; ``parent``: the device that it is part of."""
+    gpu, memory = ledger.gpu, ledger.memory
+    return {
+        "gpu": gpu.uuid,
+        "ordinal": gpu.ordinal,
+        "parent": gpu.parent,
+        "free_bytes": memory.free,
+        "total_bytes": memory.total,
+    }
+
+
 def worker_record(worker: Worker, ledgers: Iterable[Ledger], now: float) -> Json:
     """Return who has enrolled, what it consents to, and how it is by its own word at ``now`` (boot time).
 
@@ -132,7 +146,7 @@ def worker_record(worker: Worker, ledgers: Iterable[Ledger], now: float) -> Json
     }
 
 
-def loaded_record(loaded: Loaded) -> Json:
+def loaded_record(loaded: "Loaded") -> Json:
     """Return a model that an engine has loaded, with its bytes; null: it does not tell them."""
     return {
         "engine": loaded.engine,

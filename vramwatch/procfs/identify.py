@@ -26,9 +26,8 @@ from vramwatch.procfs.files import read_bounded
 from vramwatch.procfs.holders import Holder, Holders, find_holders
 from vramwatch.procfs.identity import read_stat
 from vramwatch.procfs.listening import listening_inodes
+from vramwatch.procfs.places import IDENTIFY_SOCKET
 from vramwatch.procfs.texts import cut, printable
-
-SOCKET = Path("/run/vramwatch-identify/socket")
 
 PROC, HOST = "/proc", Path("/")
 
@@ -131,7 +130,7 @@ def main() -> None:
 class IdentifySocket:
     """Asks the process with capabilities. Each question answers None where it does not answer."""
 
-    def __init__(self, path: Path = SOCKET, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, path: Path = IDENTIFY_SOCKET, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._clock = clock
         self._ask_again_at = 0.0

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from math import inf
 from typing import Any
 
@@ -60,6 +61,8 @@ class _Sweep:
     gauges: list[tuple[int, str, int]] = field(default_factory=list)  # process, quantity, series
     groups: list[tuple[str, int]] = field(default_factory=list)  # path, series
     unattributed: int = 0  # series; 0: no process list was read
+    present: list[Row[Any]] | None = None  # whose gauges stand in order
+    in_order: list[tuple[int, str, int]] = field(default_factory=list)  # pid, quantity, series
 
 
 class GpuLedgers:
@@ -157,21 +160,19 @@ class GpuLedgers:
                 self._values.get(sweep.peaks.get(row.process, 0)),
             )
         )
-        kinds = frozenset(ClaimKind(word) for word in split_words(row.kinds))
+        kinds = _kinds(row.kinds)
         ghost = GhostKind(row.ghost) if row.ghost else None
         return Holding(row.pid, held, self._tenant_of(row), kinds, ghost, peak)
 
     def _gauges(self, sweep: _Sweep) -> tuple[Gauge, ...]:
         """In the order of pid and quantity."""
-        if not sweep.gauges:
-            return ()
-        pids = {row.process: row.pid for row in self._standing.present}
-        told = sorted(
-            (pids[process], quantity, float(self._values[id]))
-            for process, quantity, id in sweep.gauges
-            if process in pids
-        )
-        return tuple(Gauge(*each) for each in told)
+        if sweep.present is not self._standing.present:
+            sweep.present = self._standing.present
+            pids = {row.process: row.pid for row in sweep.present}
+            told = ((pids[each], quantity, id) for each, quantity, id in sweep.gauges if each in pids)
+            sweep.in_order = sorted(told)
+        values = self._values
+        return tuple([Gauge(pid, quantity, float(values[id])) for pid, quantity, id in sweep.in_order])
 
     def _sweep(self, id: int) -> _Sweep:
         found = self._sorted.get(id)
@@ -181,6 +182,11 @@ class GpuLedgers:
                 if series in self._series:  # else it was forgotten
                     _sort_in(found, self._series[series])
         return found
+
+
+@cache
+def _kinds(written: str) -> frozenset[ClaimKind]:
+    return frozenset(ClaimKind(word) for word in split_words(written))
 
 
 def _sort_in(sweep: _Sweep, series: Row[Any]) -> None:
