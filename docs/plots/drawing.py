@@ -280,7 +280,7 @@ def _legend(example: Example, played: Played, *, has_cone: bool) -> Iterator[str
 
 def _entries(example: Example, played: Played, *, has_cone: bool) -> Iterator[tuple[str, int, str]]:
     """Yield what stands for a thing, its width in pixels, and the thing."""
-    what = "used of the pool" if example.is_pool else f"bytes of {_subject(example)}"
+    what = "used part of the pool" if example.is_pool else _held(example)
     yield '<path class="curve" d="M0 -4h18"/>', 18, "driver's figure" if played.layers else what
     for name in played.layers:
         yield f'<path class="layer {name}" d="M0 -4h18"/>', 18, name
@@ -288,14 +288,14 @@ def _entries(example: Example, played: Played, *, has_cone: bool) -> Iterator[tu
         yield '<circle class="floor" cx="5" cy="-4" r="3"/>', 10, example.floor
     if has_cone:
         cone = '<rect class="cone" y="-10" width="18" height="11"/><path class="median" d="M0 -4h18"/>'
-        yield cone, 18, "forecast when it fired, 80 %"
+        yield cone, 18, "forecast when it fired, 80% interval"
 
 
-def _subject(example: Example) -> str:
+def _held(example: Example) -> str:
     match example.kind:
         case "owner" | "process":
-            return example.owner.removeprefix("unit:")
+            return f"memory of {example.owner.removeprefix('unit:')}"
         case "unattributed":
-            return "no process"
+            return "memory that no process holds"
         case _:
-            return "the whole GPU"
+            return "memory of the whole GPU"

@@ -13,9 +13,9 @@ class Floor(StrEnum):
     """The points that a pattern looks at, by the name that stands below the plot."""
 
     RESTS = "at rest"
-    VALLEYS = "least after three releases"
-    MINUTES = "least of ten minutes"
-    DAYS = "least of a day"
+    VALLEYS = "minimum of three valleys"
+    MINUTES = "ten-minute minimum"
+    DAYS = "daily minimum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,33 +51,37 @@ def _refused_when_full() -> Iterator[Moment]:
 
 PATTERNS: Mapping[str, Example] = {
     "level_return": Example(
-        _of("level_return"), "models come and go; equal states come back, a little higher", floor=Floor.RESTS
+        _of("level_return"), "models are swapped; equal states return a little higher", floor=Floor.RESTS
     ),
-    "same_state": Example(_of("same_state"), "what is held at rest rises in steps", floor=Floor.RESTS),
+    "same_state": Example(_of("same_state"), "memory at rest rises in steps", floor=Floor.RESTS),
     "event_floor": Example(
-        _of("event_floor"), "never at rest; what is left after a release rises", floor=Floor.VALLEYS
+        _of("event_floor"), "never at rest; memory after releases rises", floor=Floor.VALLEYS
     ),
-    "daily_floor": Example(_of("daily_floor"), "every day's least is above the last one's", floor=Floor.DAYS),
-    "idle_creep": Example(lambda: creeping(300), "memory rises while nothing is asked", floor=Floor.RESTS),
-    "staircase": Example(_of("staircase"), "up in steps, never back", floor=Floor.MINUTES),
+    "daily_floor": Example(
+        _of("daily_floor"), "each daily minimum is above the one before", floor=Floor.DAYS
+    ),
+    "idle_creep": Example(lambda: creeping(300), "memory rises while the process is idle", floor=Floor.RESTS),
+    "staircase": Example(_of("staircase"), "up in steps, never down", floor=Floor.MINUTES),
     "fast_path": Example(_of("fast_path"), "minutes are left"),
-    "near_full": Example(_of("near_full"), "next to nothing is left, and the floor rises", floor=Floor.RESTS),
+    "near_full": Example(_of("near_full"), "almost full, and memory at rest rises", floor=Floor.RESTS),
     "process_count": Example(
-        _of("process_count"), "one process more, again and again", kind=SubjectKind.OWNER
+        _of("process_count"), "one more process, again and again", kind=SubjectKind.OWNER
     ),
     "restart_growth": Example(
-        _of("restart_growth"), "each life settles higher than the last", kind=SubjectKind.OWNER
+        _of("restart_growth"), "each restart settles higher than the one before", kind=SubjectKind.OWNER
     ),
     "unattributed": Example(
-        _of("unattributed"), "workers end, and bytes stay that nobody holds", kind=SubjectKind.UNATTRIBUTED
+        _of("unattributed"),
+        "workers exit, and bytes stay that no process holds",
+        kind=SubjectKind.UNATTRIBUTED,
     ),
     "pool_leak": Example(
-        _of("pool_leak"), "inside a pool: blocks that no request gives back", floor=Floor.RESTS, is_pool=True
+        _of("pool_leak"), "inside a pool: blocks that no request returns", floor=Floor.RESTS, is_pool=True
     ),
     "pool_pressure": Example(_of("pool_pressure"), "requests wait for a full pool", is_pool=True),
-    "spilled": Example(_of("spilled"), "a model that lies partly in the host's memory"),
-    "spike": Example(_of("spike"), "the largest spike would not fit any more", kind=SubjectKind.GPU),
-    "out_of_memory": Example(_refused_when_full, "the end of a growth that was told of"),
+    "spilled": Example(_of("spilled"), "a model that lies partly in host memory"),
+    "spike": Example(_of("spike"), "the largest spike would no longer fit", kind=SubjectKind.GPU),
+    "out_of_memory": Example(_refused_when_full, "growth that was reported ends in an out-of-memory"),
 }
 """By the pattern that it shows."""
 
@@ -88,14 +92,14 @@ CAUSES: Mapping[str, Example] = {
         floor=Floor.RESTS,
         fires=False,
     ),
-    "leak": Example(lambda: leaking(560, where="live"), "allocated grows, and KV does not", has_layers=True),
+    "leak": Example(lambda: leaking(560, where="live"), "allocated grows, KV does not", has_layers=True),
     "kv_cache": Example(lambda: leaking(560, where="kv"), "KV grows", has_layers=True),
     "fragmentation": Example(
-        lambda: leaking(560, where="reserved"), "reserved grows, and allocated does not", has_layers=True
+        lambda: leaking(560, where="reserved"), "reserved grows, allocated does not", has_layers=True
     ),
     "non_torch": Example(
         lambda: leaking(560, where="outside"),
-        "the driver's figure grows, and reserved does not",
+        "the driver's figure grows, reserved does not",
         has_layers=True,
     ),
     "autograd": Example(lambda: running_away(each=140.0, requests=1), "140 MiB stay for each request"),
@@ -104,7 +108,7 @@ CAUSES: Mapping[str, Example] = {
 
 LOG = Example(
     lambda: leaking(560),
-    "what nvidia-smi sees of a leak",
+    "a leak as nvidia-smi shows it",
     kind=SubjectKind.GPU,
     floor=Floor.RESTS,
     is_log=True,

@@ -10,7 +10,7 @@ import pytest
 from tests.histories import ask, whole
 from tests.polls import START, gpu, holding, instant, ledger, owner, poll
 from vramwatch.cli.finding import Span
-from vramwatch.core.poll import Poll
+from vramwatch.core.poll import Pace, Poll
 from vramwatch.core.units import GIB, Bytes
 from vramwatch.store import Store
 
@@ -95,6 +95,16 @@ def test_a_day_without_a_poll_is_said_to_have_no_readings(tmp_path, arguments):
     walls = [*range(0, 600, 10), *range(day, day + 600, 10)]
     text = whole(record(tmp_path / "v.db", walls, lambda wall: False), *arguments).stdout
     assert re.search(r"^-- 11-14 22:24\S*\.\.11-15 22:13\S* no readings: no poll was made --$", text, re.M)
+
+
+@pytest.mark.parametrize(("later", "is_stopped"), [(100, False), (300, True)])
+def test_a_daemon_that_reads_every_minute_is_not_stopped_before_three_have_passed(
+    tmp_path, later, is_stopped
+):
+    with closing(Store.open(tmp_path / "v.db", "nvml", "0.1.0")) as store:
+        store.write(replace(poll(1, holding(10, Bytes(GIB), CHAT)), pace=Pace(60.0, 60.0, 0.0)))
+        text = whole(tmp_path / "v.db", "--until", str(START + 1 + later)).stdout
+    assert ("the daemon was stopped" in text) is is_stopped
 
 
 def test_readings_made_seldom_are_no_hole(tmp_path):

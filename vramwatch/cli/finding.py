@@ -6,7 +6,7 @@ from datetime import datetime, tzinfo
 
 from vramwatch.cli.looking import is_being_written, is_played
 from vramwatch.cli.selection import Selection, owners_there, pick_gpu, pick_series
-from vramwatch.cli.views.status import OLD_SECONDS
+from vramwatch.cli.views.status import old_after
 from vramwatch.cli.when import show_when
 from vramwatch.core.errors import UsageError
 from vramwatch.core.model import FaultKind, Gpu, SubjectKind
@@ -116,10 +116,15 @@ def _gaps(history: History, asked: Span) -> list[GapRow]:
     gaps = history.gaps(asked.since, asked.until)
     whole = _whole_span(history, asked)
     told = any(gap.gpu is None and gap.until is None for gap in gaps)
-    is_old = whole is not None and asked.until - whole.until > OLD_SECONDS
+    is_old = whole is not None and asked.until - whole.until > _old_after(history)
     if whole and is_old and not told and not _is_catching_up(history, asked.now):
         gaps.append(GapRow(None, FaultKind.STOPPED, "no daemon writes this store", whole.until, None))
     return gaps
+
+
+def _old_after(history: History) -> float:
+    newest = history.latest()
+    return old_after(newest) if newest else 0.0
 
 
 def _is_catching_up(history: History, now: float) -> bool:

@@ -1,1 +1,1 @@
-"""The thinking: pure functions over frozen records. Imports nothing that reads or acts."""
+"""All decisions, as pure functions over frozen records. Imports nothing that reads or acts."""

@@ -1,4 +1,4 @@
-"""Which incident a person means: an id, how it begins, or either with the host that told of it."""
+"""Finds the incident that a person names: by id or its beginning, alone or with the host that reported it."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What a model's configuration (``config.json``) says of its size: layers, caches, parameters.
+"""A model's size from its configuration (``config.json``): layers, caches, parameters.
 
 Field names and their defaults are those of transformers' configuration classes (5.24).
 """

@@ -1,4 +1,4 @@
-"""What is done to give memory back, and what came of it: instructions, attempts, outcomes. Pure data."""
+"""Remedies as data: instructions to free memory, attempts, and their outcomes."""
 
 import hashlib
 from collections.abc import Mapping

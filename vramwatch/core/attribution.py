@@ -1,4 +1,4 @@
-"""A Reading divided among processes: the books balance to the byte, and what is left has reasons."""
+"""Divides a Reading among processes; it balances to the byte, and what is left over is explained."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass

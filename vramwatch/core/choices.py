@@ -1,4 +1,4 @@
-"""What each choice about a model buys: the same plan again with one thing changed, and vLLM's share."""
+"""What each option of a plan saves: the same plan with one thing changed; and what vLLM would keep."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Growth beside its like: lives of the same owner under another image, the other ranks of one service."""
+"""Compares growth with earlier image versions of the same owner, and with the other ranks of a service."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

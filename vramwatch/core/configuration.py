@@ -1,4 +1,4 @@
-"""The fields of a model's configuration: by one name each, and of the right kind or refused."""
+"""Reads the fields of a model's configuration: one name for each, and of the right type or refused."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

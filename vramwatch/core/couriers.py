@@ -1,4 +1,4 @@
-"""What notifiers need of whoever carries their requests: how receivers are reached, what they answer."""
+"""How notifiers reach receivers: the interface of a courier, addresses, and answers."""
 
 import json
 from collections.abc import Mapping

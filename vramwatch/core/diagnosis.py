@@ -1,7 +1,7 @@
-"""Why memory grows: a subtraction, layer by layer, and what was ruled out by it; and when it will end.
+"""Diagnoses what the patterns found in a window: the cause, what is ruled out, and the forecast.
 
-The gap between two layers that grows names the class (see ``windows.Layer``). Without a process's inner
-layers, what the driver shows cannot tell the classes inside a process apart, and that is said.
+The cause is a subtraction: the layer that grows names it (see ``windows.Layer``). Without a process's own
+figures the causes inside a process cannot be told apart, and the diagnosis lists them.
 """
 
 from bisect import bisect_right

@@ -1,4 +1,4 @@
-"""What a channel is told once a day or a week, in words: what fired, who grows, who idles, what room is left.
+"""The text of the daily or weekly digest: what fired, who grows, who is idle, how much room is left.
 
 Pure; ``vramwatch.telling.digesting`` gathers it from history.
 """

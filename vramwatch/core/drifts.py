@@ -1,4 +1,4 @@
-"""What changed between runs of the probe, and which change is worth an incident. Pure."""
+"""What changed between runs of the probe, and which changes open an incident. Pure."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

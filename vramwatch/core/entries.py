@@ -1,4 +1,4 @@
-"""What a log is told of a message: one entry for each incident, a line and its fields. Pure."""
+"""A message as log entries: one for each incident, with a line and its fields. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

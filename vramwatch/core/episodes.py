@@ -1,4 +1,4 @@
-"""How often an operator would have been called: firing incidents, put together, for each GPU and week."""
+"""Counts how often an operator would have been called: firing incidents as episodes, per GPU-week."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence

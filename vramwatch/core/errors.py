@@ -1,4 +1,4 @@
-"""What the caller cannot go on from. Each carries the exit code of the contract."""
+"""Errors that the caller cannot continue from. Each carries its exit code (docs/design.md, 5)."""
 
 
 class VramwatchError(Exception):

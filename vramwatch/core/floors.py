@@ -1,4 +1,4 @@
-"""Whether the points of a floor rise as only growth does: strictly, materially, and to the end."""
+"""Decides whether a floor rises steadily: significantly, by a material amount, and to the end."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence

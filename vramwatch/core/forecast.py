@@ -1,4 +1,4 @@
-"""When memory is exhausted, with an interval, or why nobody can say."""
+"""Forecasts when memory runs out, with an interval, or says why there is no forecast."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,8 +1,8 @@
-"""Forecasts whose outcome is known by now, and how wide intervals must be told for it.
+"""Scores past forecasts, and sets the width of intervals by them.
 
-When memory will be exhausted is known once, and then too late. When it reaches some level on the way there
-can be forecast in the same way, and the series itself tells how far that was off. Such scores widen, or
-narrow, what is told next: split-conformal intervals (Vovk, Gammerman and Shafer, Algorithmic Learning in a
+When memory runs out is known only once, and too late. When it reaches some level on the way can be forecast
+in the same way, and the series itself shows how far that was off. These scores widen or narrow the next
+interval: split-conformal intervals (Vovk, Gammerman and Shafer, Algorithmic Learning in a
 Random World, 2005), of scores that count in widths of each forecast's own interval (Lei et al.,
 "Distribution-free predictive inference for regression", JASA 113 (2018), 5.2). They hold with 80 % as far
 as the growths of one host are alike.

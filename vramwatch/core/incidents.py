@@ -1,7 +1,7 @@
 """Incidents and their transitions: one growth is one incident, whichever series show it.
 
-``advance`` is the whole decision of what is said of a Subject: it takes what is believed now, and ``now``,
-and answers with transitions, each with its reason. Pure.
+``advance`` is the whole decision about a Subject: it takes what is believed and ``now``, and returns
+transitions, each with its reason. Pure.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Instants as history keeps them, to the millisecond: what is judged again must be the same to the bit."""
+"""Rounds instants to the milliseconds that history keeps, so that polls judged again are identical."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""How sure a figure is: 95 % intervals of counts, shares and medians, without scipy."""
+"""95 % confidence intervals of counts, shares and medians, without scipy."""
 
 import math
 from collections.abc import Callable, Sequence

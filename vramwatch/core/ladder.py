@@ -1,7 +1,7 @@
-"""What to do about an incident's memory, and why not: ``decide`` is the whole decision, for one incident.
+"""Decides what to do about an incident's memory: ``decide`` is the whole decision, for one incident.
 
-It compares what stands with what was tried, so it may be asked again at any poll and after any restart, and
-answers with an instruction, or with one that is withheld and the reason. Pure.
+It compares how the incident stands with what was tried, so it can be called again at any poll and after any
+restart. It returns an instruction, or a withheld one with the reason. Pure.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What is remembered of one quantity of one life: bounded memory, folded sample by sample.
+"""The bounded memory of one quantity of one life, folded sample by sample.
 
 A Lane is one quantity of one life (of a process, of an owner, of what nobody holds). It keeps
 

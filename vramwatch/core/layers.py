@@ -1,4 +1,4 @@
-"""What a process's memory is made of, by the driver's figure and its own word; and when that cannot be."""
+"""Splits a process's memory into layers, by the driver's figure and its own; refuses what is impossible."""
 
 from collections.abc import Iterator, Mapping
 

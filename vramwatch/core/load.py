@@ -1,4 +1,4 @@
-"""Whether growth was the load's: it came with the load, and went with it."""
+"""Decides whether growth was load: it came with the load and went with it."""
 
 from vramwatch.core.floors import MORE_LOAD
 from vramwatch.core.lanes import MINUTE, MINUTES_KEPT, Lane

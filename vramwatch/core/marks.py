@@ -1,4 +1,4 @@
-"""What people said of incidents, against what a replay says of the same time. Pure."""
+"""Scores a replay by the marks that people gave to incidents. Pure."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

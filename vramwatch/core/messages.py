@@ -1,7 +1,7 @@
-"""What a person is told: the words of a message, and the same as data. Pure; notifiers choose the form.
+"""The text of a message, and the same as data. Pure; notifiers choose the form.
 
 A message begins with the host and ends with the command to run there. It is written to be read at three in
-the morning: who, how much, since when, how fast, when it ends, why we think so, what can be done.
+the morning: who, how much, since when, how fast, when memory runs out, the evidence, what can be done.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What engines say of themselves: which pages to ask for, and how the text of a page is read. Foreign text.
+"""Engines' metrics pages: which to ask for, and how to read them. Their text is foreign.
 
 Format: "Exposition formats" of the Prometheus documentation, text format 0.0.4.
 """

@@ -1,4 +1,4 @@
-"""The records that travel through the house. Frozen, slotted, without behaviour beyond derivation.
+"""The records that all parts share. Frozen, slotted, without behaviour beyond derived values.
 
 Readings become a ledger, the ledger becomes history. The words are those of docs/glossary.md.
 ``None`` always means "not known" and is never a zero.

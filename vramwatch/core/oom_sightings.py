@@ -1,4 +1,4 @@
-"""From what logs said to events: repetitions are counted instead of told, and the Gpu is looked up. Pure."""
+"""Turns out-of-memory lines of logs into events: counts repetitions and looks up the Gpu. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What leaves for a channel, when, and what comes of it. Pure: the outbox carries it out.
+"""Decides what is sent to a channel and when, and what an answer means. Pure: the outbox carries it out.
 
 Notices wait for ``group_wait`` and leave together, at most one message every ``group_interval``. Of several
 notices of one incident the newest leaves, for it says how things stand; the others are superseded.

@@ -1,4 +1,4 @@
-"""From a window to when its memory runs out: how fast it grows, from when on, and under which load."""
+"""Forecast for a window: how fast it grows, since when, and under which load."""
 
 from vramwatch.core.floors import WARM_UP, slowing
 from vramwatch.core.forecast import Abstention, Exhaustion, Reason, Straight, exhaustion, straight

@@ -1,4 +1,4 @@
-"""Which Owner a process counts for: the first name that applies, of ten kinds of names."""
+"""Finds the Owner of a process: the first of ten kinds of names that applies."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Who stands behind an incident at one poll: the owner's processes, and the workers among them. Pure."""
+"""The processes behind an incident at one poll, and the workers among them. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

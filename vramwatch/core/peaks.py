@@ -1,9 +1,9 @@
-"""When growth and the peaks of the load together reach the capacity: the load comes again as it came before.
+"""When growth and the peaks of the load together reach the capacity, if the load repeats itself.
 
-Memory runs out at a peak, not at the floor. The past peaks, each lifted by what has grown since, are taken
-for what every later stretch may bring; where a day has been seen, those of about the same time of day. The
-chance that a stretch reaches the capacity is the share of these that would, and the chances of successive
-stretches give the distribution of the time of exhaustion: a product-limit (Kaplan and Meier, JASA 53, 1958).
+Memory runs out at a peak, not at the floor. Past peaks, each raised by the growth since then, are what every
+later stretch may bring; once a day has been seen, the peaks of about the same time of day. The chance that
+a stretch reaches the capacity is the share of these that would, and the chances of successive stretches give
+the distribution of the time of exhaustion: a product-limit estimate (Kaplan and Meier, JASA 53, 1958).
 """
 
 import itertools

@@ -1,7 +1,7 @@
-"""Whether a model fits before it is loaded: weights, cache, activations, and what each choice changes.
+"""Whether a model fits before it is loaded: weights, cache, activations, and what each option changes.
 
 Two moments decide. When the prompt has been read, every layer holds all of it and one layer computes; at the
-last token the cache is as long as it will be, and is copied to grow. What counts is the larger, on every GPU.
+last token the cache is at its longest, and is copied to grow. The larger of the two counts, on every GPU.
 """
 
 from collections.abc import Callable, Sequence

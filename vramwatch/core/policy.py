@@ -1,7 +1,7 @@
-"""Whom to tell what, and why not: ``decide`` is the whole decision, for one incident and one channel.
+"""Decides whom to notify: ``decide`` is the whole decision, for one incident and one channel.
 
-It compares what stands with what the channel has been told, so it may be asked again at any time and after
-any restart, and answers with a step, or with one that is withheld and the reason. Pure.
+It compares how the incident stands with what the channel was told, so it can be called again at any time and
+after any restart. It returns a step, or a withheld one with the reason. Pure.
 """
 
 from dataclasses import dataclass, replace

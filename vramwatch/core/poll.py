@@ -1,4 +1,4 @@
-"""What one turn of the loop leaves to remember: what was read, and what was decided of it."""
+"""The result of one turn of the loop: what was read, and what was decided."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What the loop needs from the edges."""
+"""Interfaces of the edges that the loop uses."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

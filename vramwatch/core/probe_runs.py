@@ -1,4 +1,4 @@
-"""Runs of the probe as history keeps them: what was asked, with which libraries, and the figures. Pure."""
+"""Runs of the probe as history keeps them: the experiment, the library versions and the figures. Pure."""
 
 import math
 import re

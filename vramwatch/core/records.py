@@ -1,4 +1,4 @@
-"""What the house knows as data for other programs: objects whose keys carry units, times in two forms."""
+"""JSON objects for other programs: keys carry units, times come in two forms."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime

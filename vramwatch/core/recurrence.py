@@ -1,4 +1,4 @@
-"""Growth measured between equal states: levels that return, and by how much they have shifted.
+"""Measures growth between equal states: levels that return, and by how much they have shifted.
 
 A process returns to exactly the same bytes whenever it is in the same state: the same model loaded, the
 queue empty, the cache flushed. If every cycle loses something, it returns to the same level *plus what

@@ -1,4 +1,4 @@
-"""Whether growth goes on in a straight line or is coming to rest: a leak, or a cache that fills.
+"""Decides whether growth is a straight line or levels off: a leak, or a cache that fills.
 
 A series is fitted by least squares as level, straight line, exponential approach or steady ramp to a
 plateau, logarithm, and warm-up followed by a line; Schwarz's criterion (BIC) chooses. The time constants

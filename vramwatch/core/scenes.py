@@ -1,4 +1,4 @@
-"""Who stood where when an incident moved: what a message about it needs beside what was judged."""
+"""Who held what when an incident moved: what a message needs beside the judgement."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

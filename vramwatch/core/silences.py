@@ -1,4 +1,4 @@
-"""What keeps messages back for a time: silences that a person sets, and the quiet hours of a channel."""
+"""Silences that a person sets, and the quiet hours of a channel."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

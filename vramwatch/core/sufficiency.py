@@ -1,4 +1,4 @@
-"""Whether a window was seen for so long, and with what it takes, that silence about it means something."""
+"""Decides whether enough was seen of a window for "nothing found" to mean anything."""
 
 from collections.abc import Collection
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""What a detector says of itself: which windows it is shown, and how much its word counts beside others'."""
+"""What a detector declares: which windows it examines, and how its verdict ranks beside others."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Whether a series rises, and how fast: rank statistics that neither a spike nor a step can fool.
+"""Whether a series rises, and how fast: rank statistics that a spike or a single step does not distort.
 
 GPU memory moves in quanta and is exactly flat in between, so ties are the rule and everything here is
 corrected for them. Values are bytes (any unit will do: ranks do not care), times are seconds in

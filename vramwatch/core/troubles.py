@@ -1,5 +1,5 @@
-"""Incidents of vramwatch itself: it is blind, cannot keep or tell what it sees, is misconfigured, or its
-probe no longer measures what it did. Pure.
+"""Incidents of vramwatch itself: it reads no GPU, cannot store or send, is misconfigured, or the figures of
+its probe have drifted. Pure.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Whether memory really came back: judged by the driver's figure alone, whatever a worker says. Pure.
+"""Decides whether memory really came back, by the driver's figure alone. Pure.
 
 Models: Ollama's scheduler polls every 250 ms for 5 s and takes 75 % of its estimate (server/sched.go);
 earlyoom measures again before it climbs.

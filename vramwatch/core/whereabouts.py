@@ -1,4 +1,4 @@
-"""How the commands that are told come to the same daemon and the same store as whoever tells them. Pure."""
+"""Options that a suggested command needs to reach the same daemon and store. Pure."""
 
 import shlex
 from dataclasses import dataclass

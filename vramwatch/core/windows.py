@@ -1,4 +1,4 @@
-"""What a detector sees of one subject: its Lane, what is asked meanwhile, and what stands around it.
+"""What a detector sees of one subject: its Lane, the load, and its surroundings.
 
 Times are those of the Lanes (see ``lanes``): seconds that never step back; values are bytes.
 """

@@ -1,4 +1,4 @@
-"""Sentences for what incidents say in one word: causes, reasons, and why there is no forecast."""
+"""Words for the values of incidents: causes, reasons, and why there is no forecast."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo

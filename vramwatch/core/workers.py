@@ -1,4 +1,4 @@
-"""Who has enrolled, what it consents to, and how it is by its own word. Pure."""
+"""Workers that have enrolled: what they consent to, and what they report. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

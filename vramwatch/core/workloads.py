@@ -1,4 +1,4 @@
-"""Names without what a machine appended to them: pods without hashes, units without instances."""
+"""Names without generated suffixes: pods without hashes, units without instances."""
 
 import re
 

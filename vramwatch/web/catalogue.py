@@ -1,4 +1,4 @@
-"""The metrics that /metrics tells of: their names, kinds, labels and meaning. docs/metrics.md lists them."""
+"""The metrics of /metrics: name, kind, labels and meaning. docs/metrics.md lists them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,20 +42,20 @@ def _counter(name: str, labels: tuple[str, ...], help: str) -> MetricFamily:
 
 # --- of vramwatch itself --------------------------------------------------------------------------
 
-BUILD = MetricFamily("vramwatch_build_info", "info", ("version",), "Which vramwatch this is; always 1.")
-UP = _gauge("up", (), "Whether the newest poll read a GPU: 0 while vramwatch is blind, or its loop is stuck.")
-READY = _gauge("ready", (), "Whether /-/ready says so: a GPU was read since the start, and one can be now.")
-POLLS = _counter("polls", (), "Polls that ended, those that read nothing among them.")
-READ_POLLS = _counter("read_polls", (), "Polls that read at least one GPU.")
-LAST_POLL = _gauge("last_poll_timestamp_seconds", (), "When the newest poll was made, unix time.")
-LAG = _gauge("poll_lag_seconds", (), "By how much the newest poll began too late.")
-INTERVAL = _gauge("poll_interval_seconds", (), "How long vramwatch waits between two polls now.")
-DRIVER_SHARE = _gauge(
-    "driver_time_ratio", (), "Share of the time that is spent inside driver calls, smoothed."
+BUILD = MetricFamily("vramwatch_build_info", "info", ("version",), "Version of vramwatch; always 1.")
+UP = _gauge("up", (), "Whether the newest poll read a GPU; 0 while no GPU can be read, or the loop is stuck.")
+READY = _gauge(
+    "ready", (), "Whether /-/ready answers 200: a GPU was read since the start, and can be read now."
 )
+POLLS = _counter("polls", (), "Polls completed, including those that read nothing.")
+READ_POLLS = _counter("read_polls", (), "Polls that read at least one GPU.")
+LAST_POLL = _gauge("last_poll_timestamp_seconds", (), "Time of the newest poll, unix time.")
+LAG = _gauge("poll_lag_seconds", (), "By how much the newest poll was late.")
+INTERVAL = _gauge("poll_interval_seconds", (), "Current interval between two polls.")
+DRIVER_SHARE = _gauge("driver_time_ratio", (), "Share of time spent in driver calls, smoothed.")
 BLIND_SECONDS = _counter("blind_seconds", (), "Seconds in which no GPU could be read.")
 UNREADABLE = _gauge(
-    "gpu_unreadable", (*GPU, "reason"), "1 for a GPU that the newest poll could not read, and why."
+    "gpu_unreadable", (*GPU, "reason"), "1 for a GPU that the newest poll could not read, with the reason."
 )
 DRIVER_ERRORS = _counter("nvml_errors", ("function", "code"), "Errors that the driver's library returned.")
 STORE_UP = _gauge("store_up", (), "Whether history can be written.")
@@ -63,11 +63,11 @@ LOST_POLLS = _counter("lost_polls", (), "Polls lost because the store could not 
 OUTBOX = _gauge(
     "outbox_messages",
     ("channel",),
-    "Messages of a channel that are being sent, or failed and wait for another try.",
+    "Messages of a channel that are being sent or wait for another try.",
 )
-FAILING = _gauge("channel_failing", ("channel",), "Whether the newest attempt to tell a channel failed.")
+FAILING = _gauge("channel_failing", ("channel",), "Whether the newest attempt to send to a channel failed.")
 CUT = _counter(
-    "cut_series", ("metric",), "Series left out of answers, or summed up in one, to bound their number."
+    "cut_series", ("metric",), "Series left out of responses, or merged into one, to limit their number."
 )
 
 # --- of GPUs --------------------------------------------------------------------------------------
@@ -76,52 +76,54 @@ GPU_INFO = MetricFamily(
     "vramwatch_gpu_info",
     "info",
     (*GPU, "name", "parent"),
-    "What a GPU is called; of a MIG instance, the UUID of its device; always 1.",
+    "Name of a GPU and, for a MIG instance, the UUID of its device; always 1.",
 )
 TOTAL = _gauge("gpu_memory_total_bytes", GPU, "Memory of the GPU: used + reserved + free.")
-USED = _gauge("gpu_memory_used_bytes", GPU, "Memory in use, as the driver says.")
-FREE = _gauge("gpu_memory_free_bytes", GPU, "Memory that can still be had.")
-RESERVED = _gauge("gpu_memory_reserved_bytes", GPU, "Memory that the driver keeps for itself.")
+USED = _gauge("gpu_memory_used_bytes", GPU, "Memory in use, as the driver reports it.")
+FREE = _gauge("gpu_memory_free_bytes", GPU, "Free memory.")
+RESERVED = _gauge("gpu_memory_reserved_bytes", GPU, "Memory that the driver reserves for itself.")
 UNATTRIBUTED = _gauge(
     "gpu_memory_unattributed_bytes",
     GPU,
-    "Memory in use that no process accounts for; below 0 where processes account for more than is used.",
+    "Memory in use that no process accounts for; negative if processes account for more than is used.",
 )
-GHOST = _gauge("gpu_memory_ghost_bytes", GPU, "Memory held by processes that are dead or cannot be ended.")
+GHOST = _gauge(
+    "gpu_memory_ghost_bytes", GPU, "Memory held by processes that have exited or cannot be killed."
+)
 UTILIZATION = _gauge(
-    "gpu_utilization_ratio", GPU, "Share of the time in which a kernel ran, as the driver says."
+    "gpu_utilization_ratio", GPU, "Share of time in which a kernel ran, as the driver reports it."
 )
 TEMPERATURE = _gauge("gpu_temperature_celsius", GPU, "Temperature of the GPU.")
-POWER = _gauge("gpu_power_watts", GPU, "Power that the GPU draws.")
+POWER = _gauge("gpu_power_watts", GPU, "Power draw of the GPU.")
 
 # --- of owners and processes ----------------------------------------------------------------------
 
 OWNER_USED = _gauge(
     "owner_memory_used_bytes",
     OWNER,
-    "Memory that the processes of an owner hold; absent where the driver will not say.",
+    "Memory held by the processes of an owner; absent if the driver does not report it.",
 )
 OWNER_PROCESSES = _gauge("owner_processes", OWNER, "Processes of an owner on the GPU.")
 PROCESS_USED = _gauge(
     "process_memory_used_bytes",
     (*OWNER, "pid"),
-    "Memory that one process holds; told if http.processes is on.",
+    "Memory held by one process; exported if http.processes is on.",
 )
 
 LAYERS: Mapping[str, MetricFamily] = {
     quantity: _gauge(f"owner_{quantity}", OWNER, help)
     for quantity, help in {
-        "torch_reserved_bytes": "Memory that PyTorch's allocators hold.",
-        "torch_allocated_bytes": "Memory that tensors take within PyTorch's allocators.",
-        "engine_kv_bytes": "Memory that the engine's KV cache takes.",
-        "kv_logical_bytes": "Tensors of a worker's KV caches; engine_kv_bytes are the storages behind them.",
-        "kv_retained_bytes": "The part of the KV caches that requests which are over still hold.",
+        "torch_reserved_bytes": "Memory reserved by PyTorch's allocators.",
+        "torch_allocated_bytes": "Memory allocated to tensors by PyTorch's allocators.",
+        "engine_kv_bytes": "Memory used by the engine's KV cache.",
+        "kv_logical_bytes": "Tensors in a worker's KV caches; engine_kv_bytes counts their storages.",
+        "kv_retained_bytes": "Part of the KV caches still held for requests that have ended.",
         "engine_pool_bytes": "Size of the engine's KV pool.",
-        "engine_evictable_bytes": "Prefix cache in the KV pool that may be dropped.",
-        "requests_running": "Requests that the engine works on.",
-        "requests_waiting": "Requests that wait in the engine.",
-        "model_bytes": "Size of the models that the engine has loaded.",
-        "model_gpu_bytes": "The part of its loaded models that the engine says lies on GPUs.",
+        "engine_evictable_bytes": "Prefix cache in the KV pool that the engine may drop.",
+        "requests_running": "Requests that the engine is running.",
+        "requests_waiting": "Requests waiting in the engine.",
+        "model_bytes": "Size of the models loaded by the engine.",
+        "model_gpu_bytes": "Part of the loaded models that is on GPUs, as the engine reports it.",
     }.items()
 }
 """Inner figures of processes -> the metric that sums them up for an owner. Counters are left out: the sum
@@ -130,10 +132,10 @@ falls when one process ends, which is no reset."""
 HIGHEST: Mapping[str, MetricFamily] = {
     quantity: _gauge(f"owner_{quantity}", OWNER, help)
     for quantity, help in {
-        "engine_kv_ratio": "Share of the KV pool that is in use, in the fullest engine of the owner.",
-        "engine_prefix_hit_ratio": "Share of prompt tokens found in the prefix cache, in the best engine.",
-        "engine_sleep_level": "How deep the engine sleeps: 0 awake, 1 its weights in host memory, 2 dropped.",
-        "kv_requires_grad": "1 where a cached key holds its autograd graph, 0 where none does.",
+        "engine_kv_ratio": "Share of the KV pool in use, in the owner's fullest engine.",
+        "engine_prefix_hit_ratio": "Share of prompt tokens found in the prefix cache, best engine.",
+        "engine_sleep_level": "Sleep level of the engine: 0 awake, 1 weights in host memory, 2 none kept.",
+        "kv_requires_grad": "1 if a cached key holds its autograd graph, 0 if none does.",
     }.items()
 }
 """Those that make no sum -> the metric that tells the highest of an owner's processes."""
@@ -143,44 +145,48 @@ HIGHEST: Mapping[str, MetricFamily] = {
 INCIDENT = _gauge(
     "incident",
     ("incident", *SUBJECT, "pattern", "cause", "severity", "state"),
-    "1 for every incident that is pending or firing; `vramwatch why INCIDENT` tells of it.",
+    "1 for every pending or firing incident; `vramwatch why INCIDENT` explains it.",
 )
-MOVES = _counter("incident_transitions", ("pattern", "cause", "state"), "Moves and updates of incidents.")
+MOVES = _counter(
+    "incident_transitions", ("pattern", "cause", "state"), "Transitions and updates of incidents."
+)
 GROWTH = _gauge(
     "growth_bytes_per_second",
     ("incident", *SUBJECT),
-    "How fast the memory of an open incident grows, the median.",
+    "Growth rate of an open incident, median.",
 )
 GROWTH_LOW = _gauge(
-    "growth_low_bytes_per_second", ("incident", *SUBJECT), "Lower bound of the 80 % interval of the growth."
+    "growth_low_bytes_per_second", ("incident", *SUBJECT), "Growth rate, lower bound of the 80% interval."
 )
 GROWTH_HIGH = _gauge(
-    "growth_high_bytes_per_second", ("incident", *SUBJECT), "Upper bound of the 80 % interval of the growth."
+    "growth_high_bytes_per_second", ("incident", *SUBJECT), "Growth rate, upper bound of the 80% interval."
 )
 EXHAUSTION = _gauge(
     "exhaustion_seconds",
     ("incident", *SUBJECT),
-    "Seconds until memory runs out, the median; absent where no forecast can be made.",
+    "Time until memory runs out, median; absent without a forecast.",
 )
 EXHAUSTION_LOW = _gauge(
-    "exhaustion_low_seconds", ("incident", *SUBJECT), "Early bound of the 80 % interval of the time left."
+    "exhaustion_low_seconds",
+    ("incident", *SUBJECT),
+    "Time until memory runs out, early bound of the 80% interval.",
 )
 EXHAUSTION_HIGH = _gauge(
-    "exhaustion_high_seconds", ("incident", *SUBJECT), "Late bound of the 80 % interval of the time left."
+    "exhaustion_high_seconds",
+    ("incident", *SUBJECT),
+    "Time until memory runs out, late bound of the 80% interval.",
 )
 
 # --- of remedies ----------------------------------------------------------------------------------
 
-REMEDIES = _counter(
-    "remedy_attempts", ("remedy",), "Attempts to free memory that were decided, dry runs too."
-)
+REMEDIES = _counter("remedy_attempts", ("remedy",), "Attempts to free memory, including dry runs.")
 RESULTS = _counter(
     "remedy_results",
     ("remedy", "result"),
-    "What attempts came to; one that recovered memory may end again as returned.",
+    "Results of attempts; one that recovered memory may later count again as returned.",
 )
-FREED = _counter("remedy_freed_bytes", ("remedy",), "Memory that the driver showed freed after attempts.")
-WITHHELD = _counter("remedy_withheld", ("hindrance",), "Attempts that were not made, by what hindered them.")
+FREED = _counter("remedy_freed_bytes", ("remedy",), "Memory freed by attempts, by the driver's figure.")
+WITHHELD = _counter("remedy_withheld", ("hindrance",), "Attempts withheld, by reason.")
 
 ALL: tuple[MetricFamily, ...] = tuple(
     sorted(

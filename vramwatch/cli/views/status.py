@@ -87,8 +87,13 @@ def age(then: Instant, now: Instant) -> float:
 
 def is_old(status: Status) -> bool:
     """Whether the readings have stopped: nothing new for 30 s and three intervals."""
-    interval = status.poll.pace.interval if status.poll.pace else 0.0
-    return age(status.poll.at, status.now) > max(OLD_SECONDS, OLD_POLLS * interval)
+    return age(status.poll.at, status.now) > old_after(status.poll)
+
+
+def old_after(poll: Poll) -> float:
+    """Return after how many seconds ``poll``, as the newest, is old."""
+    interval = poll.pace.interval if poll.pace else 0.0
+    return max(OLD_SECONDS, OLD_POLLS * interval)
 
 
 def standing_words(status: Status) -> str:
