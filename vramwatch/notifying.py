@@ -46,16 +46,16 @@ class HttpReach(Section):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     timeout: Annotated[Seconds, Duration("1s", "2m")] = Field(
-        Seconds(10.0), description="How long to wait for a connection, and for each part of an answer."
+        Seconds(10.0), description="How long to wait for the connection, and for each part of the answer."
     )
     proxy: WrittenSecret = Field(
-        None, description="Proxy for this channel; null: as the environment says (HTTPS_PROXY, NO_PROXY)."
+        None, description="Proxy for this channel; null: from the environment (HTTPS_PROXY, NO_PROXY)."
     )
     ca_file: AbsolutePath | None = Field(
-        None, description="Certificates to trust instead of the system's, PEM."
+        None, description="Certificates to trust instead of the system's (PEM)."
     )
     verify_tls: bool = Field(
-        True, description="false: anybody in between may read and change what is told. Only for a test."
+        True, description="false: anyone in between can read and change messages. Only for tests."
     )
 
     def reach(self) -> Reach:

@@ -94,13 +94,13 @@ class Remedy(Section):
     """One way to have memory given back. A subclass in ``vramwatch.remedies`` is found by its file's name."""
 
     mode: Literal["dry_run", "apply"] = Field(
-        "dry_run", description="dry_run: what would be done is kept and shown, and not done."
+        "dry_run", description="dry_run: what would be done is recorded and shown, but not done."
     )
     cooldown: Annotated[Seconds, Duration("1m", "30d")] = Field(
-        Seconds(600.0), description="How long an owner is left in peace by this remedy after an attempt."
+        Seconds(600.0), description="How long this remedy leaves an owner alone after an attempt."
     )
     within: Annotated[Seconds, Duration("1s", "1h")] = Field(
-        Seconds(30.0), description="How long the driver's figure may take to fall once it was done."
+        Seconds(30.0), description="How long the driver's figure may take to fall afterwards."
     )
 
     @property

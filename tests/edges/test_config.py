@@ -499,6 +499,11 @@ def test_the_example_in_the_repository_is_the_one_that_the_program_prints():
     assert kept.read_text() == example(), "run: vramwatch check --example > config.example.yaml"
 
 
+def test_the_example_writes_bounds_out_as_a_person_would():
+    assert "1 to 1048576." in example()
+    assert "e+" not in example()
+
+
 def test_the_example_loads_as_it_stands_and_gives_the_defaults(file: File):
     assert file.load(example()) == load(None, {}, {})
 

@@ -49,6 +49,13 @@ def test_a_run_that_is_not_kept_is_refused_with_those_that_are(tmp_path) -> None
         find("1999", [summed(each) for each in keeping.all_kept(tmp_path)])
 
 
+def test_a_fault_that_shows_in_the_cache_alone_is_still_named_of_a_run_that_a_file_keeps(tmp_path) -> None:
+    graphed = replace(RUN, samples=(RUN.samples[0]._replace(carries_grad=True),))
+    keeping.keep({"reference": graphed}, 1e9, tmp_path)
+    (kept,) = keeping.all_kept(tmp_path)
+    assert summed(kept).faults == ("cache that carries gradients",)
+
+
 def test_a_damaged_file_is_passed_over(tmp_path) -> None:
     keeping.keep({"reference": RUN}, 1e9, tmp_path)
     (tmp_path / "20300101T000000Z.json").write_text('{"made": 1, "results": {"reference": {}}}')

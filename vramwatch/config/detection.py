@@ -79,32 +79,35 @@ class DetectionOptions(Section):
 
     warn_horizon: Annotated[Seconds, Duration("1m", "365d")] = Field(
         Seconds(7 * _DAY),
-        description="Growth fires if it exhausts the memory within this time; slower growth is noted.",
+        description="Growth fires if memory runs out within this time; slower growth is only recorded.",
     )
     critical_within: Annotated[Seconds, Duration("1m", "365d")] = Field(
         Seconds(7200.0),
-        description="It is critical if the memory is exhausted within this time; not above warn_horizon.",
+        description="It is critical if memory runs out within this time; not above warn_horizon.",
     )
     critical_early: Annotated[Seconds, Duration("10s", "365d")] = Field(
         Seconds(1800.0),
-        description="Or if the early bound of the forecast lies within this; not above critical_within.",
+        description=(
+            "It is also critical if the early bound of the 80% interval is within this time; not "
+            "above critical_within."
+        ),
     )
     clear_after: Annotated[Seconds, Duration("1m", "30d")] = Field(
         Seconds(3600.0),
         description=(
-            "An incident is over when nothing was found for so long, or for a tenth of the time that was "
-            "left, at most a day."
+            "An incident is over if nothing is found for this long, or for a tenth of the time "
+            "that was left, but at most a day."
         ),
     )
     reopen_within: Annotated[Seconds, Duration("1m", "365d")] = Field(
         Seconds(7 * _DAY),
-        description="What returns within this time after its end is the same incident.",
+        description="Growth that returns within this time after its end reopens the same incident.",
     )
     detectors: Detectors = Field(
         Detectors(),
         description=(
-            "What looks for growth, one pattern each, with its options; off switches one off, as in "
-            "spike: off, and nothing below its name means its defaults. docs/detection.md explains them."
+            "The detectors, one pattern each, with their options. off disables one, as in spike: "
+            "off; a name without options has its defaults. docs/detection.md explains them."
         ),
     )
 

@@ -33,13 +33,13 @@ def _address(text: str) -> str:
 class EngineUrl(Section):
     """Where an engine tells its figures, if it cannot be found from its process."""
 
-    owner: Glob = Field(description="Whose engine: the name or key of its owner, a glob.", examples=["chat"])
+    owner: Glob = Field(description="The owner of the engine, by name or key; globs.", examples=["chat"])
     url: Annotated[str, Field(max_length=1024), AfterValidator(_address)] = Field(
-        description="Its address, without the path of a page; it may be on another interface or machine.",
+        description="Its address, without a path. It may be on another interface or machine.",
         examples=["http://10.0.0.5:8000"],
     )
     token_file: Annotated[Secret | None, SecretFile()] = Field(
-        None, description="A file that holds the token that the engine wants, and nothing else; null: none."
+        None, description="A file with the token that the engine requires, and nothing else. null: none."
     )
 
 
@@ -49,8 +49,8 @@ class EnginesOptions(Section):
     enabled: bool = Field(
         True,
         description=(
-            "Whether engines are asked for them, over HTTP, at addresses of this machine alone unless urls "
-            "names others."
+            "Whether engines are asked for their figures over HTTP. Only addresses of this "
+            "machine are asked, and those in urls."
         ),
     )
     interval: Annotated[Seconds, Duration("1s", "10m")] = Field(
@@ -60,7 +60,7 @@ class EnginesOptions(Section):
         (),
         max_length=MAX_URLS,
         description=(
-            "Where to ask the engines of an owner instead: those in a network of their own, or that want a "
-            "token. The first that matches counts."
+            "Addresses of engines that are not found automatically: in their own network, or with "
+            "a token. The first match counts."
         ),
     )

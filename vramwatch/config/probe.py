@@ -27,46 +27,47 @@ class ProbeOptions(Section):
     every: Annotated[Seconds, Duration("10m", "30d")] | None = Field(
         None,
         description=(
-            "How often it runs; null: never. Under systemd by vramwatch-probe.timer, which "
-            "`vramwatch service install` writes, else as a child of the daemon."
+            "How often it runs; null: never. Under systemd vramwatch-probe.timer runs it, which "
+            "`vramwatch service install` writes; elsewhere it is a child of the daemon."
         ),
     )
     python: AbsolutePath | None = Field(
         None,
         description=(
-            "An interpreter that has torch and transformers, of Python 3.11 or newer; null: the one that "
+            "A Python interpreter (3.11 or newer) with torch and transformers; null: the one that "
             "runs vramwatch."
         ),
         examples=["/opt/torch/bin/python"],
     )
-    model: Name = Field("tiny-llama", description="A built-in model, a directory or a hub id.")
-    full_size: bool = Field(False, description="Whether a built-in model is taken as large as it is.")
-    batch: int = Field(1, ge=1, le=65536, description="Sequences at a time.")
-    prompt: int = Field(64, ge=1, le=1 << 20, description="Tokens of each prompt.")
-    tokens: int = Field(50, ge=2, le=1 << 20, description="New tokens of each sequence.")
+    model: Name = Field("tiny-llama", description="A built-in model, a directory, or a hub id.")
+    full_size: bool = Field(False, description="Whether a built-in model is used at its real size.")
+    batch: int = Field(1, ge=1, le=65536, description="Batch size: sequences at a time.")
+    prompt: int = Field(64, ge=1, le=1 << 20, description="Tokens in each prompt.")
+    tokens: int = Field(50, ge=2, le=1 << 20, description="New tokens for each sequence.")
     requests: int = Field(3, ge=1, le=1000, description="Requests in a row.")
     device: Annotated[str, AfterValidator(_device)] = Field(
-        "auto", description="auto (a GPU, where torch sees one), cpu, or cuda."
+        "auto", description="auto (a GPU if torch sees one), cpu, or cuda."
     )
     gpu: Name | None = Field(
-        None, description="The GPU it may run on, by index or UUID; null: the one with the most free memory."
+        None, description="The GPU to run on, by index or UUID; null: the one with the most free memory."
     )
     budget: Annotated[Bytes, Size("64MiB", "64TiB")] = Field(
         Bytes(2 * GIB),
-        description="The most GPU memory a run may take; beyond that it ends as out of memory.",
+        description="The most GPU memory that a run may use; beyond that it ends as out of memory.",
     )
     spare: Annotated[Bytes, Size("64MiB", "64TiB")] = Field(
         Bytes(4 * GIB),
         description=(
-            "What must be free on that GPU beside budget, by the newest reading, or the run is left out. "
-            "It is left out too while an incident fires on the GPU."
+            "What must be free on that GPU in addition to budget, by the newest reading; "
+            "otherwise the run is skipped. It is also skipped while an incident is firing on the "
+            "GPU."
         ),
     )
     memory: Annotated[Bytes, Size("512MiB", "64TiB")] = Field(
-        Bytes(8 * GIB), description="The most memory of the host that a run may write to."
+        Bytes(8 * GIB), description="The most host memory that a run may use."
     )
     timeout: Annotated[Seconds, Duration("1m", "6h")] = Field(
-        Seconds(1800.0), description="How long a run may take; then it is ended."
+        Seconds(1800.0), description="How long a run may take before it is ended."
     )
 
     def need(self) -> Need:

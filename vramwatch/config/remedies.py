@@ -19,11 +19,11 @@ class PermitOptions(Section):
     argv: tuple[Text, ...] = Field(
         min_length=1,
         max_length=64,
-        description="The program and its arguments; it is told VRAMWATCH_* like the command.",
+        description="The program and its arguments. It gets the same VRAMWATCH_* variables as the command.",
         examples=[["/usr/local/bin/may-restart"]],
     )
     timeout: Annotated[Seconds, Duration("1s", "1h")] = Field(
-        Seconds(30.0), description="How long it may take; longer counts as no."
+        Seconds(30.0), description="How long it may take; a timeout counts as no."
     )
 
 
@@ -33,37 +33,43 @@ class _RemediesOptions(Section):
     forbidden: tuple[Glob, ...] = Field(
         (),
         max_length=1000,
-        description="Owners, by name or key, to whom nothing is ever done, as in ['train*'].",
+        description="Owners that are never acted on, by name or key, as in ['train*'].",
     )
     share: Annotated[float, Fraction(0.01, 1.0)] = Field(
         0.5, description="The share of the growth that must come back for an attempt to count as a success."
     )
     least: Annotated[Bytes, Size("2MiB", "1TiB")] = Field(
-        Bytes(64 * MIB), description="At least so much must come back."
+        Bytes(64 * MIB), description="The least amount that must come back."
     )
     look_again: Annotated[Seconds, Duration("10s", "1d")] = Field(
         Seconds(300.0),
         description=(
-            "How long after memory came back it is read again: if it is in use again it is a working set, "
-            "and nothing more is done."
+            "Memory that came back is read again after this time. If it is in use again it is a "
+            "working set, and nothing more is done."
         ),
     )
-    per_owner: int = Field(4, ge=1, le=1000, description="Attempts an hour at one owner.")
+    per_owner: int = Field(4, ge=1, le=1000, description="Attempts an hour for one owner.")
     per_host: int = Field(12, ge=1, le=1000, description="Attempts an hour on this host.")
     give_up_after: int = Field(
-        3, ge=1, le=100, description="So many attempts in a row without effect, and a person is told instead."
+        3,
+        ge=1,
+        le=100,
+        description="After this many attempts in a row without effect, a person is told instead.",
     )
     closed_again: Annotated[Seconds, Duration("1m", "1d")] = Field(
-        Seconds(86400.0), description="How long such attempts count."
+        Seconds(86400.0), description="How long attempts without effect count."
     )
     permit: PermitOptions | None = Field(
-        None, description="Asked before what costs service; anything but exit code 0 is a no. null: none."
+        None,
+        description=(
+            "A program that must agree before anything that interrupts service; any exit code but "
+            "0 means no. null: none."
+        ),
     )
     spread: Annotated[Seconds, Duration("0s", "1d")] = Field(
         Seconds(600.0),
         description=(
-            "What costs service waits for a random part of this time, so that a fleet does not restart at "
-            "once."
+            "What interrupts service is spread over this time, so that a fleet does not restart at once."
         ),
     )
 
@@ -111,7 +117,7 @@ def _fields() -> dict[str, Any]:
     return {
         name.value: (
             found[name] | None,
-            Field(None, description=f"{' '.join((found[name].__doc__ or '').split())} null: it is off."),
+            Field(None, description=f"{' '.join((found[name].__doc__ or '').split())} null: off."),
         )
         for name in RemedyName
         if name in found

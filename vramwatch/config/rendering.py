@@ -19,11 +19,11 @@ from vramwatch.families import discover
 WIDTH = 96
 
 _HEAD = """\
-Configuration of vramwatch. Every option stands here with its default; leave out what you do not
-change. `vramwatch check` names every fault with its place. An environment variable
-(VRAMWATCH_POLL__INTERVAL=2s) decides over this file, the command line over both.
-A block in comments is written in the place of the line below it, with the options that you need.
-Durations: 200ms, 5s, 15m, 1h30m, 7d. Sizes: 512MiB, 2GiB, 1.5TB."""
+Configuration of vramwatch: every option with its default. Keep only the options that you change.
+`vramwatch check` reports every mistake with its line and column.
+An environment variable (VRAMWATCH_POLL__INTERVAL=2s) overrides this file; the command line overrides
+both. To use a commented block, write it in place of the line that follows it, with the options that
+you need. Durations: 200ms, 5s, 15m, 1h30m, 7d. Sizes: 512MiB, 2GiB, 1.5TB."""
 
 
 def example() -> str:
@@ -140,7 +140,7 @@ def _comment(field: FieldInfo) -> list[str]:
     bounds = [note.ge for note in field.metadata if hasattr(note, "ge")]
     bounds += [note.le for note in field.metadata if hasattr(note, "le")]
     if len(bounds) == 2:
-        accepted.append(f"{bounds[0]:g} to {bounds[1]:g}")
+        accepted.append(f"{bounds[0]:.12g} to {bounds[1]:.12g}")
     if get_origin(field.annotation) is Literal:
         accepted.append(", ".join(get_args(field.annotation)))
     text = " ".join([field.description or "", *(f"Accepted: {words}." for words in accepted)])

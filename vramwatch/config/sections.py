@@ -45,25 +45,29 @@ class PollOptions(Section):
         Seconds(1.0), description="How often the memory of every GPU is read."
     )
     fastest: Annotated[Seconds, Duration("50ms", "1m")] = Field(
-        Seconds(0.2), description="The interval while a GPU is about to be full; not above interval."
+        Seconds(0.2), description="The interval while a GPU is nearly full; not above interval."
     )
     slowest: Annotated[Seconds, Duration("100ms", "10m")] = Field(
-        Seconds(5.0), description="The interval while nothing runs and nothing moves; not below interval."
+        Seconds(5.0), description="The interval while nothing runs and nothing changes; not below interval."
     )
     list_interval: Annotated[Seconds, Duration("500ms", "10m")] = Field(
         Seconds(5.0),
-        description="How often the list of processes is read, which costs the driver far more than memory.",
+        description=(
+            "How often the list of processes is read. This costs the driver far more than reading memory."
+        ),
     )
     list_min_interval: Annotated[Seconds, Duration("200ms", "10m")] = Field(
         Seconds(2.0),
-        description="The same where memory has moved since the last list; not above list_interval.",
+        description="The same if memory has changed since the last list; not above list_interval.",
     )
     slow_interval: Annotated[Seconds, Duration("5s", "1h")] = Field(
         Seconds(30.0), description="How often temperature, power and the number of GPUs are read."
     )
     driver_share: Annotated[float, Fraction(0.0001, 0.1)] = Field(
         0.005,
-        description="The share of time that may be spent inside driver calls; intervals grow to keep it.",
+        description=(
+            "The share of time that may be spent in driver calls; intervals are lengthened to stay within it."
+        ),
     )
 
     @model_validator(mode="after")
@@ -91,32 +95,32 @@ class StoreOptions(Section):
     path: AbsolutePath | None = Field(
         None,
         description=(
-            "The database; null: vramwatch.db in the system's state directory (/var/lib/vramwatch) "
-            "for a service or root, in the user's otherwise."
+            "The database; null: vramwatch.db in the system's state directory "
+            "(/var/lib/vramwatch) for a service or root, otherwise in the user's."
         ),
     )
     commands: Commands = Field(
         Commands.REDACTED,
         description=(
-            "What is kept of a process's command line: full (secrets too, as the process wrote them), "
-            "redacted (what looks like a secret is masked), name (the program's name alone)."
+            "How much of a process's command line is kept: full (as it is, secrets included), "
+            "redacted (what looks like a secret is masked), name (only the program's name)."
         ),
     )
     raw: Annotated[Seconds, Duration("1h", "3650d")] = Field(
         Seconds(7 * DAY),
-        description="How long every sample that was read is kept, back from the newest.",
+        description="How long every sample is kept, counted back from the newest.",
     )
     minutes: Annotated[Seconds, Duration("1h", "3650d")] = Field(
         Seconds(90 * DAY),
-        description="How long a roll-up of every minute is kept; not below raw.",
+        description="How long a summary of every minute is kept; not below raw.",
     )
     hours: Annotated[Seconds, Duration("1h", "3650d")] = Field(
         Seconds(730 * DAY),
-        description="How long a roll-up of every hour is kept; not below minutes.",
+        description="How long a summary of every hour is kept; not below minutes.",
     )
     max_size: Annotated[Bytes | None, Size("16MiB", "64TiB")] = Field(
         Bytes(2 * GIB),
-        description="How large the database may grow: the oldest goes first; null: as large as it will.",
+        description="The largest size of the database; the oldest data is deleted first. null: no limit.",
     )
 
     @model_validator(mode="after")
@@ -134,19 +138,19 @@ class OwnerMatch(Section):
 
     user: Glob | None = Field(None, description="User name or uid.", examples=["alice"])
     unit: Glob | None = Field(
-        None, description="systemd unit, the instance included.", examples=["llama@*.service"]
+        None, description="systemd unit, including the instance.", examples=["llama@*.service"]
     )
     command: Glob | None = Field(
-        None, description="Command line, its own or of a process above it.", examples=["*serve.py*"]
+        None, description="Command line of the process or of one of its parents.", examples=["*serve.py*"]
     )
     container: Glob | None = Field(
-        None, description="Container name, also within its pod.", examples=["chat-*"]
+        None, description="Container name, also that within its pod.", examples=["chat-*"]
     )
     image: Glob | None = Field(None, description="Container image.", examples=["*/vllm-openai:*"])
     pod: Glob | None = Field(None, description="Pod name.", examples=["chat-*"])
     namespace: Glob | None = Field(None, description="Kubernetes namespace.", examples=["prod"])
     engine: Glob | None = Field(None, description="Inference engine.", examples=["vllm"])
-    model: Glob | None = Field(None, description="Model that the engine serves.", examples=["Llama-3*"])
+    model: Glob | None = Field(None, description="Model served by the engine.", examples=["Llama-3*"])
     slurm_job: Glob | None = Field(None, description="Slurm job name or number.", examples=["train-*"])
 
     @model_validator(mode="after")
@@ -163,16 +167,16 @@ class OwnerMatch(Section):
 class OwnerEntry(Section):
     """Names the workload of the processes that match; the first entry that matches counts."""
 
-    match: OwnerMatch = Field(description="Globs, case-sensitive; all that are given must match.")
+    match: OwnerMatch = Field(description="Case-sensitive globs; all that are given must match.")
     name: Name = Field(
-        description="What people are shown, and what history is kept under.", examples=["chat"]
+        description="The name shown to people, under which history is kept.", examples=["chat"]
     )
-    team: Name | None = Field(None, description="Who answers for it.", examples=["assistants"])
+    team: Name | None = Field(None, description="The team responsible for it.", examples=["assistants"])
     budget: Annotated[Bytes | None, Size("1MiB", "64TiB")] = Field(
         None,
         description=(
-            "Memory that all of its processes together are meant to stay within, on each GPU: growth of one "
-            "of them is judged by what the others leave of it, where that is less than the GPU has left."
+            "Memory that all of its processes together should stay within on each GPU. Growth is "
+            "judged by what is left of the budget, if that is less than what is free on the GPU."
         ),
         examples=["40GiB"],
     )
@@ -185,12 +189,14 @@ class ControlOptions(Section):
         None,
         description=(
             "Its path; null: control.sock in the service's runtime directory, in /run/vramwatch "
-            "for root, in $XDG_RUNTIME_DIR/vramwatch otherwise."
+            "for root, otherwise in $XDG_RUNTIME_DIR/vramwatch."
         ),
     )
     group: Name | None = Field(
         "vramwatch",
-        description="Whose members may use it beside root and the daemon's own user; null: nobody else.",
+        description=(
+            "The group whose members may use it, besides root and the daemon's own user; null: nobody else."
+        ),
     )
 
     def runtime(self, environment: Mapping[str, str], uid: int) -> Path:
@@ -223,20 +229,22 @@ class HttpOptions(Section):
     listen: Annotated[Address | None, Listening()] = Field(
         Address("127.0.0.1", 9478),
         description=(
-            "Address of /metrics, /-/healthy and /-/ready; off: none. One that other machines can reach "
-            "needs token_file."
+            "Address of /metrics, /-/healthy and /-/ready; off: none. An address that other "
+            "machines can reach requires token_file."
         ),
     )
     token_file: Annotated[Secret | None, SecretFile(), AfterValidator(_private)] = Field(
         None,
         description=(
-            "A file that holds a token: /metrics then answers those alone who send it as a bearer token, "
-            "and others learn of health no more than whether all is well."
+            "A file with a token. /metrics then requires it as a bearer token; without it, "
+            "/-/healthy says only whether all is well."
         ),
     )
     processes: bool = Field(
         False,
-        description="Whether /metrics tells of single processes too, by pid: series that go as they do.",
+        description=(
+            "Whether /metrics includes single processes by pid; these series come and go with the processes."
+        ),
     )
 
     @model_validator(mode="after")
@@ -271,19 +279,18 @@ class LogsOptions(Section):
         (),
         max_length=MAX_FOLLOWED,
         description=(
-            "systemd units whose journal is followed, by name or glob, as in "
-            "[vllm.service, 'llama@*.service']. The numbers of lines that say that GPU memory ran out are "
-            "kept, and no text of any line. "
-            "Empty: no journal is read."
+            "systemd units whose journal is followed for lines that say that GPU memory ran out, "
+            "by name or glob, as in [vllm.service, 'llama@*.service']. Only the numbers in those "
+            "lines are kept, never text. Empty: no journal is read."
         ),
     )
     containers: tuple[Glob, ...] = Field(
         (),
         max_length=MAX_FOLLOWED,
         description=(
-            "Containers whose log file is followed alike: of Docker by name, of a pod by the container's "
-            "name or NAMESPACE/POD/CONTAINER; globs, as in ['chat-*', 'prod/*/server']. Empty: no log file "
-            "is read."
+            "Containers whose log file is followed in the same way: Docker containers by name, "
+            "those of a pod by name or NAMESPACE/POD/CONTAINER; globs, as in ['chat-*', "
+            "'prod/*/server']. Empty: no log file is read."
         ),
     )
 
@@ -292,16 +299,16 @@ class LogOptions(Section):
     """What the daemon writes to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least important lines that are written."
+        "info", description="The lowest level that is written."
     )
 
 
 class HostOptions(Section):
     """What this machine is called in messages."""
 
-    name: Name | None = Field(None, description="Its name in every message and id; null: its hostname.")
+    name: Name | None = Field(None, description="Its name in messages and incident ids; null: the hostname.")
     labels: Mapping[Name, Name] = Field(
-        {}, description="What else to say of it, as in {cluster: lab, rack: b4}; labels of alerts too."
+        {}, description="Additional labels, as in {cluster: lab, rack: b4}; also labels of alerts."
     )
 
     @field_validator("labels")

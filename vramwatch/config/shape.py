@@ -45,53 +45,58 @@ class Config(Section):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    source: SourceOptions = Field(description="Where readings come from: one source and its options.")
+    source: SourceOptions = Field(description="Where readings come from: one source, with its options.")
     poll: PollOptions = Field(
-        PollOptions(), description="How often the GPUs are read, within the driver's budget."
+        PollOptions(), description="How often the GPUs are read, within a budget of driver time."
     )
     store: StoreOptions = Field(StoreOptions(), description="Where the history is kept.")
     owners: tuple[OwnerEntry, ...] = Field(
         (),
         max_length=MAX_OWNERS,
-        description="Names for workloads that vramwatch would name otherwise; the first that matches counts.",
+        description=(
+            "Your names for workloads; the first match counts. Other workloads are named automatically."
+        ),
     )
     detection: DetectionOptions = Field(
-        DetectionOptions(), description="When growth is told of, and what looks for it."
+        DetectionOptions(), description="When growth is reported, and which detectors look for it."
     )
     control: ControlOptions = Field(
-        ControlOptions(), description="The socket of verbs that change something."
+        ControlOptions(), description="The socket for commands that change something."
     )
     workers: WorkersOptions = Field(
-        WorkersOptions(), description="Which processes may enrol as workers; docs/workers.md explains it."
+        WorkersOptions(), description="Which processes may enrol as workers (docs/workers.md)."
     )
     engines: EnginesOptions = Field(
-        EnginesOptions(), description="Figures that engines tell of themselves; docs/engines.md lists them."
+        EnginesOptions(),
+        description="Figures that inference engines report about themselves (docs/engines.md).",
     )
-    http: HttpOptions = Field(HttpOptions(), description="What other programs on this machine may read.")
+    http: HttpOptions = Field(HttpOptions(), description="Metrics and health over HTTP.")
     logs: LogsOptions = Field(
         LogsOptions(),
-        description="Logs of other programs that are followed for out-of-memory lines; none by default.",
+        description="Logs of other programs that are searched for out-of-memory lines; none by default.",
     )
     log: LogOptions = Field(LogOptions(), description="What the daemon writes to standard error.")
-    host: HostOptions = Field(HostOptions(), description="What this machine is called in messages.")
+    host: HostOptions = Field(HostOptions(), description="How this machine is identified in messages.")
     alerting: AlertingOptions = Field(
-        AlertingOptions(), description="When people are told, and when not; docs/alerting.md explains it."
+        AlertingOptions(), description="When messages are sent, and when not (docs/alerting.md)."
     )
     remedies: RemediesOptions = Field(
         RemediesOptions(),
         description=(
-            "What may be done to have memory given back; nothing, unless a remedy is written here. "
-            "docs/remedies.md says what is and what is never done."
+            "What may be done to get memory back; nothing, unless a remedy is configured here. "
+            "docs/remedies.md says what is done, and what is never done."
         ),
     )
     probe: ProbeOptions = Field(
         ProbeOptions(),
-        description="The reference experiment on a schedule; off by default. docs/probe.md explains it.",
+        description="The reference experiment on a schedule; off by default (docs/probe.md).",
     )
     channels: Mapping[Name, ChannelOptions] = Field(
         {},
         max_length=MAX_CHANNELS,
-        description="Whom to tell, and how: a name of your choice for each way. Empty: nobody is told.",
+        description=(
+            "Where messages are sent: each channel has a name of your choice. Empty: no messages are sent."
+        ),
     )
 
     @property

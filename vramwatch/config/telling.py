@@ -24,14 +24,14 @@ _CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 class QuietHoursOptions(Section):
     """When only what is grave is told."""
 
-    since: str = Field(description="From this time of day on.", examples=["22:00"])
+    since: str = Field(description="Start, time of day.", examples=["22:00"])
     until: str = Field(
-        description="Until this time of day; past midnight if it is the earlier.", examples=["07:00"]
+        description="End, time of day; on the next day if it is earlier than the start.", examples=["07:00"]
     )
-    zone: Name | None = Field(None, description="Time zone, as in Europe/Berlin; null: that of this machine.")
+    zone: Name | None = Field(None, description="Time zone, as in Europe/Berlin; null: this machine's.")
     severities: tuple[Severity, ...] = Field(
         (Severity.WARNING,),
-        description="What is kept back meanwhile, and told afterwards if it still stands.",
+        description="Severities that are held back, and sent afterwards if the incident is still open.",
     )
 
     @field_validator("since", "until")
@@ -71,42 +71,44 @@ class AlertingOptions(Section):
     mode: Literal["observe", "tell"] = Field(
         "observe",
         description=(
-            "observe: a new service keeps its messages back for a while and shows what it would have told; "
-            "out-of-memory, large ghosts and its own blindness it tells even so. tell: at once."
+            "observe: a new service first holds messages back for observe_for and shows what it "
+            "would have sent, except for an out-of-memory, large amounts of memory held by exited "
+            "processes, and problems of vramwatch itself. tell: messages are sent at once."
         ),
     )
     observe_for: Annotated[Seconds, Duration("1m", "365d")] = Field(
         Seconds(7 * _DAY),
-        description="How long a new service observes; `vramwatch silence expire observe` ends it earlier.",
+        description="How long a new service observes; `vramwatch silence expire observe` ends it early.",
     )
     group_wait: Annotated[Seconds, Duration("0s", "1h")] = Field(
-        Seconds(30.0), description="How long a message waits for others, so that they leave as one."
+        Seconds(30.0), description="How long a message waits for others, so that they are sent as one."
     )
     group_interval: Annotated[Seconds, Duration("0s", "1d")] = Field(
         Seconds(300.0),
         description=(
-            "At most one message leaves in this time, unless memory runs out before the next could leave."
+            "At most one message is sent in this time, unless memory may run out before the next "
+            "one could be sent."
         ),
     )
     repeat_interval: Annotated[Seconds, Duration("1m", "30d")] = Field(
-        Seconds(4 * 3600.0), description="What still stands is told again after this time."
+        Seconds(4 * 3600.0), description="An incident that is still open is sent again after this time."
     )
     give_up_after: Annotated[Seconds, Duration("1m", "365d")] = Field(
         Seconds(10 * _DAY),
-        description="How long a message is tried again at a receiver that does not take it.",
+        description="How long an undelivered message is retried.",
     )
     quiet_hours: QuietHoursOptions | None = Field(
-        None, description="For channels that have none of their own; null: none."
+        None, description="Quiet hours of channels that have none of their own; null: none."
     )
     digest: Literal["off", "daily", "weekly"] = Field(
         "off",
         description=(
-            "How often the channels with digest: true are told what fired, who grows, who holds memory "
-            "without work, and what room is left. A week ends on Monday."
+            "How often channels with digest: true get a summary: what fired, who grows, who holds "
+            "memory without work, how much room is left. Weekly: on Mondays."
         ),
     )
     digest_at: str = Field(
-        "08:00", description="The time of day at which it is told, of this machine's zone."
+        "08:00", description="The time of day at which it is sent, in this machine's time zone."
     )
 
     @field_validator("digest", mode="before")
@@ -128,16 +130,16 @@ class _ChannelOptions(Section):
     """A way to tell people: one notifier with its options, and what it takes."""
 
     severities: tuple[Severity, ...] = Field(
-        (Severity.WARNING, Severity.CRITICAL), min_length=1, description="What it is told of."
+        (Severity.WARNING, Severity.CRITICAL), min_length=1, description="Severities that are sent here."
     )
-    send_resolved: bool = Field(True, description="Whether it is told that an incident is over.")
+    send_resolved: bool = Field(True, description="Whether the end of an incident is sent.")
     group_wait: Annotated[Seconds, Duration("0s", "1h")] | None = Field(
-        None, description="null: as in alerting; so for the next two."
+        None, description="null: as in alerting; the same applies to the next two."
     )
     group_interval: Annotated[Seconds, Duration("0s", "1d")] | None = Field(None)
     repeat_interval: Annotated[Seconds, Duration("1m", "30d")] | None = Field(None)
     quiet_hours: QuietHoursOptions | None = Field(None, description="null: as in alerting.")
-    digest: bool = Field(False, description="Whether it is told the digest of alerting.digest.")
+    digest: bool = Field(False, description="Whether the digest of alerting.digest is sent here.")
 
     @model_validator(mode="after")
     def _has_one_notifier(self) -> "_ChannelOptions":
@@ -197,7 +199,7 @@ def _channel_fields() -> dict[str, Any]:
         for name, plugin in _notifiers().items()
     }
     only = create_model("Only", __base__=Section, **_match_fields())
-    fields["only"] = (only, Field(only(), description="Which incidents it is told of; empty: all."))
+    fields["only"] = (only, Field(only(), description="Which incidents are sent here; empty: all."))
     return fields
 
 

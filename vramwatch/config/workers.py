@@ -27,25 +27,25 @@ class WorkersOptions(Section):
     socket: AbsolutePath | None = Field(
         None,
         description=(
-            "The socket where they do; null: enrol.sock beside the control socket. Nobody but root and the "
-            "daemon's own user may be able to write its directory."
+            "The socket; null: enrol.sock next to the control socket. Only root and the daemon's "
+            "own user may be able to write to its directory."
         ),
     )
     group: UserName | None = Field(
         None,
         description=(
-            "Whose members may enrol, by name or number; the socket is given to it. "
-            "null: processes of root and of the daemon's own user alone."
+            "The group whose members may enrol, by name or number; it owns the socket. null: only "
+            "processes of root and of the daemon's own user."
         ),
         examples=["inference"],
     )
     users: Annotated[tuple[UserName, ...], Field(max_length=MAX_USERS)] | None = Field(
         None,
-        description="Of the group, these users alone, by name or uid; null: every member.",
+        description="Only these members of the group, by name or uid; null: every member.",
         examples=[["alice", "1000"]],
     )
-    limit: int = Field(256, ge=1, le=1024, description="How many may be connected at a time.")
-    limit_per_user: int = Field(64, ge=1, le=1024, description="The same of one user; at most limit.")
+    limit: int = Field(256, ge=1, le=1024, description="How many workers may be connected at a time.")
+    limit_per_user: int = Field(64, ge=1, le=1024, description="The same for one user; not above limit.")
     report_interval: Annotated[Seconds, Duration("1s", "1m")] = Field(
         Seconds(5.0), description="How often a worker is asked to report."
     )

@@ -18,16 +18,19 @@ MOST_DAYS = 14
 
 
 class DailyFloor(BaseModel):
-    """The least of each of the last days lies above that of the day before: a day has every load."""
+    """The minimum of each of the last days is above that of the day before: a day contains every load."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    least_days: int = Field(4, ge=2, le=14, description="Whole days that must have been seen.")
+    least_days: int = Field(4, ge=2, le=14, description="Number of whole days that must have been observed.")
     even: float = Field(
         0.3,
         ge=0.0,
         le=1.0,
-        description="How much the least and the latest day must have risen, as a share of the mean one.",
+        description=(
+            "How much the day with the least rise, and the latest day, must have risen, as a "
+            "share of the mean rise."
+        ),
     )
 
     TRAITS: ClassVar = Traits(precedence=60, by_days=True)

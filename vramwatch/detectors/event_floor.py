@@ -11,26 +11,28 @@ from vramwatch.core.windows import Window
 
 
 class EventFloor(BaseModel):
-    """The least of every few successive valleys rises as only growth does."""
+    """The minimum of every few successive valleys rises significantly."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     block: int = Field(
-        3, ge=1, le=20, description="Releases of which the least counts as one point of the floor."
+        3, ge=1, le=20, description="Number of releases whose minimum is one point of the floor."
     )
     least_points: int = Field(
-        9, ge=4, le=256, description="Points of the floor after the warm-up that are needed."
+        9, ge=4, le=256, description="Points of the floor that are needed after the warm-up."
     )
     z: float = Field(
-        3.4, ge=1.0, le=20.0, description="How surely it must rise: the z of Mann-Kendall's test."
+        3.4, ge=1.0, le=20.0, description="How significant the rise must be: z of the Mann-Kendall test."
     )
     deepest_fall: float = Field(
         0.15,
         ge=0.0,
         le=1.0,
-        description="How far it may have fallen back meanwhile, as a share of its growth.",
+        description="How far it may have fallen in between, as a share of its growth.",
     )
-    least_steps: int = Field(5, ge=1, le=256, description="In how many steps it must have risen.")
+    least_steps: int = Field(
+        5, ge=1, le=256, description="The least number of steps in which it must have risen."
+    )
 
     TRAITS: ClassVar = Traits(precedence=50, under_load=True)
 

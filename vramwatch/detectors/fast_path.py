@@ -19,7 +19,7 @@ LEAST_MOMENTS = 3
 
 
 class FastPath(BaseModel):
-    """Blocks of 30 s, 1, 2 or 5 minutes, of which the last rise without one exception, and evenly.
+    """The last blocks of 30 s, 1, 2 or 5 minutes rise without exception, and evenly.
 
     The least of the newest must lie above all that was held in the half day before: a rise to where memory
     has been already is the load's. It takes a sample every 100 s or more often.
@@ -27,18 +27,18 @@ class FastPath(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    blocks: int = Field(5, ge=3, le=10, description="Blocks that must rise one after the other.")
+    blocks: int = Field(5, ge=3, le=10, description="Number of consecutive blocks that must rise.")
     horizon: Annotated[Seconds, Duration("1m", "6h")] = Field(
-        Seconds(1800.0), description="The time left within which growth is urgent."
+        Seconds(1800.0), description="Growth is urgent if less than this time is left."
     )
     starting: Annotated[Seconds, Duration("0s", "1d")] = Field(
-        Seconds(300.0), description="How long after its start a process may load."
+        Seconds(300.0), description="How long after its start a process may still be loading."
     )
     least_share: float = Field(
-        0.03, ge=0.001, le=1.0, description="Share of the capacity that must have been gained."
+        0.03, ge=0.001, le=1.0, description="Share of the capacity by which memory must have grown."
     )
     largest: float = Field(
-        0.5, ge=0.2, le=1.0, description="Share of the growth that one block may have brought."
+        0.5, ge=0.2, le=1.0, description="The largest share of the growth that one block may contribute."
     )
 
     TRAITS: ClassVar = Traits(precedence=120, under_load=True)

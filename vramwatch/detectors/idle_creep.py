@@ -19,17 +19,21 @@ SETTLING = 4
 
 
 class IdleCreep(BaseModel):
-    """Over idle minutes that follow each other, the rises outweigh the falls by far, and go on in a line.
+    """Over consecutive idle minutes, rises far outweigh falls and continue in a straight line.
 
     Every minute of its curve has been seen: what does not slow down yet need not be waited for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    least_minutes: int = Field(45, ge=5, le=720, description="Idle minutes that must have been seen.")
-    rising_share: float = Field(0.1, ge=0.0, le=1.0, description="Share of the idle minutes that must rise.")
+    least_minutes: int = Field(
+        45, ge=5, le=720, description="Number of idle minutes that must have been observed."
+    )
+    rising_share: float = Field(
+        0.1, ge=0.0, le=1.0, description="Share of the idle minutes in which memory must rise."
+    )
     falls: float = Field(
-        0.1, ge=0.0, le=1.0, description="Bytes fallen, as a share of those risen, that are allowed."
+        0.1, ge=0.0, le=1.0, description="How much memory may fall in total, as a share of its total rise."
     )
 
     TRAITS: ClassVar = Traits(precedence=70, at_rest=True, sees_curve=True)

@@ -16,7 +16,7 @@ FOLLOWS = 0.25
 
 
 class LevelReturn(BaseModel):
-    """Pairs of equal states agree on the rate at which memory is lost.
+    """Pairs of equal states agree on the rate at which memory grows.
 
     See core.recurrence.
     """
@@ -28,16 +28,16 @@ class LevelReturn(BaseModel):
         ge=1.0,
         le=100.0,
         description=(
-            'How many times the votes of its rival a rate needs; the rival is "nothing was lost", or the '
-            "same rate downwards, with at least one vote."
+            'How many times the votes of its rival a rate needs. The rival is "no growth" or the '
+            "same rate downwards, and has at least one vote."
         ),
     )
-    lead: float = Field(2.5, ge=0.0, le=100.0, description="Votes that it needs beyond that.")
+    lead: float = Field(2.5, ge=0.0, le=100.0, description="Votes that are needed in addition.")
     accuracy: float = Field(
         0.1,
         ge=0.01,
         le=1.0,
-        description="How far the rate may be off, as a share: the interval of the forecast.",
+        description="Assumed error of the rate, as a share; it widens the forecast's interval.",
     )
 
     TRAITS: ClassVar = Traits(precedence=30, at_rest=True)

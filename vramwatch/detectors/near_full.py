@@ -14,7 +14,7 @@ from vramwatch.core.windows import Window
 
 
 class NearFull(BaseModel):
-    """Next to nothing is left at the peak, and the rests of the last day never fell.
+    """Almost nothing is left at the peak, and the rests of the last day never fell.
 
     Flat is never near full: what an engine took at its start is its own.
     """
@@ -25,10 +25,12 @@ class NearFull(BaseModel):
         0.05,
         ge=0.0,
         le=1.0,
-        description="Share of the capacity below which what is left at the peak is next to nothing.",
+        description="Nearly full: less than this share of the capacity is left at the peak.",
     )
-    least_points: int = Field(8, ge=4, le=256, description="Rests within the last day that are needed.")
-    least_steps: int = Field(5, ge=1, le=256, description="In how many steps they must have risen.")
+    least_points: int = Field(8, ge=4, le=256, description="Number of rests needed within the last day.")
+    least_steps: int = Field(
+        5, ge=1, le=256, description="The least number of steps in which they must have risen."
+    )
 
     TRAITS: ClassVar = Traits(precedence=150)
 

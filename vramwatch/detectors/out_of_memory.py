@@ -13,12 +13,12 @@ from vramwatch.quantities import Duration
 
 
 class OutOfMemory(BaseModel):
-    """An accident happened lately. It is critical at once, whatever its cause."""
+    """An out-of-memory happened recently. It is critical at once, whatever its cause."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     remembered: Annotated[Seconds, Duration("1m", "7d")] = Field(
-        Seconds(3600.0), description="For how long an accident counts."
+        Seconds(3600.0), description="How long an out-of-memory counts."
     )
 
     TRAITS: ClassVar = Traits(

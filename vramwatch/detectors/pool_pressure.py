@@ -12,7 +12,7 @@ from vramwatch.core.windows import PRESSED_OVER, Window
 
 
 class PoolPressure(BaseModel):
-    """Requests waited, or were preempted, at a full pool for most of the last half hour."""
+    """For most of the last half hour requests waited for a full pool, or were preempted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -20,7 +20,7 @@ class PoolPressure(BaseModel):
         0.6,
         ge=0.01,
         le=1.0,
-        description="Share of the last half hour in which requests must have waited for the full pool.",
+        description="Share of the last half hour in which requests must have waited for a full pool.",
     )
 
     TRAITS: ClassVar = Traits(

@@ -16,19 +16,22 @@ from vramwatch.quantities import Duration
 
 
 class ProcessCount(BaseModel):
-    """The last processes of an owner came one by one, and none has left since."""
+    """The last processes of an owner started one by one, and none has left since."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    arrivals: int = Field(5, ge=3, le=100, description="Processes that must have come.")
+    arrivals: int = Field(5, ge=3, le=100, description="Number of processes that must have started.")
     spread: Annotated[Seconds, Duration("1m", "30d")] = Field(
-        Seconds(1800.0), description="The least time over which they came: less is one start of many."
+        Seconds(1800.0),
+        description="The least time over which they must have started; less is a single start of many.",
     )
     overdue: float = Field(
         3.0,
         ge=1.0,
         le=100.0,
-        description="After so many times the usual time between two without another, it has come to rest.",
+        description=(
+            "The growth is over once no process has started for this many times the usual time between two."
+        ),
     )
 
     TRAITS: ClassVar = Traits(precedence=100, sees=frozenset({SubjectKind.OWNER}))

@@ -15,7 +15,7 @@ from vramwatch.core.windows import Window
 
 
 class RestartGrowth(BaseModel):
-    """The last lives of an owner's processes each settled at a quantum or more above the one before."""
+    """Each of the last runs of an owner's process settled at least one quantum above the one before."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,7 +23,7 @@ class RestartGrowth(BaseModel):
         5,
         ge=3,
         le=32,
-        description="Lives of processes, one after the other, that must have settled higher each time.",
+        description="Consecutive runs of a process that must each have settled higher than the one before.",
     )
 
     TRAITS: ClassVar = Traits(precedence=110, sees=frozenset({SubjectKind.OWNER}))

@@ -11,7 +11,7 @@ from vramwatch.core.windows import Window
 
 
 class SameState(BaseModel):
-    """The floor at rest rises as only growth does.
+    """The floor at rest rises significantly.
 
     See core.floors.judge_floor.
     """
@@ -19,18 +19,20 @@ class SameState(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     least_points: int = Field(
-        8, ge=4, le=256, description="Points of the floor after the warm-up that are needed."
+        8, ge=4, le=256, description="Points of the floor that are needed after the warm-up."
     )
     z: float = Field(
-        3.2, ge=1.0, le=20.0, description="How surely it must rise: the z of Mann-Kendall's test."
+        3.2, ge=1.0, le=20.0, description="How significant the rise must be: z of the Mann-Kendall test."
     )
     deepest_fall: float = Field(
         0.15,
         ge=0.0,
         le=1.0,
-        description="How far it may have fallen back meanwhile, as a share of its growth.",
+        description="How far it may have fallen in between, as a share of its growth.",
     )
-    least_steps: int = Field(4, ge=1, le=256, description="In how many steps it must have risen.")
+    least_steps: int = Field(
+        4, ge=1, le=256, description="The least number of steps in which it must have risen."
+    )
 
     TRAITS: ClassVar = Traits(precedence=40, at_rest=True)
 

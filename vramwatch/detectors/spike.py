@@ -17,16 +17,20 @@ SIMILAR = 0.7
 
 
 class Spike(BaseModel):
-    """The floor has made one step up since the largest spike of some days; the two exceed the capacity.
+    """The floor has stepped up since the largest spike of the last days; a spike like that would no longer
+    fit.
 
     Where load or swapped models move the floor no spike stands out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    days: float = Field(7.0, ge=0.1, le=40.0, description="Days within which spikes are remembered.")
+    days: float = Field(7.0, ge=0.1, le=40.0, description="For how many days spikes are remembered.")
     standing: int = Field(
-        2, ge=1, le=168, description="Hours that the floor must have stood, before its step and after it."
+        2,
+        ge=1,
+        le=168,
+        description="Hours for which the floor must have been stable before its step, and after it.",
     )
     steady: float = Field(
         0.05,
@@ -34,7 +38,7 @@ class Spike(BaseModel):
         le=1.0,
         description="How far the floor may move before its step, and after it, as a share of the capacity.",
     )
-    rare: int = Field(3, ge=1, le=168, description="How many spikes of that size there may have been.")
+    rare: int = Field(3, ge=1, le=168, description="The largest number of spikes of that size.")
 
     TRAITS: ClassVar = Traits(
         precedence=160, sees=frozenset({SubjectKind.GPU, SubjectKind.PROCESS}), always_told=True

@@ -12,12 +12,12 @@ from vramwatch.core.windows import Window
 
 
 class Spilled(BaseModel):
-    """Part of its models is not on the GPU. Ollama tells ``size`` and ``size_vram``; their sums count."""
+    """A part of its models is not on the GPU, by the sums of Ollama's ``size`` and ``size_vram``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     share: float = Field(
-        0.02, ge=0.0, le=1.0, description="Share of the model beside the GPU from which it is told."
+        0.02, ge=0.0, le=1.0, description="Share of the model outside the GPU from which it is reported."
     )
 
     TRAITS: ClassVar = Traits(precedence=140, sees=frozenset({SubjectKind.PROCESS}), always_told=True)

@@ -11,7 +11,7 @@ from vramwatch.core.windows import Window
 
 
 class Staircase(BaseModel):
-    """The least of every few minutes never falls, whatever is done; ever new steps are taken.
+    """The minimum of every few minutes never falls, whatever the load, and keeps rising in steps.
 
     A ratchet by the largest input so far slows down, and is told apart by that.
     """
@@ -19,21 +19,23 @@ class Staircase(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     block: int = Field(
-        10, ge=1, le=60, description="Minutes of which the least counts as one point of the floor."
+        10, ge=1, le=60, description="Number of minutes whose minimum is one point of the floor."
     )
     least_points: int = Field(
-        18, ge=4, le=256, description="Points of the floor after the warm-up that are needed."
+        18, ge=4, le=256, description="Points of the floor that are needed after the warm-up."
     )
     z: float = Field(
-        4.5, ge=1.0, le=20.0, description="How surely it must rise: the z of Mann-Kendall's test."
+        4.5, ge=1.0, le=20.0, description="How significant the rise must be: z of the Mann-Kendall test."
     )
     deepest_fall: float = Field(
         0.05,
         ge=0.0,
         le=1.0,
-        description="How far it may have fallen back meanwhile, as a share of its growth.",
+        description="How far it may have fallen in between, as a share of its growth.",
     )
-    least_steps: int = Field(6, ge=1, le=256, description="In how many steps it must have risen.")
+    least_steps: int = Field(
+        6, ge=1, le=256, description="The least number of steps in which it must have risen."
+    )
 
     TRAITS: ClassVar = Traits(precedence=80, under_load=True)
 

@@ -13,7 +13,7 @@ from vramwatch.quantities import Duration
 
 
 class Unattributed(BaseModel):
-    """After a process has left, bytes that nobody holds have come and stayed.
+    """After a process has exited, memory that belongs to no process appeared and stayed.
 
     Processes that are over and still listed are ghosts by themselves.
     """
@@ -21,16 +21,19 @@ class Unattributed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     settling: Annotated[Seconds, Duration("0s", "1h")] = Field(
-        Seconds(120.0), description="How long the driver may take to free what a process held."
+        Seconds(120.0), description="How long the driver may take to free the memory of a process."
     )
     lasting: Annotated[Seconds, Duration("1m", "7d")] = Field(
-        Seconds(900.0), description="After how long bytes count as left behind."
+        Seconds(900.0), description="After this time memory counts as left behind."
     )
     least_share: float = Field(
-        0.01, ge=0.0, le=1.0, description="Share of the capacity that must have been left behind."
+        0.01, ge=0.0, le=1.0, description="The least share of the capacity that must have been left behind."
     )
     alone: float = Field(
-        0.04, ge=0.0, le=1.0, description="Share of the capacity from which one departure is enough."
+        0.04,
+        ge=0.0,
+        le=1.0,
+        description="From this share of the capacity on, the exit of one process is enough.",
     )
 
     TRAITS: ClassVar = Traits(precedence=90, sees=frozenset({SubjectKind.UNATTRIBUTED}), always_told=True)

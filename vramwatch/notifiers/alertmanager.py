@@ -50,7 +50,7 @@ Json = dict[str, Any]
 
 
 class Alertmanager(Notifier):
-    """Posts alerts to Prometheus' Alertmanager (API v2) and keeps them fresh; it needs no Prometheus.
+    """Posts alerts to Prometheus' Alertmanager (API v2) and keeps them alive; no Prometheus is needed.
 
     Nothing waits for others here, unless group_wait and group_interval are written: Alertmanager groups.
     """
@@ -63,27 +63,29 @@ class Alertmanager(Notifier):
     urls: tuple[Text, ...] = Field(
         min_length=1,
         max_length=8,
-        description="Every peer of the cluster, no balancer before them: each is told, one has to take it.",
+        description="Every peer of the cluster, not a load balancer: each is sent to, and one has to accept.",
         examples=[["http://alertmanager-0:9093", "http://alertmanager-1:9093"]],
     )
     username: Text | None = Field(None, description="For basic authentication, with a password.")
     password: WrittenSecret = Field(None, description="Goes with username.")
-    password_file: SecretInFile = Field(None, description="A file that holds the password.")
-    token: WrittenSecret = Field(None, description="Sent as a bearer token, instead of a username.")
-    token_file: SecretInFile = Field(None, description="A file that holds the token.")
+    password_file: SecretInFile = Field(None, description="A file with the password.")
+    token: WrittenSecret = Field(
+        None, description="Sent as a bearer token, instead of username and password."
+    )
+    token_file: SecretInFile = Field(None, description="A file with the token.")
     refresh: Annotated[Seconds, Duration("1s", "1h")] = Field(
         Seconds(60.0),
         description=(
-            f"How often what stands is posted again. An alert that is not ends after {HOLDS} times as long: "
-            "if vramwatch ends, or cannot write its store."
+            f"How often open incidents are posted again. An alert that is not ends after {HOLDS} times this: "
+            "when vramwatch stops or cannot write its store."
         ),
     )
     watchdog: bool = Field(
         False,
-        description=f"Whether to post {WATCHDOG}, an alert that always fires; it ends when vramwatch does.",
+        description=f"Whether to post {WATCHDOG}, an alert that fires for as long as vramwatch runs.",
     )
     generator_url: Text | None = Field(
-        None, description="Where the link of each alert leads, as to a dashboard; null: nowhere."
+        None, description="The target of each alert's link, such as a dashboard; null: none."
     )
     http: HttpReach = Field(HttpReach(), description="How the peers are reached.")
 

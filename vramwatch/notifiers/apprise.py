@@ -27,17 +27,15 @@ SECRET_LEAST = 4
 
 
 class Apprise(Notifier):
-    """Tells a hundred other services, each by its apprise URL; needs the extra apprise."""
+    """Notifies about a hundred other services by their apprise URLs; needs the extra apprise."""
 
     SECRETS: ClassVar[tuple[str, ...]] = ("urls",)
     NEEDED: ClassVar[tuple[str, ...]] = ("urls",)
 
-    urls: WrittenSecret = Field(
-        None, description="Apprise URLs, with spaces between them; count as a secret."
-    )
-    urls_file: SecretInFile = Field(None, description="A file that holds them, on one line.")
+    urls: WrittenSecret = Field(None, description="Apprise URLs, separated by spaces; a secret.")
+    urls_file: SecretInFile = Field(None, description="A file with the URLs, on one line.")
     deadline: Annotated[Seconds, Duration("5s", "5m")] = Field(
-        Seconds(30.0), description="How long all of them together may take."
+        Seconds(30.0), description="How long sending to all of them may take."
     )
 
     @model_validator(mode="after")

@@ -45,36 +45,36 @@ MailboxName = Annotated[Text, AfterValidator(_mailbox)]
 
 
 class Email(Notifier):
-    """Sends plain-text mail over SMTP; what follows on an incident answers the mail that opened it."""
+    """Sends plain-text mail over SMTP; all mails about an incident form one thread."""
 
     SECRETS: ClassVar[tuple[str, ...]] = ("password",)
 
     host: Annotated[Text, AfterValidator(_host)] = Field(
-        description="The server that takes mail from this machine.", examples=["smtp.example.com"]
+        description="The SMTP server.", examples=["smtp.example.com"]
     )
     port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
-        None, description="null: 587 for starttls, 465 for implicit, 25 for none."
+        None, description="The port; null: 587 for starttls, 465 for implicit, 25 for none."
     )
     tls: Literal["starttls", "implicit", "none"] = Field(
         "starttls",
-        description="none: anybody in between may read and change what is told; no login is possible.",
+        description="none: anyone in between can read and change messages, and login is not possible.",
     )
     ca_file: AbsolutePath | None = Field(
-        None, description="Certificates to trust instead of the system's, PEM."
+        None, description="Certificates to trust instead of the system's (PEM)."
     )
     verify_tls: bool = Field(
-        True, description="false: whoever is in between may be the server. Only for a test."
+        True, description="false: anyone in between can pose as the server. Only for tests."
     )
-    username: Text | None = Field(None, description="Who logs in; null: nobody.")
-    password: WrittenSecret = Field(None, description="The password for it.")
+    username: Text | None = Field(None, description="The user name for login; null: no login.")
+    password: WrittenSecret = Field(None, description="The password.")
     password_file: SecretInFile = Field(None, description="A file that holds it.")
-    sender: MailboxName = Field(description="From whom mail comes.", examples=["vramwatch@example.com"])
+    sender: MailboxName = Field(description="The sender's address.", examples=["vramwatch@example.com"])
     to: tuple[MailboxName, ...] = Field(
-        min_length=1, max_length=50, description="Who gets it.", examples=[["gpu-oncall@example.com"]]
+        min_length=1, max_length=50, description="The recipients.", examples=[["gpu-oncall@example.com"]]
     )
     timeout: Annotated[Seconds, Duration("1s", "2m")] = Field(
         Seconds(10.0),
-        description="How long to wait for each answer of the server; for all of them, three times this.",
+        description="How long to wait for each answer of the server; three times this for all of them.",
     )
 
     _progress: Progress = PrivateAttr(default_factory=Progress)

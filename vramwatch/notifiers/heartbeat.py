@@ -28,14 +28,15 @@ class Heartbeat(Notifier):
     NEEDED: ClassVar[tuple[str, ...]] = ("url",)
     BEATS: ClassVar[bool] = True
 
-    url: WrittenSecret = Field(None, description="What to call; counts as a secret.")
-    url_file: SecretInFile = Field(None, description="A file that holds the URL.")
+    url: WrittenSecret = Field(None, description="The URL to call; a secret.")
+    url_file: SecretInFile = Field(None, description="A file with the URL.")
     method: Literal["GET", "POST", "HEAD"] = Field(
-        "GET", description="How; POST sends a line that names the host, which some services show."
+        "GET",
+        description="The HTTP method. POST sends a line with the host's name, which some services show.",
     )
     every: Annotated[Seconds, Duration("1s", "1d")] = Field(
         Seconds(60.0),
-        description="How often, at most after each poll. A call that fails is not made up for.",
+        description="How often, at most once per poll. A failed call is not made up for.",
     )
     http: HttpReach = Field(HttpReach(), description="How the URL is reached.")
 

@@ -27,9 +27,7 @@ MESSAGE_ID = "2e39008f68664dd590430536e868bc43"
 class Journal(Notifier):
     """Writes each incident to the systemd journal; journalctl SYSLOG_IDENTIFIER=vramwatch-alert shows it."""
 
-    socket: AbsolutePath = Field(
-        Path("/run/systemd/journal/socket"), description="Where the journal takes entries."
-    )
+    socket: AbsolutePath = Field(Path("/run/systemd/journal/socket"), description="The journal's socket.")
 
     _progress: Progress = PrivateAttr(default_factory=Progress)
 

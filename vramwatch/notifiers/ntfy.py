@@ -23,21 +23,21 @@ _TOPIC = re.compile(r"[-_A-Za-z0-9]{1,64}")  # ntfy's server/server.go: topicReg
 
 
 class Ntfy(Notifier):
-    """Pushes messages through ntfy (https://ntfy.sh, or a server of your own) to phones and browsers."""
+    """Pushes messages through ntfy (https://ntfy.sh, or your own server) to phones and browsers."""
 
     SECRETS: ClassVar[tuple[str, ...]] = ("topic", "token")
     NEEDED: ClassVar[tuple[str, ...]] = ("topic",)
 
     url: Address = Field("https://ntfy.sh", description="The server.")
     topic: WrittenSecret = Field(
-        None, description="The topic; a secret, for whoever knows it can read and write there."
+        None, description="The topic; a secret, because anyone who knows it can read and write there."
     )
-    topic_file: SecretInFile = Field(None, description="A file that holds the topic.")
-    token: WrittenSecret = Field(None, description="Access token, where the server asks for one.")
+    topic_file: SecretInFile = Field(None, description="A file with the topic.")
+    token: WrittenSecret = Field(None, description="Access token, if the server requires one.")
     token_file: SecretInFile = Field(None, description="A file that holds it.")
-    click: Address | None = Field(None, description="What a tap on the message opens, as a dashboard does.")
+    click: Address | None = Field(None, description="What a tap on the message opens, such as a dashboard.")
     tags: tuple[Annotated[Text, Field(pattern=r"^[^,\s]+$")], ...] = Field(
-        (), description="Tags beside our own; names of emojis are shown as such."
+        (), description="Additional tags; names of emojis are shown as emojis."
     )
     http: HttpReach = Field(HttpReach(), description="How the server is reached.")
 

@@ -48,7 +48,7 @@ Event = dict[str, Any]
 
 
 class Pagerduty(Notifier):
-    """Opens an alert in PagerDuty for each incident (Events API v2) and resolves it with the incident."""
+    """Opens a PagerDuty alert for each incident (Events API v2) and resolves it when the incident ends."""
 
     SECRETS: ClassVar[tuple[str, ...]] = ("routing_key",)
     NEEDED: ClassVar[tuple[str, ...]] = ("routing_key",)

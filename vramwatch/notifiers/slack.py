@@ -98,28 +98,32 @@ class Slack(Notifier):
 
     SECRETS: ClassVar[tuple[str, ...]] = ("url", "token")
 
-    url: WrittenSecret = Field(None, description="URL of an incoming webhook; counts as a secret.")
+    url: WrittenSecret = Field(None, description="URL of an incoming webhook; a secret.")
     url_file: SecretInFile = Field(None, description="A file that holds it.")
     token: WrittenSecret = Field(
         None,
         description=(
-            "Instead of url: Bot User OAuth Token of an app with the scopes chat:write and, for charts, "
-            "files:write. One message an incident, edited in its place, with its course in its thread."
+            "Instead of url: the Bot User OAuth Token of an app with the scopes chat:write and, "
+            "for charts, files:write. Each incident is one message that is edited, with replies "
+            "in its thread."
         ),
     )
     token_file: SecretInFile = Field(None, description="A file that holds it.")
     channel: Name | None = Field(
         None,
-        description="With token: the channel's ID or name. Invite the bot there.",
+        description="With token: the channel's ID or name. Invite the bot to it.",
         examples=["C0123456789"],
     )
     mention: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
         None,
-        description="Whom to call where it is critical: <@U…>, <!subteam^S…>, <!here>; several with spaces.",
+        description=(
+            "Who is mentioned in critical messages: <@U…>, <!subteam^S…>, <!here>; separate "
+            "several with spaces."
+        ),
         examples=["<!here>"],
     )
     api_url: Text = Field(
-        "https://slack.com/api", description="Where the API is; GovSlack: https://slack-gov.com/api."
+        "https://slack.com/api", description="The API; for GovSlack https://slack-gov.com/api."
     )
     http: HttpReach = Field(HttpReach(), description="How Slack is reached.")
 

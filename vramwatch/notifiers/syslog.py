@@ -53,16 +53,19 @@ def _place(written: str) -> str:
 
 
 class Syslog(Notifier):
-    """Writes a line for each incident to syslog: this machine's, or a log server's (RFC 5424)."""
+    """Writes a line for each incident to this machine's syslog, or to a log server (RFC 5424)."""
 
     address: Annotated[Text, AfterValidator(_place)] = Field(
-        "/dev/log", description="A socket of this machine, or host:port of a log server."
+        "/dev/log", description="A socket on this machine, or host:port of a log server."
     )
     transport: Literal["udp", "tcp"] = Field(
         "udp",
-        description="To a log server; neither tells whether an entry was kept, but tcp whether it went.",
+        description=(
+            "The protocol to a log server. Neither confirms that an entry was stored; tcp shows "
+            "whether it was sent."
+        ),
     )
-    facility: Facility = Field("daemon", description="What syslog sorts by.")
+    facility: Facility = Field("daemon", description="The syslog facility.")
     timeout: Annotated[Seconds, Duration("1s", "2m")] = Field(
         Seconds(5.0), description="How long to wait for the receiver."
     )

@@ -25,27 +25,28 @@ FIELDS = ("key", "host", "kind", "headline", "text", "severity", "message")
 
 
 class Webhook(Notifier):
-    """POSTs each message as JSON (docs/alerting.md has the schema) to a URL of your own."""
+    """POSTs each message as JSON to a URL of yours; docs/alerting.md has the schema."""
 
     SECRETS: ClassVar[tuple[str, ...]] = ("url", "signing_secret")
     NEEDED: ClassVar[tuple[str, ...]] = ("url",)
     ADDRESSES: ClassVar[tuple[str, ...]] = ("url",)
     KEYED: ClassVar[bool] = True
 
-    url: WrittenSecret = Field(None, description="Where to POST to; counts as a secret.")
-    url_file: SecretInFile = Field(None, description="A file that holds the URL.")
+    url: WrittenSecret = Field(None, description="The URL to POST to; a secret.")
+    url_file: SecretInFile = Field(None, description="A file with the URL.")
     signing_secret: WrittenSecret = Field(
-        None, description=f"Signs each body: {SIGNATURE}, HMAC-SHA256 over {TIMESTAMP}, a full stop, body."
+        None,
+        description=f"Signs each body: {SIGNATURE} = HMAC-SHA256 of {TIMESTAMP}, a full stop, body.",
     )
     signing_secret_file: SecretInFile = Field(None, description="A file that holds it.")
     headers: Mapping[Text, Annotated[Secret, SecretText()]] = Field(
-        {}, description="Headers to send beside our own; what they hold counts as a secret."
+        {}, description="Additional headers; their values are secrets."
     )
     template: Annotated[str, Field(max_length=65536)] | None = Field(
         None,
         description=(
-            "The body to send instead of the documented JSON: JSON in which $headline, $text, $host, $key, "
-            "$kind, $severity and $message stand for values, quoted as JSON has them."
+            "A JSON body to send instead of the documented one. $headline, $text, $host, $key, "
+            "$kind, $severity and $message are replaced by JSON values, quoted where needed."
         ),
         examples=['{"title": $headline, "body": $text}'],
     )

@@ -45,6 +45,11 @@ def findings(result: Result) -> list[Finding]:
     return [*_faults(result), *found, *_peak(result), *_prediction(result)]
 
 
+def fault_names(result: Result) -> tuple[str, ...]:
+    """Return the names of the faults seen, each once, most bytes first."""
+    return tuple(dict.fromkeys(each.name for each in findings(result) if each.is_fault))
+
+
 def _faults(result: Result) -> list[Finding]:
     by_exception = [each for each in result.remnants if "saved" in each.held_by]
     found = []

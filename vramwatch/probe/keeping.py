@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vramwatch.core.errors import UsageError, VramwatchError
+from vramwatch.probe.findings import fault_names
 from vramwatch.probe.results import Result, read, to_json
 
 FOLDER = "probes"
@@ -17,11 +18,16 @@ FORM = "%Y%m%dT%H%M%SZ"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """``id``: when it was made, in UTC. ``results``: by variant, without their samples."""
+    """``id``: when it was made, in UTC. ``results``: by variant, without their samples in a file.
+
+    ``faults``: names of those of its first result, which a file states for they show in samples; None: it
+    is to be seen in the result.
+    """
 
     id: str
     made: float  # unix seconds
     results: Mapping[str, Result]
+    faults: tuple[str, ...] | None = None
 
     @property
     def first(self) -> Result:
@@ -51,7 +57,8 @@ def keep(results: Mapping[str, Result], made: float, where: Path) -> str:
     try:
         where.mkdir(mode=0o750, parents=True, exist_ok=True)
         temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps({"made": made, "results": told}), encoding="utf-8")
+        written = {"made": made, "faults": fault_names(next(iter(results.values()))), "results": told}
+        temporary.write_text(json.dumps(written), encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
         raise VramwatchError(f"{path}: the run cannot be kept ({error.strerror})") from error
@@ -74,4 +81,6 @@ def _kept(path: Path) -> Kept:
     results = {variant: read(each) for variant, each in found["results"].items()}
     if not results:
         raise ValueError("no results")
-    return Kept(path.stem, float(found["made"]), results)
+    named = found.get("faults")
+    faults = None if named is None else tuple(map(str, named))
+    return Kept(path.stem, float(found["made"]), results, faults)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vramwatch.core.probe_runs import LONGEST_TEXT, Figures, ProbeRun
 from vramwatch.probe.experiment import Experiment, to_json
-from vramwatch.probe.findings import findings
+from vramwatch.probe.findings import fault_names
 from vramwatch.probe.keeping import Kept
 from vramwatch.probe.results import Result
 
@@ -23,7 +23,7 @@ def summed(kept: Kept, *, is_scheduled: bool = False) -> ProbeRun:
         asked=to_json(replace(first.experiment, model=_bare(first.experiment.model))),
         environment={name: str(each)[:LONGEST_TEXT] for name, each in first.environment.items()},
         figures={variant: figures(each) for variant, each in kept.results.items()},
-        faults=tuple(dict.fromkeys(each.name for each in findings(first) if each.is_fault)),
+        faults=fault_names(first) if kept.faults is None else kept.faults,
         is_scheduled=is_scheduled,
     )
 

@@ -16,19 +16,19 @@ CONSENT = "ask"
 
 
 class Ask(Remedy):
-    """Asks workers that have enrolled and consent; they do it themselves, between two requests."""
+    """Asks workers that have enrolled and consent; they clear memory themselves, between two requests."""
 
     clears: tuple[str, ...] = Field(
         CLEARS,
         min_length=1,
-        description=f"What they are asked to clear, as far as they offer it: {', '.join(CLEARS)}.",
+        description=f"What workers are asked to clear, as far as they offer it: {', '.join(CLEARS)}.",
     )
     busy_for: Annotated[Seconds, Duration("1s", "6h")] = Field(
-        Seconds(600.0), description="How long a worker that is busy is waited for, instead of climbing on."
+        Seconds(600.0), description="How long a busy worker is waited for before the next remedy is tried."
     )
     max_pause: Annotated[Seconds, Duration("1ms", "1m")] = Field(
         Seconds(0.2),
-        description="A worker that was held up for longer is not asked again while requests run in it.",
+        description="A worker that was held up for longer is not asked again while it serves requests.",
     )
 
     @field_validator("clears")

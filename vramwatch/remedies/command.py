@@ -18,26 +18,27 @@ Argv = Annotated[tuple[Text, ...], Field(min_length=1, max_length=64)]
 
 
 class Command(Remedy):
-    """Runs a program of yours without a shell, told by VRAMWATCH_* in its environment what it is for."""
+    """Runs your program, without a shell; VRAMWATCH_* in its environment say what it is for."""
 
     argv: Argv = Field(
-        description="The program and its arguments, as a list; no shell reads it.",
+        description="The program and its arguments, as a list; no shell is involved.",
         examples=[["/usr/local/bin/drain-and-restart"]],
     )
     owners: tuple[Glob, ...] = Field(
         min_length=1,
         max_length=64,
-        description="For which owners, by name or key; ['*']: all.",
+        description="The owners it may run for, by name or key; ['*']: all.",
         examples=[["chat"]],
     )
     timeout: Annotated[Seconds, Duration("1s", "6h")] = Field(
-        Seconds(900.0), description="How long it may take; then it is ended."
+        Seconds(900.0), description="How long it may take before it is ended."
     )
     cooldown: Annotated[Seconds, Duration("1m", "30d")] = Field(
-        Seconds(6 * 3600.0), description="How long an owner is left in peace by this remedy after an attempt."
+        Seconds(6 * 3600.0), description="How long this remedy leaves an owner alone after an attempt."
     )
     within: Annotated[Seconds, Duration("1s", "1h")] = Field(
-        Seconds(120.0), description="How long the driver's figure may take to fall once it has ended."
+        Seconds(120.0),
+        description="How long the driver's figure may take to fall after the program has ended.",
     )
 
     def offer(self, case: Case, party: Party) -> Offer | Unfit:

@@ -87,18 +87,19 @@ class EngineService(Section):
 
     call: CallName = Field(
         description=(
-            "sglang_flush_cache loses nothing. comfyui_free and ollama_unload unload models, which load "
-            "again when they are used; vllm_sleep and lmdeploy_sleep end the service until it is woken."
+            "sglang_flush_cache loses nothing. comfyui_free and ollama_unload unload models, "
+            "which load again when used. vllm_sleep and lmdeploy_sleep stop serving until the "
+            "engine is woken."
         ),
         examples=["sglang_flush_cache"],
     )
     address: Text | None = Field(
         None,
-        description="Where it listens; null: where the process itself is found to listen.",
+        description="Its address; null: where the process is found to listen.",
         examples=["http://127.0.0.1:30000"],
     )
-    model: Text | None = Field(None, description="For ollama_unload: which model.")
-    remote: bool = Field(False, description="true: the address may be of another machine.")
+    model: Text | None = Field(None, description="For ollama_unload: the model.")
+    remote: bool = Field(False, description="true: the address may be on another machine.")
 
     @model_validator(mode="after")
     def _is_near(self) -> "EngineService":
@@ -119,14 +120,14 @@ class EngineService(Section):
 
 
 class Engine(Remedy):
-    """Calls an engine's own interface, at the address proven to be its own, once it was seen idle twice."""
+    """Calls an engine's own interface, at an address proven to be its own, after it was seen idle twice."""
 
     services: Mapping[Glob, Annotated[EngineService, Field()]] = Field(
         {},
         max_length=256,
         description=(
-            "Owner, by name or key (globs) -> what may be called there. An owner that is not named is called "
-            f"only where that loses nothing: {', '.join(UNNAMED)}."
+            "Owner, by name or key (globs) -> what may be called there. For an owner that is not named, only "
+            f"what loses nothing is called: {', '.join(UNNAMED)}."
         ),
         examples=[{"images": {"call": "comfyui_free"}}],
     )

@@ -20,8 +20,8 @@ class Signal(Remedy):
     signal: str = Field(
         "SIGURG",
         description=(
-            "Its name. A process without a handler ignores SIGURG; most others would end it, so a "
-            "worker must consent to the very one that stands here."
+            "The signal's name. A process without a handler ignores SIGURG; most other signals "
+            "would end it, so a worker must consent to exactly the signal named here."
         ),
     )
 

@@ -20,11 +20,11 @@ class Nvml(BaseModel):
 
     deadline: Annotated[Seconds, Duration("100ms", "1m")] = Field(
         Seconds(2.0),
-        description="How long one poll may wait for the driver before its reader is ended and replaced.",
+        description="How long a poll may wait for the driver before the reader process is replaced.",
     )
     start_deadline: Annotated[Seconds, Duration("1s", "5m")] = Field(
         Seconds(15.0),
-        description="How long the driver may take to open every GPU; slow without persistence mode.",
+        description="How long the driver may take to open every GPU; it is slow without persistence mode.",
     )
 
     def open(self, newest: Instant | None) -> Feed:

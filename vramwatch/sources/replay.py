@@ -29,10 +29,10 @@ class Replay(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     files: tuple[Path, ...] = Field(
-        (), description="Recordings, .csv or .csv.gz; several are merged by time, as one server's."
+        (), description="Recordings, .csv or .csv.gz; several are merged by time, as from one server."
     )
     tz: str | None = Field(
-        None, description="The time zone of nvidia-smi logs, e.g. Europe/Berlin; none: that of this machine."
+        None, description="The time zone of nvidia-smi logs, as in Europe/Berlin; null: this machine's."
     )
 
     def open(self, newest: Instant | None) -> Feed:

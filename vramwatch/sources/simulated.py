@@ -22,23 +22,19 @@ class Simulated(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     scenario: Path | None = Field(
-        None, description="A scenario file (YAML); none: the server of four GPUs that ships with vramwatch."
+        None, description="A scenario file (YAML); null: the built-in server with four GPUs."
     )
-    seed: int | None = Field(
-        None, description="Chooses what the scenario leaves open; none: the scenario's own."
-    )
+    seed: int | None = Field(None, description="The random seed; null: the scenario's own.")
     speed: float = Field(
         1.0,
         gt=0,
-        description="Simulated seconds per second while it is behind the present; inf: without waiting.",
+        description="Simulated seconds per second until the present is reached; inf: as fast as possible.",
     )
     start: Duration = Field(
         Seconds(0),
-        description="How long before now it begins, e.g. 2h; what is stored is not played again.",
+        description="How long before now it begins, as in 2h; what is stored already is not repeated.",
     )
-    duration: Duration | None = Field(
-        None, description="How much simulated time there is; none: without end."
-    )
+    duration: Duration | None = Field(None, description="How much time is simulated; null: no limit.")
 
     def open(self, newest: Instant | None) -> Feed:
         """Return the feed of the server that the poll ``newest`` was read from, else of one just started.
