@@ -62,7 +62,7 @@ def test_a_message_says_all_that_a_person_needs_and_ends_with_what_to_run_and_wh
         "+1.7 GiB an hour (80% interval: +1.0 GiB to +2.0 GiB), since 2023-11-14 22:13.\n"
         "Memory runs out at 2023-11-15 23:13 (80% interval: 2023-11-15 20:26 to 2023-11-16 02:00) UTC.\n"
         "Why (floor): grew by 3 MiB in 1 h.\n"
-        "A restart gives the memory back and buys the same time again; the fault is in the server.\n"
+        "A restart gives the memory back and gains as much time again; the fault is in the server.\n"
         "▁ █  1.0 GiB to 3.0 GiB\n"
         "Incident chat@gpu7\n"
         "On gpu7 run:  vramwatch why chat\n"

@@ -12,24 +12,24 @@ from vramwatch.core.errors import ConfigError, VramwatchError
 
 VERBS = {
     "run": "Watch the GPUs and keep their history (the daemon).",
-    "status": "Who holds what now, GPU by GPU.",
-    "history": "Who held what, when.",
-    "incidents": "Which growth was found, and whom it was told to.",
-    "report": "One incident as a page to keep or to attach.",
-    "why": "All that is known of one incident.",
-    "plan": "Whether a model fits, before it is loaded.",
-    "silence": "Keep messages back for a time.",
-    "remedies": "What may be done about memory, and the switch for it.",
-    "replay": "What would have been said of a recording, or of the past.",
-    "probe": "Where the memory of a generate call goes, by trying it.",
-    "kv": "The KV cache of a model, layer by layer and token by token.",
-    "export": "History as CSV, to be replayed or looked at elsewhere.",
-    "forget": "Delete what history holds of an owner or a user.",
+    "status": "Show who holds what now, GPU by GPU.",
+    "history": "Show who held what, and when.",
+    "incidents": "List the growth that was found, and who was told.",
+    "report": "Write one incident as a self-contained HTML page.",
+    "why": "Show everything known about one incident.",
+    "plan": "Check whether a model fits before you load it.",
+    "silence": "Hold messages back for a time.",
+    "remedies": "Show what may be done to reclaim memory, and switch it off or on.",
+    "replay": "Judge a recording, or the past, as the daemon would have.",
+    "probe": "Measure where the memory of a generate call goes.",
+    "kv": "Trace a model's KV cache, layer by layer and token by token.",
+    "export": "Write the history as CSV.",
+    "forget": "Delete an owner's or a user's history.",
     "release": "Let go of the GPUs for a reset, a MIG switch or a driver upgrade.",
-    "resume": "Take the GPUs up again after a release.",
-    "doctor": "What stands between vramwatch and its readings.",
-    "service": "vramwatch as a service of this machine: install, status, rollback, uninstall.",
-    "check": "Check the configuration, with every fault at once.",
+    "resume": "Watch the GPUs again after a release.",
+    "doctor": "Check what keeps vramwatch from reading, and say what to do about it.",
+    "service": "Install, inspect, roll back or uninstall the systemd service.",
+    "check": "Check the configuration, and report every mistake at once.",
 }
 """Verb -> its line in --help. Kept here so that --help imports no verb."""
 
@@ -91,4 +91,4 @@ def _end_if_unwritten(error: OSError) -> None:
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="vramwatch")
 def main() -> None:
-    """Who holds every byte of GPU memory, since when, and where it will end."""
+    """Who holds every byte of GPU memory, since when, and when it runs out."""

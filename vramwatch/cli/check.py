@@ -47,11 +47,11 @@ def command(
 ) -> None:
     """Check the configuration: file, environment, and both together.
 
-    Every fault is one line, FILE:LINE:COLUMN: OPTION: what is wrong; what is accepted. Exit code 78
-    if there is any.
+    Every mistake is one line, FILE:LINE:COLUMN: OPTION: what is wrong; what is accepted. The exit code is
+    78 if there is one.
 
-    --send is asked of the running daemon, whose network and rights count; without one the message is sent
-    from this shell. Exit code 1 if the receiver did not take it.
+    --send goes through the running daemon, whose network and permissions count; without one the message is
+    sent from this shell. The exit code is 1 if the receiver did not take it.
     """
     from vramwatch.config import effective_with_origins, example, find, load, origins, sentence
 

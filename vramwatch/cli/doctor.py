@@ -42,12 +42,12 @@ def command(
     config_path: Path | None,
     store_path: Path | None,
 ) -> None:
-    """Look at driver, permissions, store and daemon, and say what to do about each fault.
+    """Check driver, permissions, store and daemon, and say what to do about each problem.
 
-    --remedies tries instead what is done to have memory given back: a worker that is started for it enrols,
-    is asked, is signalled, and gives memory back that is seen from outside. No other process is touched.
+    --remedies tests the way to reclaim memory instead: a worker started for the test enrols, is asked, is
+    signalled, and gives back memory, as seen from outside. No other process is touched.
 
-    Ends with 0 when nothing failed, else with 2.
+    Exits with 0 if nothing failed, otherwise with 2.
     """
     from vramwatch.cli.findings import Finding, Grade
     from vramwatch.config import find, load

@@ -62,9 +62,9 @@ def command(
     config_path: Path | None,
     store_path: Path | None,
 ) -> None:
-    """Write what was read as CSV: whole GPUs and their processes at the times at which they were read.
+    """Write readings as CSV: whole GPUs and their processes, at the times at which they were read.
 
-    `vramwatch run --source replay FILE --store NEW` makes a history of it again.
+    `vramwatch run --source replay FILE --store NEW` turns it into a history again.
     """
     from vramwatch.cli.exporting import export_rows
     from vramwatch.cli.selection import pick_gpu

@@ -32,10 +32,12 @@ Wanted = Mapping[str, str]
 def command(
     owner: str | None, user: str | None, yes: bool, config_path: Path | None, store_path: Path | None
 ) -> None:
-    """Delete processes with their names, commands and samples, also from the compressed hours, for good.
+    """Delete an owner's or a user's processes for good: names, commands and samples, also from compressed
+    hours.
 
     The daemon that writes the store does it, for root and for members of its group (control.group); without
-    one, whoever may write the store. What still runs is recorded anew from the next reading on.
+    a daemon, anyone who may write the store can. What still runs is recorded again from the next reading
+    on.
     """
     from vramwatch.config import find, load
     from vramwatch.store import History

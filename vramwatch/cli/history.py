@@ -69,7 +69,7 @@ def command(
     pid: int | None,
     **names: str | None,
 ) -> None:
-    """Who held what, when; times are local."""
+    """Show who held what, and when; times are local."""
     from vramwatch.cli.answering import Form, answer
     from vramwatch.cli.finding import Span, find
     from vramwatch.cli.selection import Selection

@@ -49,10 +49,10 @@ def command(
     output_format: str,
     **globs: str | None,
 ) -> None:
-    """List incidents: those that are open, and those that were lately.
+    """List the open incidents, and the recent ones.
 
-    An ID may be given by how it begins, and with the host that told of it, as in 3f2a@gpu7. Reading needs
-    no daemon; ack, resolve and mark are asked of the one that runs.
+    An ID may be shortened, and may carry its host, as in 3f2a@gpu7. Reading needs no daemon; ack, resolve
+    and mark go through the running one.
 
     \b
     vramwatch incidents --open

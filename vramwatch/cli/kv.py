@@ -26,10 +26,10 @@ CACHES = ("dynamic", "unaware", "static", "offloaded", "quantized")
 def command(
     retain: bool, cache: str, requests: int, output_format: str, python: str | None, **asked: object
 ) -> None:
-    """Trace the KV cache of MODEL through a generate call, with what the formula says beside it.
+    """Trace the KV cache of MODEL through a generate call, with the formula's figures beside it.
 
-    Logical bytes are what keys and values take, resident bytes what the storages behind them hold. In a
-    program of your own the same are three lines: from vramwatch_sdk import trace_kv.
+    Logical bytes are what keys and values take; resident bytes are what the storages behind them hold. Your
+    own program can trace its cache likewise: from vramwatch_sdk import trace_kv.
 
     \b
     vramwatch kv

@@ -158,10 +158,11 @@ def command(
     config_path: Path | None,
     store_path: Path | None,
 ) -> None:
-    """Whether MODEL fits before it is loaded, the largest batch and context, and what each choice buys.
+    """Check whether MODEL fits before you load it: the largest batch and context, and what each choice
+    gains.
 
-    MODEL is a model's folder or config.json, a hub id that was downloaded before, or a name of the catalogue
-    (llama-2-7b). Nothing is fetched, and no GPU is touched.
+    MODEL is a model's folder or config.json, a hub id that was downloaded before, or a name of the
+    catalogue (llama-2-7b). Nothing is downloaded, and no GPU is touched.
     """
     from vramwatch.cli.asked import Wishes, ask
 

@@ -67,7 +67,7 @@ def command(
     python: str | None,
     **asked: object,
 ) -> None:
-    """Load MODEL, generate, release, and read memory at every stage, in a process of its own.
+    """Load MODEL, generate, release, and read memory at every stage, in a separate process.
 
     MODEL is a built-in family with random weights, which needs no download (tiny-llama by default), a
     directory, or a hub id. It needs torch and transformers: pip install 'vramwatchd[probe]'.

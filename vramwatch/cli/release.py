@@ -14,7 +14,7 @@ from vramwatch.cli.options import config_option
 def command(span: str, config_path: Path | None) -> None:
     """Let go of the GPUs for a reset, a MIG switch or a driver upgrade.
 
-    An open client blocks all three. History keeps the time as a gap. The GPUs are taken up again by
+    An open client blocks all three. The history keeps the time as a gap. The GPUs are watched again after
     `vramwatch resume`, or when the time has passed.
     """
     from vramwatch.cli.asking import control_socket, whereabouts

@@ -23,10 +23,10 @@ SHOWN = 30 * 86400.0
 
 @click.group(short_help="What may be done about memory, and the switch for it.")
 def command() -> None:
-    """What may be done to have memory given back, what was done last, and the switch that stops all of it.
+    """Show what may be done to reclaim memory and what was done last, and switch all of it off or on.
 
-    Off holds for the daemon of this host until `on`, restarts included: it is a file in the runtime
-    directory. A program that runs already is not ended.
+    Off holds for this host's daemon until `on`, even over restarts: it is a file in the runtime directory.
+    A program that is already running is not stopped.
 
     \b
     vramwatch remedies list
@@ -40,10 +40,11 @@ def command() -> None:
 @store_option
 @format_of("text", "json")
 def show(config_path: Path | None, store_path: Path | None, output_format: str) -> None:
-    """Show which remedy is tried for which cause, whether remedies are on, who accepts them, what was done.
+    """Show which remedy is tried for which cause, whether remedies are on, who accepts them, and what was
+    done.
 
-    Whether they are on, in which mode, and who has enrolled, is asked of the daemon; without one the modes
-    are those of the configuration file.
+    The daemon says whether they are on, in which mode, and who has enrolled; without one, the modes are
+    those of the configuration file.
     """
     from vramwatch.cli.printing import print_json
     from vramwatch.cli.views.remedies import Present, remedies_lines, table_record

@@ -51,15 +51,16 @@ def command(
     store_path: Path | None,
     output_format: str,
 ) -> None:
-    """Judge recordings, each by itself, and print how incidents move, in replayed time.
+    """Judge recordings, each on its own, and print how incidents move, in replayed time.
 
     A FILE is CSV or .csv.gz: the columns of `vramwatch run --help`, what `vramwatch export` writes, or the
-    log of
-    `nvidia-smi --query-gpu=timestamp,index,uuid,memory.used,memory.total,utilization.gpu --format=csv -l 10`;
-    "-" is standard input. Nothing is printed of a recording that cannot be read to its end. Of the store's
-    history minutes are judged, by their least, their most and their last, where samples are no longer kept;
-    and incidents of it that were marked (`vramwatch incidents mark`) are what the configuration is held
-    against.
+    log of `nvidia-smi --query-gpu=timestamp,index,uuid,memory.used,memory.total,utilization.gpu
+    --format=csv -l 10`; "-" is standard input. Nothing is printed for a recording that cannot be read to
+    its end.
+
+    With --since, the store's history is judged instead; where samples are no longer kept, by the lowest,
+    highest and last value of each minute. The result is compared with the incidents that people marked
+    (`vramwatch incidents mark`).
 
     \b
     vramwatch replay log.csv

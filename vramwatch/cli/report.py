@@ -26,10 +26,10 @@ from vramwatch.core.errors import VramwatchError
 def command(
     incident: str, output: Path, redact: bool, config_path: Path | None, store_path: Path | None
 ) -> None:
-    """Write all that is known of an incident as one HTML file that needs nothing beside it.
+    """Write everything known about an incident as a single self-contained HTML file.
 
-    Curves of every layer and of the load, who held what before and after, the evidence and what was ruled
-    out, how the incident went, who was told, and the configuration without its secrets.
+    It has charts of every layer and of the load, who held what before and after, the evidence and what was
+    ruled out, the timeline, who was told, and the configuration without its secrets.
 
     \b
     vramwatch report 3f2a -o report.html

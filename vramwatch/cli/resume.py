@@ -10,7 +10,7 @@ from vramwatch.cli.options import config_option
 @click.command(short_help="Take the GPUs up again.")
 @config_option
 def command(config_path: Path | None) -> None:
-    """Take the GPUs up again after `vramwatch release`."""
+    """Watch the GPUs again after `vramwatch release`."""
     from vramwatch.cli.asking import control_socket
     from vramwatch.control import control
 

@@ -26,7 +26,7 @@ _dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would 
 
 @click.group(short_help="vramwatch as a service of this machine: install, status, rollback, uninstall.")
 def command() -> None:
-    """Install vramwatch as a systemd service, see how it stands, and take it away again."""
+    """Install vramwatch as a systemd service, show its state, roll it back, and uninstall it."""
 
 
 @command.command(short_help="Write unit, user and configuration, and start it.")
@@ -43,8 +43,8 @@ def command() -> None:
 def install(yes: bool, dry_run: bool, profile: str | None, no_start: bool, config_path: Path | None) -> None:
     """Show what would be written, ask, write it, and start the service.
 
-    A file that somebody changed is left as it is, and said so. Run it again after the configuration has
-    changed: a drop-in that it needs is written, one that it needs no longer is removed.
+    Files that somebody has changed are left alone and reported. Run it again after changing the
+    configuration: it adds the drop-ins that are needed and removes those that no longer are.
     """
     from vramwatch.cli import installing
     from vramwatch.config import find, load

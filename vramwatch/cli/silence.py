@@ -14,10 +14,11 @@ from vramwatch.core.units import parse_seconds, show_seconds
 
 @click.group(short_help="Keep messages back for a time.")
 def command() -> None:
-    """Keep messages back for a time: maintenance, a known fault, or what a new service observes first.
+    """Hold messages back for a time: during maintenance, for a known fault, or while a new service
+    observes.
 
-    Incidents go on, and are told when a silence ends and they still stand. `vramwatch why ID` says what kept
-    a message back.
+    Incidents go on; those still open when a silence ends are told then. `vramwatch why ID` says what held a
+    message back.
 
     \b
     vramwatch silence add --owner 'train*' --for 2h --reason "the long run"

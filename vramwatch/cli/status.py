@@ -39,10 +39,10 @@ def command(
     verbose: bool,
     watch: bool,
 ) -> None:
-    """Who holds what now, GPU by GPU.
+    """Show who holds what now, GPU by GPU.
 
-    From the store while a daemon runs; without one the driver is read once. With --store that store
-    alone is asked, however old it is.
+    Read from the store while a daemon runs; without a daemon the driver is read once. With --store, only
+    that store is read, however old it is.
     """
     if watch and output_format == "json":
         raise UsageError("--watch prints many answers, and json is one; use --format ndjson")

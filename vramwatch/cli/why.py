@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 @store_option
 @format_of("text", "json")
 def command(incident: str, config_path: Path | None, store_path: Path | None, output_format: str) -> None:
-    """Tell the whole chain of an incident.
+    """Show everything known about an incident.
 
-    What it is and the evidence with its numbers, what was ruled out, when memory runs out and how that has
-    moved, every move in time, who was told and what they answered, what was withheld and why, what people
-    said, what memory did since, and what to do next. From the store; no daemon is needed.
+    What it is and the evidence with its numbers, what was ruled out, when memory runs out and how that
+    forecast moved, the timeline, who was told and what they answered, what was held back and why, what
+    people noted, what memory has done since, and what to do next. Read from the store; no daemon is needed.
 
     \b
     vramwatch why 3f2a

@@ -11,7 +11,7 @@ from vramwatch.core.verdicts import OUT_OF_MEMORY, Cause
 from vramwatch.core.whereabouts import Whereabouts
 
 _ADVICE: Mapping[Cause, str] = {
-    Cause.LEAK: "A restart gives the memory back and buys the same time again; the fault is in the server",
+    Cause.LEAK: "A restart gives the memory back and gains as much time again; the fault is in the server",
     Cause.KV_CACHE: "Bound the cache: fewer or shorter sequences, or a smaller share of the memory for it",
     Cause.FRAGMENTATION: (
         "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True keeps PyTorch's allocator from fragmenting; "

@@ -255,7 +255,7 @@ def _keeps_graphs(window: Window, urgent: Found | None) -> bool:
 def _ruled_out_by_state(window: Window, main: Traits) -> Iterator[RuledOut]:
     """Yield what the pattern itself rules out: memory at rest is no load's, and an old process is warm."""
     if main.at_rest:
-        yield RuledOut(Cause.LOAD, "it is held where nothing is asked")
+        yield RuledOut(Cause.LOAD, "memory stays held while there is no load")
     if window.age > WARM_UP and window.started is not None:
         sentence = f"its process has run for {show_seconds(window.age)}"
         yield RuledOut(Cause.WARMUP, sentence, {"age_seconds": window.age})
