@@ -119,7 +119,7 @@ def test_a_mark_is_kept_as_it_was_given_also_of_what_is_over(service):
         (
             "sing",
             {},
-            "knows workers, models, ping, release, resume, forget, room, probed, "
+            "knows workers, models, free, ping, release, resume, forget, room, probed, "
             "ack, resolve, mark, silence, expire",
         ),
     ],

@@ -346,6 +346,7 @@ def test_a_store_of_a_newer_or_another_program_ends_every_verb_with_74_untouched
 
 AS_ANOTHER_USER = """
 import contextlib, io, os, sys
+import vramwatch.config.loading
 from vramwatch.cli import main
 number, arguments = int(sys.argv[1]), sys.argv[2:]
 with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
