@@ -346,8 +346,9 @@ def test_a_store_of_a_newer_or_another_program_ends_every_verb_with_74_untouched
 
 AS_ANOTHER_USER = """
 import contextlib, io, os, sys
-import vramwatch.config.loading
 from vramwatch.cli import main
+from vramwatch.cli.asking import settings
+settings(None)  # who may not read the file is told so by all of the configuration
 number, arguments = int(sys.argv[1]), sys.argv[2:]
 with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
     main(arguments)  # this interpreter may be root's own: all that the verb imports is read before the change
