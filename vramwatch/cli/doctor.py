@@ -21,7 +21,7 @@ WORST_EXIT = 2
 """The contract's exit code for a doctor that found a failure."""
 
 
-@click.command(short_help="What stands between vramwatch and its readings.")
+@click.command()
 @format_of("text", "json")
 @click.option("--strict", is_flag=True, help="End with 2 for a warning too.")
 @click.option(

@@ -40,7 +40,7 @@ class Written:
     last: float | None
 
 
-@click.command(short_help="History as CSV, to be replayed.")
+@click.command()
 @click.option("--gpu", help="One GPU: its ordinal (0, 0:1), its UUID, or how that begins.")
 @click.option("--owner", help="Processes of owners by key or name; * and ? stand for anything.")
 @click.option("--since", default="1d", show_default=True, help="From when: 7d, 03:12, yesterday 03:12.")

@@ -23,7 +23,7 @@ Wanted = Mapping[str, str]
 """One deletion: {"owner": key} or {"user": name}."""
 
 
-@click.command(short_help="Delete what history holds of an owner or a user.")
+@click.command()
 @click.option("--owner", help="Owners by key or name; * and ? stand for anything.")
 @click.option("--user", help="All processes of this user, by name.")
 @click.option("--yes", is_flag=True, help="Do not ask.")

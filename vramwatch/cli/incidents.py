@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Decorated = Callable[..., Any]
 
 
-@click.group(invoke_without_command=True, short_help="Which growth was found, and whom it was told to.")
+@click.group(invoke_without_command=True)
 @click.option("--open", "is_open", is_flag=True, help="Those alone that are not over.")
 @click.option(
     "--since", default="7d", show_default=True, help="Those that have moved since, and all open ones."

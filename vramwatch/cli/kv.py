@@ -11,7 +11,7 @@ from vramwatch.cli.views.terminal import terminal
 CACHES = ("dynamic", "unaware", "static", "offloaded", "quantized")
 
 
-@click.command("kv", short_help="The KV cache of a model, layer by layer and token by token.")
+@click.command("kv")
 @model_options
 @click.option("--requests", default=1, show_default=True, help="Requests in a row; the last is shown.")
 @click.option(

@@ -27,7 +27,7 @@ REQUESTS = {"requests": 20}
 """Requests in a row where nobody says how many, by what is swept: a floor shows itself over many."""
 
 
-@click.command("probe", short_help="Where the memory of a generate call goes, by trying it.")
+@click.command("probe")
 @model_options
 @click.option("--requests", type=int, help="Requests in a row; default 3, and 20 with --sweep requests.")
 @click.option("--compare", is_flag=True, help="Every variant, each in a process of its own, side by side.")

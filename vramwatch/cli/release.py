@@ -8,7 +8,7 @@ import click
 from vramwatch.cli.options import config_option
 
 
-@click.command(short_help="Let go of the GPUs.")
+@click.command()
 @click.option("--for", "span", default="15m", show_default=True, help="Take them up again after this long.")
 @config_option
 def command(span: str, config_path: Path | None) -> None:

@@ -21,7 +21,7 @@ SHOWN = 30 * 86400.0
 """Seconds back from now of which the newest attempts are listed."""
 
 
-@click.group(short_help="What may be done about memory, and the switch for it.")
+@click.group()
 def command() -> None:
     """Show what may be done to reclaim memory and what was done last, and switch all of it off or on.
 

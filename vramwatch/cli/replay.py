@@ -24,7 +24,7 @@ STDIN = Path("/dev/stdin")
 """What "-" stands for."""
 
 
-@click.command(short_help="What would have been said of a recording, or of the past.")
+@click.command()
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--tz", help="Time zone of nvidia-smi logs, as in Europe/Berlin; default: this machine's.")
 @click.option(

@@ -11,7 +11,7 @@ from vramwatch.cli.options import config_option, store_option
 from vramwatch.core.errors import VramwatchError
 
 
-@click.command("report", short_help="One incident as a page to keep or to attach.")
+@click.command("report")
 @click.argument("incident", metavar="ID")
 @click.option(
     "-o",

@@ -7,7 +7,7 @@ import click
 from vramwatch.cli.options import config_option
 
 
-@click.command(short_help="Take the GPUs up again.")
+@click.command()
 @config_option
 def command(config_path: Path | None) -> None:
     """Watch the GPUs again after `vramwatch release`."""

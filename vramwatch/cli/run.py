@@ -33,7 +33,7 @@ LOG_FORMAT = "%(levelname)s %(name)s %(message)s"
 logger = logging.getLogger("vramwatch")
 
 
-@click.command(short_help="Watch the GPUs and keep their history.")
+@click.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--source", metavar="NAME", help="Where readings come from: nvml, simulated, replay.")
 @click.option(

@@ -24,7 +24,7 @@ _yes_option = click.option("--yes", is_flag=True, help="Do it without asking.")
 _dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 
 
-@click.group(short_help="vramwatch as a service of this machine: install, status, rollback, uninstall.")
+@click.group()
 def command() -> None:
     """Install vramwatch as a systemd service, show its state, roll it back, and uninstall it."""
 

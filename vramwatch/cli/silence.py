@@ -12,7 +12,7 @@ from vramwatch.core.errors import StoreError, UsageError
 from vramwatch.core.units import parse_seconds, show_seconds
 
 
-@click.group(short_help="Keep messages back for a time.")
+@click.group()
 def command() -> None:
     """Hold messages back for a time: during maintenance, for a known fault, or while a new service
     observes.

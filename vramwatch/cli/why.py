@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vramwatch.store import Chain, History
 
 
-@click.command(short_help="All that is known of one incident.")
+@click.command()
 @click.argument("incident", metavar="ID")
 @config_option
 @store_option

@@ -13,13 +13,12 @@ from pydantic import (
     model_validator,
 )
 
+from vramwatch.config.sections import DAY
 from vramwatch.core.incidents import Terms
 from vramwatch.core.units import Seconds
 from vramwatch.families import PluginError, discover
 from vramwatch.options import Section, refuse_disorder
 from vramwatch.quantities import Duration
-
-_DAY = 86400.0
 
 
 class _Detectors(Section):
@@ -78,7 +77,7 @@ class DetectionOptions(Section):
     """When growth is told of, and what finds it."""
 
     warn_horizon: Annotated[Seconds, Duration("1m", "365d")] = Field(
-        Seconds(7 * _DAY),
+        Seconds(7 * DAY),
         description="Growth fires if memory runs out within this time; slower growth is only recorded.",
     )
     critical_within: Annotated[Seconds, Duration("1m", "365d")] = Field(
@@ -100,7 +99,7 @@ class DetectionOptions(Section):
         ),
     )
     reopen_within: Annotated[Seconds, Duration("1m", "365d")] = Field(
-        Seconds(7 * _DAY),
+        Seconds(7 * DAY),
         description="Growth that returns within this time after its end reopens the same incident.",
     )
     detectors: Detectors = Field(

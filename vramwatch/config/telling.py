@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, create_model, field_validator, model_validator
 
+from vramwatch.config.sections import DAY
 from vramwatch.core.incidents import Severity
 from vramwatch.core.policy import Channel
 from vramwatch.core.silences import FIELDS, Matcher, QuietHours
@@ -17,7 +18,6 @@ from vramwatch.notifying import Notifier
 from vramwatch.options import Glob, Name, Section
 from vramwatch.quantities import Duration
 
-_DAY = 86400.0
 _CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 
 
@@ -77,7 +77,7 @@ class AlertingOptions(Section):
         ),
     )
     observe_for: Annotated[Seconds, Duration("1m", "365d")] = Field(
-        Seconds(7 * _DAY),
+        Seconds(7 * DAY),
         description="How long a new service observes; `vramwatch silence expire observe` ends it early.",
     )
     group_wait: Annotated[Seconds, Duration("0s", "1h")] = Field(
@@ -94,7 +94,7 @@ class AlertingOptions(Section):
         Seconds(4 * 3600.0), description="An incident that is still open is sent again after this time."
     )
     give_up_after: Annotated[Seconds, Duration("1m", "365d")] = Field(
-        Seconds(10 * _DAY),
+        Seconds(10 * DAY),
         description="How long an undelivered message is retried.",
     )
     quiet_hours: QuietHoursOptions | None = Field(

@@ -96,12 +96,14 @@ def recognise(kin: Kin, facts: ProcessFacts) -> EngineFacts | None:
 
 
 def asks(kin: Kin, facts: ProcessFacts) -> Asks:
+    """Return what is asked, where, and how the pool of its model is kept, as far as its command says."""
     commands = (command for each in lineage(facts) if _serves(kin, command := parse(each.argv)))
     cache = next((_cache(kin, each.arguments) for each in commands), None)
     return Asks((_PAGE,), (kin.port,), cache=cache)
 
 
 def read(kin: Kin, pages: Mapping[str, str]) -> tuple[Told, ...]:
+    """Return the figures of each engine of the page, by rank; empty where the page has none of its names."""
     prefix = f"{kin.name}:"
     lines = read_page(pages.get(_PAGE, ""), [prefix + name for name in _NAMES])
     page = {name.removeprefix(prefix): series for name, series in lines.items()}
@@ -143,9 +145,9 @@ def _tokens(configs: Sequence[Series], engines: int) -> float | None:
 
     What it says of blocks is the sum of all ``engines`` of the page: vllm/v1/engine/core_client.py.
     """
-    told = _first_figure(configs, "kv_cache_size_tokens")
+    tokens = _first_figure(configs, "kv_cache_size_tokens")
     blocks = product(_first_figure(configs, "num_gpu_blocks"), _first_figure(configs, "block_size"))
-    return told if told or blocks is None else blocks / engines
+    return tokens if tokens or blocks is None else blocks / engines
 
 
 def _cache(kin: Kin, arguments: Sequence[str]) -> Cache | None:
